@@ -1,0 +1,43 @@
+# Every target sets up what it needs: a fresh clone needs nothing but Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all check format bench ui clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "facelab needs Python 3.11 (3.12 and 3.13 should work), but $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(READY) ## make .venv and install facelab with its pinned dependencies
+
+train: setup ## train the default recogniser on the AT&T faces: python train.py model=cnn
+	$(BIN)/python train.py model=cnn
+
+test: setup ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup ## all tests
+	$(BIN)/python -m pytest
+
+check: setup ## ruff and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff order the imports and lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## speed, as ratios measured side by side (some minutes)
+	$(BIN)/python -m tests.bench
+
+ui: setup ## MLflow's page on the runs made in this folder
+	$(BIN)/facelab ui

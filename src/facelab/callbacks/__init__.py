@@ -1,0 +1,1 @@
+"""Lightning callbacks: counting, logging, validation, averaging, progress."""

@@ -1,0 +1,28 @@
+"""Averaged weights."""
+
+from collections.abc import Sequence
+
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Keeps an exponential moving average of the weights; validation and the end of training use it.
+
+    The decay of a step of B images is 0.5 ** (B / half_life). Early on it is held at (1 + n) / (10 + n) after n steps,
+    so that the random initial weights are forgotten. Batch-norm statistics are copied, not averaged.
+
+    Args:
+        half_life_images: after so many images a step's weights count half.
+        batch_size: B, images a step.
+    """
+
+    def __init__(self, half_life_images: int, batch_size: int) -> None:
+        decay = 0.5 ** (batch_size / half_life_images)
+
+        def update(averages: Sequence[Tensor], currents: Sequence[Tensor], steps: Tensor | int) -> None:
+            n = int(steps)
+            torch._foreach_lerp_(list(averages), list(currents), 1 - min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(use_buffers=False, multi_avg_fn=update)

@@ -1,0 +1,90 @@
+"""A live progress bar in images seen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from facelab.models.base import FaceModule
+
+_SHOWN = {
+    "train/loss": "loss",
+    "train/accuracy": "acc",
+    "val/accuracy": "val acc",
+    "val/f1": "val f1",
+    "train/images_per_second": "images/s",
+}
+_PLAIN_LINES = 10
+
+
+class ProgressBar(pl.Callback):
+    """Images seen of all, ETA, and the newest values; a line every tenth of the run where output is no terminal.
+
+    Args:
+        console: where to draw.
+        total_images: length of the run.
+    """
+
+    def __init__(self, console: Console, total_images: int) -> None:
+        self._console, self._total = console, total_images
+        self._values: dict[str, float] = {}
+        self._bar: Progress | None = None
+        self._next_line = 0.0
+
+    def show(self, values: Mapping[str, float], images_seen: int) -> None:
+        """Take new values to show."""
+        self._values.update(values)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the bar."""
+        assert isinstance(pl_module, FaceModule)
+        self._next_line = self._total / _PLAIN_LINES
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("images"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._bar.start()
+            self._bar.add_task("", total=self._total, completed=pl_module.images_seen, values="")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance."""
+        assert isinstance(pl_module, FaceModule)
+        seen = pl_module.images_seen
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=seen, values=self._text())
+        elif seen >= self._next_line:
+            self._next_line += self._total / _PLAIN_LINES
+            self._console.print(
+                f"{seen:>9,} of {self._total:,} images  {self._text()}", highlight=False, soft_wrap=True
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the full bar behind."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the bar where it stopped."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], values=self._text(), refresh=True)
+            self._bar.stop()
+            self._bar = None
+
+    def _text(self) -> str:
+        shown = ((label, self._values[key]) for key, label in _SHOWN.items() if key in self._values)
+        return "  ".join(f"{label} {value:.0f}" if value >= 100 else f"{label} {value:.3f}" for label, value in shown)

@@ -1,0 +1,71 @@
+"""Training values on their way to the tracker."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from facelab.models.base import FaceModule
+
+Record = Callable[[Mapping[str, float], int], None]
+
+LOG_EVERY_STEPS = 20
+
+
+class TrainingLog(pl.Callback):
+    """Averages a step's named terms on the device and hands them over every 20 steps, with learning rate and speed.
+
+    Nothing is read back from the device in between: Lightning's `self.log` in every step costs more than a small step.
+
+    Args:
+        record: takes values by name and the images seen.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._since = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a step's terms."""
+        for name, term in outputs["terms"].items():
+            self._sums[name] = self._sums[name] + term if name in self._sums else term
+        self._steps += 1
+        if self._steps >= LOG_EVERY_STEPS:
+            self._hand_over(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hand over the rest."""
+        self._hand_over(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validation is no training time: hand over what there is before it."""
+        self._hand_over(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock again."""
+        self._since = time.perf_counter()
+
+    def _hand_over(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self._steps:
+            return
+        assert isinstance(module, FaceModule)
+        values = torch.stack([total.float() for total in self._sums.values()]).div(self._steps).tolist()
+        seconds = time.perf_counter() - self._since
+        metrics = {f"train/{name}": value for name, value in zip(self._sums, values, strict=True)}
+        metrics["train/images_per_second"] = self._steps * module.recipe.batch_size / seconds
+        for number, optimizer in enumerate(trainer.optimizers):
+            name = "train/learning_rate" if len(trainer.optimizers) == 1 else f"train/learning_rate_{number}"
+            metrics[name] = optimizer.param_groups[0]["lr"]
+        self._record(metrics, module.images_seen)
+        self._sums, self._steps, self._since = {}, 0, time.perf_counter()

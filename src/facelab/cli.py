@@ -1,0 +1,182 @@
+"""The command line: `python train.py key=value ...`, `facelab train key=value ...`, `facelab ui`.
+
+Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facelab.errors import ConfigError, FacelabError
+
+USAGE = """facelab: train, track and compare face recognisers
+
+  facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
+  facelab ui [key=value ...]        MLflow's page on the runs made in this folder
+
+Every command takes --help, which lists its choices, and --cfg job, which prints its config.
+"""
+
+
+def config_folder() -> Path:
+    """Where `conf/` lies: in the installed package, or in the checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `facelab` command.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+
+    Returns:
+        Exit status: 0 for success, 1 for a failed run, 2 for bad input, 130 after Ctrl-C.
+    """
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command == "train":
+        return train(rest)
+    if command == "ui":
+        return ui(rest)
+    if command in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    print(f"facelab: there is no command '{command}'.\n\n{USAGE}", end="", file=sys.stderr)
+    return 2
+
+
+def train(arguments: Sequence[str] | None = None) -> int:
+    """`python train.py`: compose, check, train. Arguments and exit status as for `main`."""
+    return _run("train", _train_task, sys.argv[1:] if arguments is None else arguments)
+
+
+def ui(arguments: Sequence[str] | None = None) -> int:
+    """`facelab ui`: serve MLflow's page. Arguments and exit status as for `main`."""
+    return _run("ui", _ui_task, sys.argv[1:] if arguments is None else arguments)
+
+
+def _train_task(composed: DictConfig) -> None:
+    from facelab import run
+    from facelab.config import check, plain
+
+    config = plain(composed)
+    check(config, run.Experiment, overlays=_overlays())
+    choices = {name: str(choice) for name, choice in HydraConfig.get().runtime.choices.items() if "/" not in name}
+    run.train(config, {name: choice for name, choice in choices.items() if name in config})
+
+
+def _ui_task(composed: DictConfig) -> None:
+    from facelab.config import check, plain
+    from facelab.ui import Page, serve
+
+    config = plain(composed)
+    check(config, Page)
+    serve(config)
+
+
+def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
+    """Run a task under Hydra, turning every error a user can mend into a message."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
+    folder = config_folder()
+    program = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(task)
+    before = sys.argv
+    sys.argv = [f"{config_name}.py", *arguments]
+    try:
+        program()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except OverrideParseException as error:
+        return _complain(_explain_syntax(str(error)))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _complain(_explain_composition(error, config_name, arguments))
+    except ConfigError as error:
+        return _complain(str(error))
+    except FacelabError as error:
+        return _complain(str(error), status=1)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def _complain(message: str, status: int = 2) -> int:
+    print(f"Error: {message}", file=sys.stderr)
+    return status
+
+
+def _explain_syntax(message: str) -> str:
+    """Hydra's lexer says where it stumbled, not why."""
+    return (
+        f"{' '.join(message.split())}\nValues are written key=value. Hydra gives ~ , {{ }} [ ] ( ) = and spaces "
+        "a meaning: write $HOME for ~, runs=[a,b] for lists, and quote the rest, as in 'data.root=\"a, b\"'."
+    )
+
+
+def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
+    """Name the nearest valid key or choice."""
+    from facelab.config import nearest
+
+    text = str(error)
+    unknown_choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if unknown_choice:
+        group, choice = unknown_choice.groups()
+        options = _options(group)
+        if options:
+            listed = ", ".join(options)
+            return f"{group}={choice}: there is no such choice.{nearest(choice, options)} {group} is one of: {listed}."
+        return f"+{group}={choice}: there is no such experiment. There are: {', '.join('+' + o for o in _overlays())}."
+    unknown_key = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
+    if unknown_key:
+        key = unknown_key.group(1).split("@")[0]
+        keys = _known_keys(config_name, arguments)
+        by_last = {known.rpartition(".")[2]: known for known in keys}
+        hint = nearest(key, keys) or nearest(key.rpartition(".")[2], list(by_last))
+        for last, full in by_last.items():
+            hint = hint if f"'{full}'" in hint else hint.replace(f"'{last}'?", f"'{full}'?")
+        return f"{key}: unknown key.{hint} `--cfg job` prints every key, `--help` every choice."
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _known_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """Every key of the config as composed with those arguments that compose."""
+    from facelab.config import flatten
+
+    GlobalHydra.instance().clear()
+    accepted: list[str] = []
+    keys: set[str] = set()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for argument in ["", *(a for a in arguments if "=" in a and "," not in a)]:
+            try:
+                composed = compose(config_name, [*accepted, argument] if argument else accepted)
+            except (HydraException, OmegaConfBaseException):
+                continue
+            accepted += [argument] if argument else []
+            flat = flatten(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
+            for key in flat:
+                parts = key.split(".")
+                keys.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return sorted(key for key in keys if not key.endswith(("_target_", "_partial_")))
+
+
+def _options(group: str) -> list[str]:
+    """The choices of a config group."""
+    folders = (config_folder() / group, Path.cwd() / "conf" / group)
+    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
+
+
+def _overlays() -> list[str]:
+    """The experiments, as they are added: `few_shot=sweep`."""
+    roots = {config_folder().parent / "experiments", Path.cwd() / "experiments"}
+    return sorted({f"{path.parent.name}={path.stem}" for root in roots for path in root.glob("*/*.yaml")})

@@ -1,0 +1,341 @@
+"""Check a composed config against the signatures of what it names, and build from it.
+
+The signature is the schema: every node with a `_target_` is compared with the constructor it names, before anything is
+built, and all problems are reported at once.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import os
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from facelab.errors import ConfigError, FacelabError
+
+ALLOWED_PACKAGES = (
+    "facelab",
+    "albumentations",
+    "torch.nn",
+    "torch.optim",
+    "pytorch_lightning",
+    "torchmetrics",
+)
+# Known only once the data are loaded: facelab.run hands them to the `_partial_` targets.
+RUNTIME_ARGUMENTS = frozenset({"image_shape", "num_classes", "embedding_dim", "params", "logits", "labels"})
+_NODE_KEYS = frozenset({"_target_", "_partial_"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a config: its full key and what to do about it."""
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """Packages whose classes and functions a config may name; FACELAB_ALLOW=package,package adds to them."""
+    extra = os.environ.get("FACELAB_ALLOW", "")
+    return ALLOWED_PACKAGES + tuple(name.strip() for name in extra.split(",") if name.strip())
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """A hint for a misspelt name: ` Did you mean 'x'?`, or an empty string."""
+    found = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    return f" Did you mean '{found[0]}'?" if found else ""
+
+
+def resolve_target(target: object) -> Callable[..., Any]:
+    """The class or plain function that a `_target_` names.
+
+    Args:
+        target: dotted path, such as `facelab.models.cnn.CNN`.
+
+    Raises:
+        ConfigError: it does not exist, is neither a class nor a function, or does not live in an allowed package.
+    """
+    if not isinstance(target, str) or not target:
+        raise ConfigError(f"_target_ must be the dotted path of a class or function, got {target!r}.")
+    if not _is_allowed(target):  # before the import: importing a module already runs its code
+        raise ConfigError(_refusal(target))
+    parts = target.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:length])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+                continue
+            raise ConfigError(f"importing '{module_name}' failed: {error}.") from error
+        for depth, part in enumerate(parts[length:], start=length):
+            if not hasattr(found, part):
+                names = [name for name in dir(found) if not name.startswith("_")]
+                where = ".".join(parts[:depth])
+                raise ConfigError(f"'{where}' has no '{part}'.{nearest(part, names)}")
+            found = getattr(found, part)
+        if not (inspect.isclass(found) or inspect.isfunction(found)):
+            raise ConfigError(f"'{target}' is neither a class nor a plain function.")
+        # Judge the object, not the path: facelab.config.os.system would pass a check of the string alone.
+        if not _is_allowed(f"{found.__module__}."):
+            raise ConfigError(_refusal(f"{found.__module__}.{found.__qualname__}"))
+        return typing.cast(Callable[..., Any], found)
+    raise ConfigError(f"there is no module '{parts[0]}'; is it installed?")
+
+
+def _is_allowed(path: str) -> bool:
+    return any(path.startswith(package + ".") for package in allowed_packages())
+
+
+def _refusal(path: str) -> str:
+    return (
+        f"'{path}' is outside the allowed packages ({', '.join(allowed_packages())}). "
+        "If you trust it, set FACELAB_ALLOW=<package> in the environment."
+    )
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain dicts and lists, all interpolations resolved.
+
+    Raises:
+        ConfigError: naming every key that has no value (`???`) or whose interpolation fails.
+    """
+    problems = list(_unresolved(config, ""))
+    if problems:
+        raise ConfigError(_report(problems))
+    return typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
+def _unresolved(node: DictConfig | ListConfig, prefix: str) -> Iterator[Problem]:
+    keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        path = f"{prefix}{key}"
+        if OmegaConf.is_missing(node, key):
+            yield Problem(path, f"has no value yet. Give it on the command line: {path}=<value>.")
+            continue
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            yield Problem(path, str(error).splitlines()[0])
+            continue
+        if isinstance(value, DictConfig | ListConfig):
+            yield from _unresolved(value, f"{path}.")
+
+
+def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequence[str] = ()) -> None:
+    """Compare a config with the signature of the task it is for, and with the constructors it names.
+
+    Args:
+        config: plain dicts and lists, as `plain` returns them.
+        task: the function whose arguments are the config's root keys.
+        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    walk = _Walk()
+    walk.arguments(task, dict(config), key="", runtime=frozenset(), overlays=overlays)
+    if walk.problems:
+        raise ConfigError(_report(walk.problems))
+
+
+def build(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Build every root value of a checked config.
+
+    Raises:
+        ConfigError: a constructor refused its arguments.
+    """
+    built = {}
+    for key, value in config.items():
+        if not isinstance(value, dict | list):
+            built[key] = value
+            continue
+        try:
+            built[key] = instantiate(value, _convert_="all") if isinstance(value, dict) else value
+        except InstantiationException as error:
+            cause = error.__cause__
+            if isinstance(cause, FacelabError):
+                raise cause from None
+            where = str(error).rpartition("full_key: ")[2].strip() if "full_key: " in str(error) else ""
+            raise ConfigError(f"{key}{'.' + where if where else ''}: {cause or error}") from error
+    return built
+
+
+def configured(key: str, make: Callable[[], Any]) -> Any:
+    """Call `make`, which finishes a `_partial_` target; what it refuses is reported under the config key.
+
+    Raises:
+        ConfigError: `make` raised ValueError or TypeError.
+    """
+    try:
+        return make()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+class _Unknown:
+    """Stands for a value whose type cannot be known before it is built."""
+
+
+@dataclass
+class _Walk:
+    """One pass over a config; collects problems."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def arguments(
+        self,
+        target: Callable[..., Any],
+        values: dict[str, Any],
+        key: str,
+        runtime: frozenset[str],
+        overlays: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Check values against the target's parameters; returns the values with their nodes replaced by stand-ins."""
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):
+            return {}
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n != "self"]
+        checked = {}
+        for name, value in values.items():
+            path = f"{key}.{name}" if key else name
+            stand_in = self.value(value, path)
+            if name in names:
+                checked[name] = stand_in
+                self.type(target, parameters[name], value, stand_in, path)
+            elif not open_ended:
+                candidates = [*names, *(overlay.split("=")[0] for overlay in overlays)]
+                listed = f"{key or 'facelab'} takes: {', '.join(n for n in names if n not in runtime)}."
+                if overlays:
+                    listed += f" Experiments are added as +folder=file: {', '.join('+' + o for o in overlays)}."
+                self.problems.append(Problem(path, f"unknown key.{nearest(name, candidates)} {listed}"))
+        for name in names:
+            required = parameters[name].default is inspect.Parameter.empty
+            if required and name not in values and name not in runtime:
+                self.problems.append(Problem(f"{key}.{name}" if key else name, "is required and missing."))
+        return checked
+
+    def value(self, value: Any, key: str) -> Any:
+        """Check what is nested in a value; returns it with every `_target_` node replaced by a stand-in."""
+        if isinstance(value, list):
+            return [self.value(item, f"{key}.{i}") for i, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "_target_" not in value:
+            return {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
+        return self.node(value, key)
+
+    def node(self, node: dict[str, Any], key: str) -> Any:
+        """Check one `_target_` node; returns a stand-in of the type it will have."""
+        try:
+            target = resolve_target(node["_target_"])
+        except ConfigError as error:
+            self.problems.append(Problem(f"{key}._target_", str(error)))
+            return _Unknown()
+        partial = node.get("_partial_", False)
+        if not isinstance(partial, bool):
+            self.problems.append(Problem(f"{key}._partial_", f"expected true or false, got {partial!r}."))
+        values = {name: value for name, value in node.items() if name not in _NODE_KEYS}
+        before = len(self.problems)
+        checked = self.arguments(target, values, key, RUNTIME_ARGUMENTS if partial else frozenset())
+        if target.__module__.startswith("albumentations."):
+            # Its classes accept any argument and only warn: they are built here to hear what they refuse.
+            return self.transform(target, checked, key) if len(self.problems) == before else _Unknown()
+        if partial:
+            return functools.partial(target)
+        if inspect.isclass(target):
+            try:
+                return target.__new__(target)
+            except TypeError:
+                return _Unknown()
+        return _Unknown()
+
+    def transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
+        """Build an albumentations transform strictly."""
+        try:
+            return target(**values, strict=True)
+        except (ValueError, TypeError, ValidationError) as error:
+            self.problems.append(Problem(key, " ".join(str(error).split())))
+            return _Unknown()
+
+    def type(self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str) -> None:
+        """Check one value against its parameter's annotation with pydantic."""
+        annotation = _annotation(target, parameter)
+        if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
+            return
+        try:
+            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        except (PydanticUserError, TypeError, NameError):
+            return  # an annotation pydantic has no schema for
+        try:
+            if raw is value or value == raw:
+                # JSON mode: the only strict one that takes a list for a tuple, yet not "3" for 3.
+                adapter.validate_json(json.dumps(raw), strict=True)
+            else:
+                adapter.validate_python(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=False, include_input=False):
+                inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
+                path = f"{key}.{inner}" if inner else key
+                message = detail["msg"].replace("Input should be", "expected")
+                if isinstance(raw, dict) and "_target_" in raw:
+                    got = f"{raw['_target_']}{' (_partial_)' if raw.get('_partial_') else ''}"
+                else:
+                    got = f"{raw!r} ({type(raw).__name__})"
+                self.problems.append(Problem(path, f"{message}, got {got}."))
+
+
+def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The parameter's annotation, evaluated if it is a string; empty where that cannot be done."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    function = target.__init__ if inspect.isclass(target) else target
+    names = {**vars(typing), **getattr(function, "__globals__", {})}
+    try:
+        return eval(parameter.annotation, names)  # the library's own source text, not the user's
+    except (NameError, TypeError, SyntaxError, AttributeError):
+        return inspect.Parameter.empty
+
+
+def _contains(value: Any, kind: type) -> bool:
+    if isinstance(value, dict):
+        return any(_contains(item, kind) for item in value.values())
+    if isinstance(value, list):
+        return any(_contains(item, kind) for item in value)
+    return isinstance(value, kind)
+
+
+def _report(problems: Sequence[Problem]) -> str:
+    unique = list(dict.fromkeys(str(problem) for problem in problems))
+    if len(unique) == 1:
+        return unique[0]
+    return f"{len(unique)} problems in the config:\n" + "\n".join(f"  - {problem}" for problem in unique)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested config by dotted key; lists are leaves unless they hold nodes."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{key}."))
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            flat.update(flatten({str(i): item for i, item in enumerate(value)}, f"{key}."))
+        else:
+            flat[key] = value
+    return flat

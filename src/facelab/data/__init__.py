@@ -1,0 +1,1 @@
+"""Face sets, splits, augmentation, and the DataModule that delivers them."""

@@ -1,0 +1,126 @@
+"""The LightningDataModule that delivers face batches."""
+
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from facelab.data.augment import Augmentation
+from facelab.data.faces import FaceSet
+from facelab.data.sampler import Draw, EndlessBatchSampler, EvaluationSampler
+from facelab.data.split import Parts
+
+EVALUATION_BATCH_SIZE = 256
+
+
+class Sample(TypedDict):
+    """One picture: `image` (C, H, W) uint8, the rest scalar int64. Batches hold the same with N in front."""
+
+    image: Tensor
+    label: Tensor
+    identity: Tensor
+    index: Tensor
+
+
+class FaceDataset(Dataset[Sample]):
+    """Pictures by (epoch, index), augmented if asked.
+
+    Args:
+        faces: the set.
+        augmentation: applied to every picture; None to show them as they are.
+        seed: of the run, for the augmentation.
+    """
+
+    def __init__(self, faces: FaceSet, augmentation: Augmentation | None, seed: int) -> None:
+        self.faces, self.augmentation, self.seed = faces, augmentation, seed
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """The picture `index` as it is shown in `epoch`."""
+        epoch, index = draw
+        image = self.faces.pixels[index]
+        if self.augmentation is not None:
+            image = self.augmentation(image, self.seed, epoch, index)
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "label": torch.tensor(self.faces.labels[index]),
+            "identity": torch.tensor(self.faces.identities[index]),
+            "index": torch.tensor(index),
+        }
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Training batches without end, and validation and test pictures each once, on every rank its share.
+
+    Args:
+        faces: the set.
+        parts: its split.
+        augmentation: for training pictures.
+        batch_size: training pictures a step, over all ranks together.
+        total_images: length of the run in images seen.
+        seed: of the run.
+        workers: loader processes; the pictures do not depend on it.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        parts: Parts,
+        augmentation: Augmentation,
+        batch_size: int,
+        total_images: int,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.faces, self.parts, self.augmentation = faces, parts, augmentation
+        self.batch_size, self.total_images = batch_size, total_images
+        self.seed, self.workers = seed, workers
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Augmented batches, as many as the run has steps."""
+        rank, world_size = self._place()
+        sampler = EndlessBatchSampler(
+            self.parts.train, self.batch_size, self.total_images, self.seed, rank=rank, world_size=world_size
+        )
+        return DataLoader(
+            FaceDataset(self.faces, self.augmentation, self.seed),
+            batch_sampler=sampler,
+            num_workers=self.workers,
+            worker_init_fn=_one_thread,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def first_batch(self) -> Sample:
+        """The run's first training pictures, as the model will see them."""
+        sampler = EndlessBatchSampler(self.parts.train, self.batch_size, self.total_images, self.seed)
+        dataset = FaceDataset(self.faces, self.augmentation, self.seed)
+        batch: Sample = default_collate([dataset[draw] for draw in next(iter(sampler))])
+        return batch
+
+    def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
+        """The validation pictures; an empty list where the split has none."""
+        return self.evaluation_loader(self.parts.val) if len(self.parts.val) else []
+
+    def evaluation_loader(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
+        """Pictures as they are, in order, each once over all ranks but for padding."""
+        rank, world_size = self._place()
+        return DataLoader(
+            FaceDataset(self.faces, None, self.seed),
+            batch_size=EVALUATION_BATCH_SIZE,
+            sampler=EvaluationSampler(indices, rank, world_size),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _one_thread(_worker: int) -> None:
+    """Loader workers run beside the training threads: OpenCV's own pool would only get in their way."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

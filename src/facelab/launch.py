@@ -1,0 +1,60 @@
+"""Start the processes of a distributed run on this machine."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from facelab.errors import TrainingError
+
+T = TypeVar("T")
+
+
+def launch(processes: int, task: Callable[..., T], *arguments: object) -> T:
+    """Run a task in several processes that know each other; if one dies, the others are ended.
+
+    torch's own launcher sets their environment (rank, world size, address), by which Lightning sees that nothing is
+    left for it to start: by itself it would run the whole command line again, a sweep included.
+
+    Args:
+        processes: how many.
+        task: a module-level function.
+        arguments: handed to it, picklable.
+
+    Returns:
+        What the first process returned.
+
+    Raises:
+        TrainingError: a process failed; says which and why.
+        KeyboardInterrupt: the user stopped it.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        results: dict[int, T] = elastic_launch(config, task)(*arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise TrainingError(f"process {rank} of {processes} failed: {_message(failure.message)}") from error
+    except SignalException as error:
+        raise KeyboardInterrupt from error
+    return results[0]
+
+
+def _message(text: str) -> str:
+    """The message itself, without the exception's type before it."""
+    kind, colon, rest = text.partition(": ")
+    return rest if colon and kind.isidentifier() else text

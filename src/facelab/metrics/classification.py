@@ -1,0 +1,57 @@
+"""Accuracy, precision, recall and F1 over a fixed list of classes."""
+
+import torch
+from torch import Tensor
+
+NAMES = ("accuracy", "precision", "recall", "f1")
+
+
+def per_class_metrics(
+    predicted: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Precision, recall and F1 of every class; a value that has nothing to divide by counts as 0.
+
+    Args:
+        predicted: (N,) int64 in [0, num_classes).
+        labels: (N,) int64 in [0, num_classes).
+        num_classes: length of the class list.
+        weights: (B, N) float, not below 0: how often each picture counts in each of B resamples; None for once.
+
+    Returns:
+        `precision`, `recall`, `f1`, each (num_classes,) in [0, 1], or (B, num_classes) with weights.
+    """
+    weight = torch.ones(1, len(labels), dtype=torch.float64) if weights is None else weights.double()
+
+    def count(classes: Tensor, of: Tensor) -> Tensor:
+        return torch.zeros(len(of), num_classes, dtype=torch.float64).index_add_(1, classes, of)
+
+    correct = count(labels, weight * (predicted == labels))
+    as_predicted, as_labelled = count(predicted, weight), count(labels, weight)
+
+    def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+        return torch.where(denominator > 0, numerator / denominator.clamp_min(1e-12), 0.0)
+
+    result = {
+        "precision": ratio(correct, as_predicted),
+        "recall": ratio(correct, as_labelled),
+        "f1": ratio(2 * correct, as_predicted + as_labelled),
+    }
+    return {name: value[0] for name, value in result.items()} if weights is None else result
+
+
+def classification_metrics(predicted: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:
+    """Accuracy, and macro precision, recall and F1.
+
+    The macro averages run over all `num_classes` classes, also those that do not occur, as with scikit-learn's
+    `labels=range(num_classes), zero_division=0`.
+
+    Args:
+        predicted: (N,) int64 in [0, num_classes).
+        labels: (N,) int64 in [0, num_classes).
+        num_classes: length of the class list.
+
+    Returns:
+        Scalars in [0, 1] by the names in `NAMES`.
+    """
+    macro = {name: values.mean() for name, values in per_class_metrics(predicted, labels, num_classes).items()}
+    return {"accuracy": (predicted == labels).double().mean(), **macro}

@@ -1,0 +1,1 @@
+"""The families of recognisers: LightningModules that wire nets and losses."""

@@ -1,0 +1,72 @@
+"""The CNN family: an encoder and a classifying head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facelab.models.base import FaceModule, Features
+from facelab.nets.encoders import ImageShape
+from facelab.recipe import Recipe
+
+
+class CNN(FaceModule):
+    """A convolutional recogniser trained to tell the training identities apart.
+
+    Args:
+        encoder: called with `image_shape`; pictures (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
+        head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes).
+        loss: called with scores (N, num_classes) and labels (N,) int64; a scalar.
+        optimizer: called with the parameters.
+        recipe: batch size, length and schedule.
+        image_shape: (C, H, W) of the pictures.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: the network cannot take such pictures, or the loss refuses its arguments.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[..., nn.Module],
+        head: Callable[..., nn.Module],
+        loss: Callable[..., Tensor],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        recipe: Recipe,
+        image_shape: ImageShape,
+        num_classes: int,
+    ) -> None:
+        super().__init__(recipe)
+        self.encoder = encoder(image_shape=image_shape)
+        self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
+        self._loss, self._optimizer = loss, optimizer
+        self._loss(
+            torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
+        )  # wrong arguments show before training
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N, D) float."""
+        embeddings: Tensor = self.encoder(images)
+        return embeddings
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """(N, D) embeddings -> (N, num_classes) scores."""
+        scores: Tensor = self.head(embeddings)
+        return scores
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss`, and `accuracy` on the batch as it was shown."""
+        scores = self.classify(self.embed(batch["image"]))
+        return {
+            "loss": self._loss(scores, batch["label"]),
+            "accuracy": (scores.detach().argmax(1) == batch["label"]).float().mean(),
+        }
+
+    def validation_terms(self, features: Features) -> dict[str, Tensor]:
+        """`loss`, as in training but without augmentation and dropout."""
+        return {"loss": self._loss(features["scores"], features["label"])}
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over all parameters."""
+        return self._optimizer(self.parameters())

@@ -1,0 +1,139 @@
+"""Encoders: pictures to embeddings."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ImageShape = tuple[int, int, int]  # (C, H, W)
+
+
+def standardise(images: Tensor) -> Tensor:
+    """Every picture with mean 0 and standard deviation 1, so that the overall light no longer matters.
+
+    Args:
+        images: (N, C, H, W) float.
+
+    Returns:
+        (N, C, H, W) float; a picture of one colour becomes all zeros.
+    """
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
+    return (images - mean) / deviation.clamp_min(1e-3)
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch normalisation, ReLU, 2x2 max pooling: (N, C, H, W) -> (N, width, H // 2, W // 2).
+
+    Args:
+        in_channels: C.
+        width: output channels.
+    """
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+
+
+class ConvEncoder(nn.Module):
+    """Convolution blocks, then a linear map of the last feature map: (N, C, H, W) float -> (N, embedding_dim).
+
+    Args:
+        image_shape: (C, H, W) of the pictures.
+        widths: channels of the blocks; each halves height and width.
+        embedding_dim: length of the embedding.
+        dropout: share of the last feature map dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: the pictures are too small for so many blocks, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        embedding_dim: int = 256,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        if not widths or min(widths) < 1 or embedding_dim < 1:
+            raise ValueError(f"widths and embedding_dim must be above 0, got {list(widths)} and {embedding_dim}")
+        shrink = 2 ** len(widths)
+        if min(height, width) < shrink:
+            raise ValueError(
+                f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
+                "raise data.image_size or shorten widths"
+            )
+        self.embedding_dim = embedding_dim
+        inputs = [channels, *widths[:-1]]
+        self.blocks = nn.Sequential(*(ConvBlock(c, w) for c, w in zip(inputs, widths, strict=True)))
+        features = widths[-1] * (height // shrink) * (width // shrink)
+        self.embed = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(features, embedding_dim, bias=False),
+            nn.BatchNorm1d(embedding_dim),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N, embedding_dim) float."""
+        embeddings: Tensor = self.embed(self.blocks(standardise(images)))
+        return embeddings
+
+
+class SeedEncoder(nn.Module):
+    """The founding document's network up to its dense layer: (N, C, 64, 64) float -> (N, 512).
+
+    3x3 convolutions without padding, 32, 64 and 128 of them, each with ReLU and 2x2 max pooling; a dense layer of 512
+    with ReLU; dropout 0.5. Glorot-uniform weights (Glorot and Bengio, 2010, equation 16), zero biases. Its input has
+    three channels: grey pictures are repeated. Pictures of another size than 64 only change the dense layer's input.
+
+    Args:
+        image_shape: (C, H, W) of the pictures, C 1 or 3.
+
+    Raises:
+        ValueError: the pictures are smaller than 22 pixels, so that nothing would be left of them.
+    """
+
+    embedding_dim = 512
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__()
+        _, height, width = image_shape
+        left_height, left_width = _after_seed_blocks(height), _after_seed_blocks(width)
+        if min(left_height, left_width) < 1:
+            raise ValueError(
+                f"needs pictures of at least 22 pixels a side, got {height} x {width}; raise data.image_size"
+            )
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((3, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(inputs, outputs, kernel_size=3), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.blocks = nn.Sequential(*layers)
+        self.dense = nn.Linear(128 * left_height * left_width, self.embedding_dim)
+        self.dropout = nn.Dropout(0.5)
+        self.apply(glorot_uniform)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 1 or 3, H, W) float in [-1, 1] -> (N, 512) float, not below 0."""
+        features = self.blocks(images.expand(-1, 3, -1, -1)).flatten(1)
+        embeddings: Tensor = self.dropout(torch.relu(self.dense(features)))
+        return embeddings
+
+
+def _after_seed_blocks(side: int) -> int:
+    for _ in range(3):
+        side = (side - 2) // 2
+    return side
+
+
+def glorot_uniform(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases for a convolution or linear layer; for `nn.Module.apply`."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,125 @@
+"""Pictures for people to look at: arrays in, (H, W, 3) uint8 out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+Picture = NDArray[np.uint8]
+
+_MANY_CLASSES = 25  # above this, axis labels would only overlap
+
+
+def _drawn(figure: Figure) -> Picture:
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def face_grid(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    captions: Sequence[str] | None = None,
+    columns: int = 8,
+    title: str = "",
+) -> Picture:
+    """Faces in rows.
+
+    Args:
+        images: N of (H, W, C) uint8, C 1 or 3, N at least 1.
+        captions: N texts below the faces; None for none.
+        columns: faces a row.
+        title: above the grid.
+    """
+    rows = -(-len(images) // columns)
+    cell = 1.3 if captions else 1.0
+    figure = Figure(figsize=(columns * 1.1, rows * cell * 1.1 + (0.4 if title else 0)), dpi=100, layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for position, image in enumerate(images):
+        axes[position].imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        if captions:
+            axes[position].set_title(captions[position], fontsize=7, y=-0.32 if "\n" in captions[position] else -0.2)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return _drawn(figure)
+
+
+def notice(text: str) -> Picture:
+    """A text where a picture would be."""
+    figure = Figure(figsize=(4, 1), dpi=100)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return _drawn(figure)
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], label_names: Sequence[str], title: str
+) -> Picture:
+    """True labels down, predicted across; each row as shares of its pictures, errors in red so that they stand out.
+
+    Args:
+        labels: (N,) true labels.
+        predicted: (N,) labels given.
+        label_names: of all classes.
+        title: above the matrix.
+    """
+    classes = len(label_names)
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right, wrong = np.diag(np.diag(shares)), shares - np.diag(np.diag(shares))
+    colours = np.ones((classes, classes, 3))
+    colours -= right[..., None] * (1 - np.array([0.13, 0.40, 0.67]))
+    colours -= wrong[..., None] * (1 - np.array([0.84, 0.15, 0.16]))
+    side = min(10.0, max(4.0, 0.28 * classes + 2))
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(colours.clip(0, 1), interpolation="nearest")
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    if classes <= 60:
+        size = 9 if classes <= _MANY_CLASSES else 6
+        axis.set_xticks(range(classes), label_names, rotation=90 if classes > 4 else 0, fontsize=size)
+        axis.set_yticks(range(classes), label_names, fontsize=size)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            dark = shares[row, column] > 0.5
+            axis.text(
+                column, row, counts[row, column], ha="center", va="center", fontsize=size, color="w" if dark else "k"
+            )
+    return _drawn(figure)
+
+
+def embedding_scatter(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], label_names: Sequence[str], title: str
+) -> Picture:
+    """Embeddings in the plane: t-SNE (van der Maaten and Hinton, 2008) on cosine distances, started from PCA.
+
+    Args:
+        embeddings: (N, D), N at least 5.
+        labels: (N,) colours and, for the first of each class, a name.
+        label_names: of all classes.
+        title: above the scatter.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(lengths, 1e-12)
+    points = PCA(n_components=2, random_state=0).fit_transform(directions)
+    if len(points) >= 20:
+        perplexity = min(15.0, (len(points) - 1) / 3)
+        start = points / max(float(points.std(axis=0)[0]), 1e-12) * 1e-4
+        points = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(directions)
+    figure = Figure(figsize=(8, 7), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    present = np.unique(labels)
+    colours = mpl.colormaps["tab20"](np.arange(len(present)) % 20)
+    for colour, label in zip(colours, present, strict=True):
+        own = points[labels == label]
+        axis.scatter(own[:, 0], own[:, 1], s=28, color=colour)
+        if len(present) <= 60:
+            axis.annotate(label_names[label], own.mean(axis=0), fontsize=7, ha="center", va="center")
+    axis.set(title=title, xticks=[], yticks=[])
+    return _drawn(figure)

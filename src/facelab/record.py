@@ -1,0 +1,102 @@
+"""What a training run leaves behind: files in its folder, and the same in MLflow."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+
+from facelab import pictures
+from facelab.data.faces import FaceSet
+from facelab.data.module import Sample
+from facelab.data.split import Parts
+from facelab.models.base import FaceModule
+from facelab.protocols.base import Answers, Report
+from facelab.tracking import TrackedRun
+
+_GRID_FACES = 32
+
+
+class RunRecord:
+    """A run's files: `<runs folder>/<run id>/` with config, weights, metrics and pictures.
+
+    Args:
+        tracked: the run in MLflow.
+        runs_folder: where runs keep their files.
+        faces: the face set.
+    """
+
+    def __init__(self, tracked: TrackedRun, runs_folder: Path, faces: FaceSet) -> None:
+        self.tracked, self.faces = tracked, faces
+        self.folder = (runs_folder / tracked.id).absolute()
+        self.folder.mkdir(parents=True)
+
+    def begin(self, config: Mapping[str, Any], parts: Parts, batch: Sample) -> None:
+        """Before the first step: the resolved config, the data's identity, and a batch as the model will see it.
+
+        Args:
+            config: every value of it resolved.
+            parts: the split.
+            batch: of augmented training pictures.
+        """
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+        self.tracked.text(text, "config.yaml")
+        counts = {part: len(indices) for part, indices in parts.items()}
+        profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts}
+        self.tracked.dataset(
+            self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
+        )
+        self.tracked.tag("data.fingerprint", self.faces.fingerprint)
+        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
+        self._picture("augmented_batch", pictures.face_grid(shown, title="training pictures as augmented"), 0)
+
+    def conclude(self, module: FaceModule, report: Report, test: Answers, facts: Mapping[str, float]) -> None:
+        """After the last step: weights, metrics and pictures of the test.
+
+        Args:
+            module: the trained model.
+            report: of the protocol.
+            test: what the model said of the test pictures.
+            facts: further final metrics.
+        """
+        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        save_file(weights, self.folder / "model.safetensors")
+        self.tracked.file(str(self.folder / "model.safetensors"))
+        ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
+        metrics = {**report.metrics, **ends, **facts}
+        (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        seen = module.images_seen
+        self.tracked.metrics(metrics, seen)
+        names = self.faces.label_names
+        accuracy = f"accuracy {report.metrics['test/accuracy']:.1%}"
+        confusion = pictures.confusion_matrix(test.labels, report.predicted, names, f"test faces, {accuracy}")
+        self._picture("confusion_matrix", confusion, seen)
+        self._picture("misclassified", self._misclassified(report.predicted, test), seen)
+        if len(test.labels) >= 5:
+            scatter = pictures.embedding_scatter(test.embeddings, test.labels, names, "embeddings of the test faces")
+            self._picture("embeddings", scatter, seen)
+
+    def _misclassified(self, predicted: NDArray[np.int64], test: Answers) -> NDArray[np.uint8]:
+        wrong = np.flatnonzero(predicted != test.labels)
+        if not len(wrong):
+            return pictures.notice("no test face is misclassified")
+        shown = wrong[:_GRID_FACES]
+        names = self.faces.label_names
+        captions = [f"{names[test.labels[i]]}\ntaken for {names[predicted[i]]}" for i in shown]
+        images = [self.faces.pixels[int(test.indices[i])] for i in shown]
+        more = f", the first {len(shown)}" if len(wrong) > len(shown) else ""
+        return pictures.face_grid(images, captions, title=f"{len(wrong)} of {len(test.labels)} misclassified{more}")
+
+    def _picture(self, key: str, image: NDArray[np.uint8], images_seen: int) -> None:
+        Image.fromarray(image).save(self.folder / f"{key}.png")
+        self.tracked.picture(key, image, images_seen)
+
+
+def _ends(pair: tuple[float, float]) -> tuple[tuple[str, float], tuple[str, float]]:
+    return ("low", pair[0]), ("high", pair[1])

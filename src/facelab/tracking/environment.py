@@ -1,0 +1,72 @@
+"""What a run ran on: code, packages, hardware."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+_NAMED = ("torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "albumentations", "numpy")
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Tags for the commit that `folder` is checked out at, and whether files differ from it; empty outside git."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
+
+
+def hardware() -> dict[str, str]:
+    """Tags for processor, memory and accelerators."""
+    tags = {
+        "hardware.cpu": _processor(),
+        "hardware.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
+        "hardware.os": platform.platform(terse=True),
+    }
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        tags["hardware.gpu"] = ", ".join(names)
+    return tags
+
+
+def versions() -> dict[str, str]:
+    """Tags for Python, facelab and the packages that matter most."""
+    named = {f"version.{name}": importlib.metadata.version(name) for name in ("facelab", *_NAMED)}
+    return {"version.python": platform.python_version(), **named}
+
+
+def packages() -> str:
+    """Every installed package, a line each, as pip freeze would list them."""
+    found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def code_folder() -> Path:
+    """Where the running program lies: a checkout, as a rule."""
+    script = Path(sys.argv[0]).absolute()
+    return script.parent if script.is_file() else Path.cwd()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

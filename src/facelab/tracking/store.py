@@ -1,0 +1,144 @@
+"""Where runs are kept: a sqlite file at home, a server for a team."""
+
+import logging
+import sqlite3
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from facelab.errors import TrackingError
+
+for _chatty in ("mlflow", "alembic"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
+
+class Store(ABC):
+    """A place for runs.
+
+    Args:
+        experiment: name of the MLflow experiment; made if it does not exist.
+    """
+
+    def __init__(self, experiment: str) -> None:
+        if not experiment.strip():
+            raise ValueError("experiment must not be empty")
+        self.experiment = experiment
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """MLflow's tracking URI, absolute."""
+
+    @abstractmethod
+    def open(self) -> tuple[MlflowClient, str]:
+        """Make ready what is missing.
+
+        Returns:
+            A client, and the experiment's id.
+
+        Raises:
+            TrackingError: the store cannot be reached or written.
+        """
+
+    @abstractmethod
+    def ui_command(self, host: str, port: int) -> list[str] | None:
+        """Arguments of `mlflow` that serve its page on this store; None where a server does already."""
+
+    def _experiment_id(self, client: MlflowClient, artifacts: str | None) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"tracking.experiment: '{self.experiment}' was deleted in MLflow. Restore it there, or choose another "
+                "name with tracking.experiment=<name>."
+            )
+        return str(found.experiment_id if found else client.create_experiment(self.experiment, artifacts))
+
+
+class SqliteStore(Store):
+    """`mlflow.db` and `mlartifacts/` in a folder: where a bare `mlflow ui` looks too.
+
+    Args:
+        folder: made if it does not exist; on a local disk, since the write-ahead log is unsafe on network file systems.
+        experiment: name of the MLflow experiment.
+    """
+
+    def __init__(self, folder: str = ".", experiment: str = "facelab") -> None:
+        super().__init__(experiment)
+        self.folder = Path(folder).absolute()  # once, at the start: nobody may end up in another folder's store
+
+    @property
+    def uri(self) -> str:
+        """`sqlite:////absolute/path/mlflow.db`."""
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    def open(self) -> tuple[MlflowClient, str]:
+        """Make file, tables and experiment, one process at a time: MLflow's own first use races."""
+        database = self.folder / "mlflow.db"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "mlflow.db.lock"):
+                connection = sqlite3.connect(database)
+                # Readers and one writer at once, for parallel jobs; the mode stays with the file.
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.close()
+                client = MlflowClient(self.uri)
+                return client, self._experiment_id(client, (self.folder / "mlartifacts").as_uri())
+        except (OSError, sqlite3.Error, MlflowException) as error:
+            raise TrackingError(
+                f"tracking.folder: {database} cannot be used as a store ({error}). "
+                "Choose a writable folder with tracking.folder=<folder>."
+            ) from error
+
+    def ui_command(self, host: str, port: int) -> list[str] | None:
+        """`mlflow ui` on this file."""
+        artifacts = (self.folder / "mlartifacts").as_uri()
+        place = ["--host", host, "--port", str(port)]
+        return ["ui", "--backend-store-uri", self.uri, "--default-artifact-root", artifacts, *place]
+
+
+class ServerStore(Store):
+    """A shared MLflow server.
+
+    Args:
+        uri: http:// or https:// address of the server.
+        experiment: name of the MLflow experiment.
+    """
+
+    def __init__(self, uri: str, experiment: str = "facelab") -> None:
+        super().__init__(experiment)
+        if urlsplit(uri).scheme not in ("http", "https") or not urlsplit(uri).netloc:
+            raise ValueError(f"uri must be an http:// or https:// address, such as http://127.0.0.1:5000, got {uri!r}")
+        self._uri = uri.rstrip("/")
+
+    @property
+    def uri(self) -> str:
+        """The server's address."""
+        return self._uri
+
+    def open(self) -> tuple[MlflowClient, str]:
+        """Ask the server whether it is there before MLflow's client does, which would try for minutes."""
+        advice = "Start it, or correct tracking.uri, or keep runs in this folder with tracking=sqlite."
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            if error.code >= 500:
+                raise TrackingError(
+                    f"tracking.uri: the server at {self.uri} is in trouble ({error}). {advice}"
+                ) from error
+        except (OSError, ValueError) as error:
+            raise TrackingError(f"tracking.uri: no answer from {self.uri} ({error}). {advice}") from error
+        client = MlflowClient(self.uri)
+        try:
+            return client, self._experiment_id(client, None)
+        except MlflowException as error:
+            raise TrackingError(f"tracking.uri: {self.uri} refused ({error}). {advice}") from error
+
+    def ui_command(self, host: str, port: int) -> list[str] | None:
+        """None: the server has the page."""
+        return None

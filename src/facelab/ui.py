@@ -1,0 +1,49 @@
+"""MLflow's own page on a store."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from facelab.config import build
+from facelab.tracking import Store
+
+
+@dataclass(frozen=True)
+class Page:
+    """The root of the `ui` config.
+
+    Args:
+        tracking: the store to show.
+        host: address to listen on; the page has no password, so keep it to this machine.
+        port: to listen on.
+    """
+
+    tracking: Store
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 5000
+
+
+def serve(config: Mapping[str, Any]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        config: a checked config of `Page`.
+
+    Raises:
+        TrackingError: the store cannot be used.
+        SystemExit: the server ended by itself, for instance because the port is taken.
+    """
+    page = Page(**build(config))
+    page.tracking.open()
+    command = page.tracking.ui_command(page.host, page.port)
+    if command is None:
+        print(f"The page is served by the tracking server: {page.tracking.uri}")
+        return
+    print(f"MLflow's page: http://{page.host}:{page.port}   (Ctrl-C ends it)", flush=True)
+    status = subprocess.run([sys.executable, "-m", "mlflow", *command], check=False).returncode
+    if status:
+        raise SystemExit(status)
