@@ -88,7 +88,20 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
     """Run a task under Hydra, turning every error a user can mend into a message."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
     folder = config_folder()
-    program = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(task)
+    failed = False
+
+    def guarded(composed: DictConfig) -> None:
+        """A job that fails says so at once, and a sweep goes on to the next; Hydra would tell at the very end."""
+        nonlocal failed
+        try:
+            task(composed)
+        except ConfigError as error:
+            raise SystemExit(_complain(str(error))) from error  # the other jobs would fail likewise
+        except FacelabError as error:
+            failed = True
+            _complain(str(error))
+
+    program = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(guarded)
     before = sys.argv
     sys.argv = [f"{config_name}.py", *arguments]
     try:
@@ -100,18 +113,16 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
         return _complain(_explain_syntax(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_explain_composition(error, config_name, arguments))
-    except ConfigError as error:
-        return _complain(str(error))
-    except FacelabError as error:
-        return _complain(str(error), status=1)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
     finally:
         sys.argv = before
-    return 0
+    return 1 if failed else 0
 
 
-def _complain(message: str, status: int = 2) -> int:
+def _complain(message: str) -> int:
     print(f"Error: {message}", file=sys.stderr)
-    return status
+    return 2
 
 
 def _explain_syntax(message: str) -> str:

@@ -32,7 +32,7 @@ ALLOWED_PACKAGES = (
     "torchmetrics",
 )
 # Known only once the data are loaded: facelab.run hands them to the `_partial_` targets.
-RUNTIME_ARGUMENTS = frozenset({"image_shape", "num_classes", "embedding_dim", "params", "logits", "labels"})
+RUNTIME_ARGUMENTS = frozenset({"image_shape", "num_classes", "embedding_dim", "params", "logits", "cosines", "labels"})
 _NODE_KEYS = frozenset({"_target_", "_partial_"})
 
 
@@ -269,9 +269,14 @@ class _Walk:
         """Build an albumentations transform strictly."""
         try:
             return target(**values, strict=True)
-        except (ValueError, TypeError, ValidationError) as error:
-            self.problems.append(Problem(key, " ".join(str(error).split())))
-            return _Unknown()
+        except (ValueError, TypeError) as error:
+            if isinstance(error.__cause__, ValidationError):
+                for detail in error.__cause__.errors():
+                    path = ".".join([key, *(str(part) for part in detail["loc"])])
+                    self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {detail['input']!r}."))
+            else:
+                self.problems.append(Problem(key, " ".join(str(error).split())))
+        return _Unknown()
 
     def type(self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str) -> None:
         """Check one value against its parameter's annotation with pydantic."""
@@ -292,12 +297,11 @@ class _Walk:
             for detail in error.errors(include_url=False, include_context=False, include_input=False):
                 inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
                 path = f"{key}.{inner}" if inner else key
-                message = detail["msg"].replace("Input should be", "expected")
                 if isinstance(raw, dict) and "_target_" in raw:
                     got = f"{raw['_target_']}{' (_partial_)' if raw.get('_partial_') else ''}"
                 else:
                     got = f"{raw!r} ({type(raw).__name__})"
-                self.problems.append(Problem(path, f"{message}, got {got}."))
+                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {got}."))
 
 
 def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
@@ -310,6 +314,11 @@ def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any
         return eval(parameter.annotation, names)  # the library's own source text, not the user's
     except (NameError, TypeError, SyntaxError, AttributeError):
         return inspect.Parameter.empty
+
+
+def _expected(message: str) -> str:
+    """pydantic's message, shorter."""
+    return message.replace("Input should be", "expected")
 
 
 def _contains(value: Any, kind: type) -> bool:

@@ -120,6 +120,6 @@ def embedding_scatter(
         own = points[labels == label]
         axis.scatter(own[:, 0], own[:, 1], s=28, color=colour)
         if len(present) <= 60:
-            axis.annotate(label_names[label], own.mean(axis=0), fontsize=7, ha="center", va="center")
+            axis.annotate(label_names[label], np.median(own, axis=0), fontsize=7, ha="center", va="center")
     axis.set(title=title, xticks=[], yticks=[])
     return _drawn(figure)

@@ -74,7 +74,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.max_images is None and self.max_epochs is None:
-            raise ValueError("recipe.max_images and recipe.max_epochs are both null; give at least one")
+            raise ValueError("max_images and max_epochs are both null; give at least one")
 
     def total_images(self, training_images: int) -> int:
         """Length of a run on a training set of so many pictures, in images seen, rounded up to full batches."""

@@ -117,6 +117,7 @@ def _train_here(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result
     experiment.augment.check(faces.pixels[int(parts.train[0])])
     pl.seed_everything(experiment.seed, verbose=False)
     module = configured("model", lambda: _make_model(experiment, faces))
+    configured("model.optimizer", module.configure_optimizers)  # wrong arguments show before anything is recorded
     recipe = module.recipe
     total_images = recipe.total_images(len(parts.train))
     if recipe.batch_size % settings.devices:

@@ -102,4 +102,5 @@ def _quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*persistent_workers.*")
     warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")

