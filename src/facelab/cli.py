@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -65,12 +66,28 @@ def ui(arguments: Sequence[str] | None = None) -> int:
     return _run("ui", _ui_task, sys.argv[1:] if arguments is None else arguments)
 
 
-def _train_task(composed: DictConfig) -> None:
+def check_training(composed: DictConfig) -> dict[str, Any]:
+    """Check a composed training config.
+
+    Returns:
+        The config as plain dicts and lists.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
     from facelab import run
     from facelab.config import check, plain
 
-    config = plain(composed)
+    job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    config = plain(job)
     check(config, run.Experiment, overlays=_overlays())
+    return config
+
+
+def _train_task(composed: DictConfig) -> None:
+    from facelab import run
+
+    config = check_training(composed)
     choices = {name: str(choice) for name, choice in HydraConfig.get().runtime.choices.items() if "/" not in name}
     run.train(config, {name: choice for name, choice in choices.items() if name in config})
 
@@ -96,7 +113,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
         try:
             task(composed)
         except ConfigError as error:
-            raise SystemExit(_complain(str(error))) from error  # the other jobs would fail likewise
+            raise SystemExit(_complain(str(error))) from error
         except FacelabError as error:
             failed = True
             _complain(str(error))
@@ -113,6 +130,8 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
         return _complain(_explain_syntax(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_explain_composition(error, config_name, arguments))
+    except ConfigError as error:
+        return _complain(str(error))
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     finally:

@@ -4,6 +4,7 @@ The signature is the schema: every node with a `_target_` is compared with the c
 built, and all problems are reported at once.
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -283,6 +284,10 @@ class _Walk:
         annotation = _annotation(target, parameter)
         if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
             return
+        if inspect.isclass(annotation) and dataclasses.is_dataclass(annotation):  # pydantic would take a dict for it
+            if not isinstance(value, annotation):
+                self.problems.append(Problem(key, f"expected a {annotation.__name__}, got {_shown(raw)}."))
+            return
         try:
             adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
         except (PydanticUserError, TypeError, NameError):
@@ -297,11 +302,7 @@ class _Walk:
             for detail in error.errors(include_url=False, include_context=False, include_input=False):
                 inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
                 path = f"{key}.{inner}" if inner else key
-                if isinstance(raw, dict) and "_target_" in raw:
-                    got = f"{raw['_target_']}{' (_partial_)' if raw.get('_partial_') else ''}"
-                else:
-                    got = f"{raw!r} ({type(raw).__name__})"
-                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {got}."))
+                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}."))
 
 
 def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
@@ -314,6 +315,12 @@ def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any
         return eval(parameter.annotation, names)  # the library's own source text, not the user's
     except (NameError, TypeError, SyntaxError, AttributeError):
         return inspect.Parameter.empty
+
+
+def _shown(raw: Any) -> str:
+    if isinstance(raw, dict) and "_target_" in raw:
+        return f"{raw['_target_']}{' (_partial_)' if raw.get('_partial_') else ''}"
+    return f"{raw!r} ({type(raw).__name__})"
 
 
 def _expected(message: str) -> str:

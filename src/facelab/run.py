@@ -28,7 +28,7 @@ from facelab.config import build, configured, flatten
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
-from facelab.data.split import Split, split
+from facelab.data.split import Parts, Split, split
 from facelab.errors import ConfigError
 from facelab.gather import gather_features
 from facelab.launch import launch
@@ -102,33 +102,56 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result:
         FacelabError: something the user can mend; nothing is recorded if it shows before training.
         KeyboardInterrupt: the user stopped it; the run is closed as KILLED.
     """
-    devices = Experiment(**build(config)).trainer.resolved().devices
-    result = _train_here(config, choices) if devices == 1 else launch(devices, _train_here, config, choices)
+    prepared = _Prepared.of(config)  # here too where processes are started: bad input shows before they are
+    devices = prepared.settings.devices
+    result = _run(prepared, config, choices) if devices == 1 else launch(devices, _run_as_rank, config, choices)
     assert result is not None, "the first process always has a result"
     return result
 
 
-def _train_here(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result | None:
-    """One process's share of a run; all but the first return None."""
-    experiment = Experiment(**build(config))
-    settings = experiment.trainer.resolved()
-    faces = experiment.data.load()
-    parts = split(faces, experiment.split)
-    experiment.augment.check(faces.pixels[int(parts.train[0])])
-    pl.seed_everything(experiment.seed, verbose=False)
-    module = configured("model", lambda: _make_model(experiment, faces))
-    configured("model.optimizer", module.configure_optimizers)  # wrong arguments show before anything is recorded
-    recipe = module.recipe
-    total_images = recipe.total_images(len(parts.train))
-    if recipe.batch_size % settings.devices:
-        raise ConfigError(
-            f"model.recipe.batch_size={recipe.batch_size} cannot be shared evenly by "
-            f"trainer.devices={settings.devices} processes; choose a multiple."
-        )
-    data = FaceDataModule(
-        faces, parts, experiment.augment, recipe.batch_size, total_images, experiment.seed, experiment.runtime.workers
-    )
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything a run needs, made and checked; nothing is recorded yet."""
 
+    experiment: Experiment
+    settings: TrainerSettings
+    faces: FaceSet
+    parts: Parts
+    module: FaceModule
+    data: FaceDataModule
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "_Prepared":
+        experiment = Experiment(**build(config))
+        settings = experiment.trainer.resolved()
+        faces = experiment.data.load()
+        parts = split(faces, experiment.split)
+        experiment.augment.check(faces.pixels[int(parts.train[0])])
+        pl.seed_everything(experiment.seed, verbose=False)
+        module = configured("model", lambda: _make_model(experiment, faces))
+        configured("model.optimizer", module.configure_optimizers)
+        recipe, workers = module.recipe, experiment.runtime.workers
+        if recipe.batch_size % settings.devices:
+            raise ConfigError(
+                f"model.recipe.batch_size={recipe.batch_size} cannot be shared evenly by "
+                f"trainer.devices={settings.devices} processes; choose a multiple."
+            )
+        total_images = recipe.total_images(len(parts.train))
+        data = FaceDataModule(
+            faces, parts, experiment.augment, recipe.batch_size, total_images, experiment.seed, workers
+        )
+        return cls(experiment, settings, faces, parts, module, data)
+
+
+def _run_as_rank(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result | None:
+    return _run(_Prepared.of(config), config, choices)
+
+
+def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, str]) -> Result | None:
+    """One process's share of a run; all but the first return None."""
+    experiment, settings, faces = prepared.experiment, prepared.settings, prepared.faces
+    parts, module, data = prepared.parts, prepared.module, prepared.data
+    recipe, total_images = module.recipe, data.total_images
     rank = int(os.environ.get("RANK", 0))
     console = Console(quiet=rank > 0)
     progress = ProgressBar(console, total_images)

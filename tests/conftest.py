@@ -1,0 +1,97 @@
+"""Shared fixtures: real AT&T faces, a real MLflow store, the real command line."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from facelab import cli
+from facelab.data.faces import ORL, FaceSet
+
+# A recogniser of six people that trains in a moment.
+TINY = (
+    "data.last_person=6",
+    "data.image_size=32",
+    "trainer=cpu",
+    "trainer.threads=1",
+    "trainer.validations=2",
+    "runtime.workers=0",
+)
+TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    out: str
+    error: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def facelab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call `facelab <arguments>` in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Outcome:
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        status = cli.main(arguments)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One sqlite store for the whole session: making its tables takes seconds."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def experiment(store_folder: Path, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Overrides that record into the session's store, under an experiment of this test's own."""
+    name = request.node.name.replace("[", "-").replace("]", "").replace("=", "-").replace(",", "-")
+    return f"tracking.folder={store_folder}", f"tracking.experiment='{name}'"
+
+
+@pytest.fixture
+def runs(store_folder: Path, experiment: tuple[str, str]) -> Callable[[], list[Run]]:
+    """The runs this test has recorded, newest first."""
+
+    def find() -> list[Run]:
+        client = MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}")
+        found = client.get_experiment_by_name(experiment[1].partition("=")[2].strip("'"))
+        return list(client.search_runs([found.experiment_id])) if found else []
+
+    return find
+
+
+@pytest.fixture
+def client(store_folder: Path) -> MlflowClient:
+    """On the session's store."""
+    return MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session")
+def orl() -> FaceSet:
+    """All AT&T faces at 32 x 32."""
+    return ORL(image_size=32).load()
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Give every test the threads it began with."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,96 @@
+"""The command line as a person meets it: help, and one clear message for whatever is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY_CNN, Command
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_help_lists_every_choice_without_heavy_imports() -> None:
+    program = (
+        "import sys; from facelab.cli import main; status = main(['train', '--help']); "
+        "heavy = {'torch', 'mlflow', 'albumentations', 'pytorch_lightning', 'sklearn'} & set(sys.modules); "
+        "print('HEAVY', sorted(heavy)); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for group in (ROOT / "conf").iterdir():
+        if group.is_dir() and group.name != "hydra":
+            choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
+            assert f"{group.name}: {choices}" in done.stdout
+    assert "few_shot: sweep" in done.stdout
+    assert "HEAVY []" in done.stdout
+
+
+def test_train_py_prints_the_composed_config() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "model=cnn_seed", "--cfg", "job"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "facelab.nets.encoders.SeedEncoder" in done.stdout
+
+
+def test_commands_are_listed(facelab: Command) -> None:
+    assert "facelab train" in facelab("--help").out
+    outcome = facelab("trian")
+    assert outcome.status == 2
+    assert "no command 'trian'" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["modle=cnn"], ["modle: unknown key", "'model'"]),
+        (["model=cn"], ["model=cn", "Did you mean 'cnn'?", "cnn_arcface, cnn_seed"]),
+        (["model.optimizer.lrr=1"], ["model.optimizer.lrr", "Did you mean 'model.optimizer.lr'?"]),
+        (["batch_size=8"], ["batch_size", "Did you mean 'model.recipe.batch_size'?"]),
+        (["+experiment=typo"], ["experiment: unknown key", "+few_shot=sweep"]),
+        (["+few_shot=swep"], ["+few_shot=swep", "+few_shot=sweep"]),
+        (["data=folder", "data.root=~/x"], ["$HOME"]),
+        (["seed=x"], ["seed: expected a valid integer, got 'x' (str)"]),
+        (["data=folder"], ["data.root", "data.root=<value>"]),
+        (["data=folder", "data.root=nowhere"], ["data.root", "nowhere", "is not a folder"]),
+        (["data.first_person=3", "data.last_person=3"], ["at least two people"]),
+        (["split.train=0.9"], ["split: train + val + test must be 1"]),
+        (["split=few_shot", "split.train_per_identity=10"], ["class 's1' has 10 pictures", "train_per_identity"]),
+        (["split.train=0.98", "split.val=0.01", "split.test=0.01"], ["class 's1'", "too few for val and test"]),
+        (["model.encoder.widths=[8,8,8,8,8,8,8]"], ["model: 7 blocks need", "data.image_size"]),
+        (["model=cnn_arcface", "model.loss.margin_rad=4"], ["margin_rad must be in [0, pi/2], got 4"]),
+        (["model.loss.label_smoothing=2"], ["label_smoothing must be in [0, 1), got 2"]),
+        (["model.optimizer.lr=-1"], ["model.optimizer: Invalid learning rate"]),
+        (["model.recipe.max_images=null"], ["max_images and max_epochs are both null"]),
+        (["augment.transforms=[{_target_:albumentations.Resize,height:8,width:8}]"], ["augment.transforms", "(8, 8"]),
+        (["trainer.devices=3", "model.recipe.batch_size=16"], ["batch_size=16", "devices=3", "multiple"]),
+        (["tracking=server", "tracking.uri=http://127.0.0.1:9"], ["tracking.uri", "127.0.0.1:9", "tracking=sqlite"]),
+        (["tracking=server", "tracking.uri=nonsense"], ["tracking: uri must be an http"]),
+        (["tracking.folder=/proc/none"], ["tracking.folder", "Choose a writable folder"]),
+        (["-m", "seed=1,2", "model=cnn,cn"], ["model=cn", "Did you mean 'cnn'?"]),
+        (["-m", "seed=1,x"], ["seed: expected a valid integer"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in value[-1] else "",
+)
+def test_bad_input_gives_one_clear_message_and_leaves_nothing(
+    facelab: Command, tmp_path: Path, overrides: list[str], says: list[str]
+) -> None:
+    outcome = facelab("train", *overrides)
+    assert outcome.status in (1, 2)
+    assert outcome.error.startswith("Error: ")
+    assert "Traceback" not in outcome.error
+    for words in says:
+        assert words in outcome.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        assert facelab("train", "trainer=gpu", *TINY_CNN[:-1], "trainer.devices=99").status == 2
+    else:
+        assert "0 CUDA devices" in facelab("train", "trainer=gpu").error

@@ -1,0 +1,72 @@
+"""Imports point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "facelab"
+ENTRY_POINTS = {"cli"}
+# What a part of the house may import of the others; `errors` may be imported by all.
+ALLOWED = {
+    "errors": set(),
+    "config": set(),
+    "nets": set(),
+    "losses": set(),
+    "metrics": set(),
+    "recipe": set(),
+    "data": set(),
+    "tracking": set(),
+    "launch": set(),
+    "pictures": set(),
+    "trainer": set(),
+    "models": {"nets", "losses", "metrics", "recipe"},
+    "protocols": {"metrics"},
+    "gather": {"models"},
+    "callbacks": {"models", "metrics", "gather"},
+    "summary": {"metrics", "protocols", "tracking"},
+    "record": {"data", "models", "pictures", "protocols", "tracking"},
+    "ui": {"config", "tracking"},
+}
+TORCH_ONLY = {"nets", "losses", "metrics"}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                f"{node.module}.{alias.name}" if node.module == "facelab" else node.module for alias in node.names
+            }
+    return found
+
+
+def _part(path: Path) -> str:
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0].removesuffix(".py")
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    part, imports = _part(path), _imports(path)
+    ours = {name.split(".")[1] for name in imports if name.startswith("facelab.")} - {part, "errors"}
+    if part in ENTRY_POINTS | {"run"}:
+        assert part == "cli" or "cli" not in ours
+    else:
+        assert ours <= ALLOWED[part], f"{part} imports {ours - ALLOWED[part]}"
+    if part in TORCH_ONLY:
+        outside = {name.split(".")[0] for name in imports} - {"facelab", "torch", "torchmetrics"}
+        assert outside <= {"collections", "math", "typing", "dataclasses"}, f"{part} imports {outside}"
+    if part != "tracking":
+        assert not any(name.split(".")[0] == "mlflow" for name in imports), "only tracking imports mlflow"
+    if path != SOURCE / "data" / "augment.py":
+        assert not any(name.split(".")[0] == "albumentations" for name in imports)
+
+
+def test_every_part_is_named() -> None:
+    assert {_part(path) for path in FILES} <= set(ALLOWED) | ENTRY_POINTS | {"run"}
