@@ -1,0 +1,68 @@
+"""No picture in two parts, and the fixed protocol as it is published."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facelab.data.faces import FaceSet
+from facelab.data.split import FewShot, Ratio, _largest_remainder, split
+from facelab.errors import DataError
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", [0, 9])
+def test_few_shot_is_the_fixed_protocol(orl: FaceSet, k: int, seed: int) -> None:
+    parts = split(orl, FewShot(train_per_identity=k, seed=seed))
+    random = np.random.RandomState(seed)
+    train = [10 * person + number for person in range(40) for number in random.permutation(10)[:k]]
+    assert sorted(train) == list(parts.train)
+    assert sorted(set(range(400)) - set(train)) == list(parts.test)
+    assert len(parts.val) == 0
+
+
+def test_ratio_takes_six_two_two_of_every_person(orl: FaceSet) -> None:
+    parts = split(orl, Ratio())
+    for indices, count in ((parts.train, 6), (parts.val, 2), (parts.test, 2)):
+        assert np.array_equal(np.bincount(orl.labels[indices]), np.full(40, count))
+    assert len(np.unique(np.concatenate([parts.train, parts.val, parts.test]))) == 400
+    assert not np.array_equal(parts.test, split(orl, Ratio(seed=1)).test)
+
+
+def test_copies_in_two_parts_are_refused(orl: FaceSet) -> None:
+    parts = Ratio().divide(orl)
+    digests = list(orl.digests)
+    digests[parts.test[0]] = digests[parts.train[0]]
+    with pytest.raises(DataError) as caught:
+        split(dataclasses.replace(orl, digests=digests), Ratio())
+    assert orl.names[parts.train[0]] in str(caught.value)
+    assert orl.names[parts.test[0]] in str(caught.value)
+
+
+def test_copies_in_one_part_are_taken(orl: FaceSet) -> None:
+    parts = Ratio().divide(orl)
+    digests = list(orl.digests)
+    digests[parts.train[1]] = digests[parts.train[0]]
+    split(dataclasses.replace(orl, digests=digests), Ratio())
+
+
+@given(st.integers(0, 500), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+def test_counts_add_up_and_are_near_the_shares(total: int, weights: list[float]) -> None:
+    shares = {str(i): weight / sum(weights) for i, weight in enumerate(weights)}
+    counts = _largest_remainder(total, shares)
+    assert sum(counts.values()) == total
+    assert all(abs(counts[part] - total * share) < 1 + 1e-6 for part, share in shares.items())
+
+
+def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:
+    from facelab.data.faces import Folder
+    from tests.data.test_images import make_folder
+
+    root = make_folder(tmp_path / "faces", pictures=6)
+    for number in range(1, 6):
+        (root / "person0" / f"{number}.png").write_bytes((root / "person0" / "0.png").read_bytes())
+    with pytest.raises(DataError, match="Delete one of each pair"):
+        split(Folder(str(root)).load(), Ratio())

@@ -1,0 +1,82 @@
+"""Networks are built as they are described."""
+
+import pytest
+import torch
+from torch import nn
+
+from facelab.nets.encoders import ConvEncoder, SeedEncoder, standardise
+from facelab.nets.heads import CosineHead, LinearHead, SeedHead
+
+
+def test_the_seed_network_is_the_founding_documents() -> None:
+    encoder, head = SeedEncoder(image_shape=(3, 64, 64)), SeedHead(embedding_dim=512, num_classes=2)
+    # By hand: 3x3 convolutions without padding and 2x2 pooling take 64 to 31, 14 and 6.
+    counts = [3 * 9 * 32 + 32, 32 * 9 * 64 + 64, 64 * 9 * 128 + 128, 6 * 6 * 128 * 512 + 512, 512 + 1]
+    assert sum(p.numel() for p in [*encoder.parameters(), *head.parameters()]) == sum(counts)
+    kinds = [type(layer) for layer in encoder.blocks]
+    assert kinds == [nn.Conv2d, nn.ReLU, nn.MaxPool2d] * 3
+    assert encoder.dropout.p == 0.5
+
+
+def test_the_seed_networks_weights_are_glorot_uniform() -> None:
+    dense = SeedEncoder(image_shape=(3, 64, 64)).dense
+    bound = (6 / (4608 + 512)) ** 0.5
+    assert float(dense.weight.detach().abs().max()) == pytest.approx(bound, rel=1e-3)
+    assert float(dense.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=1e-2)
+    assert not dense.bias.detach().any()
+
+
+def test_grey_pictures_are_repeated_for_the_seed_network() -> None:
+    encoder = SeedEncoder(image_shape=(1, 64, 64)).eval()
+    grey = torch.rand(2, 1, 64, 64)
+    assert torch.equal(encoder(grey), encoder(grey.repeat(1, 3, 1, 1)))
+
+
+def test_two_classes_are_a_sigmoid_with_binary_cross_entropy() -> None:
+    torch.manual_seed(0)
+    head, embeddings = SeedHead(embedding_dim=8, num_classes=2), torch.randn(16, 8)
+    labels = torch.randint(0, 2, (16,))
+    logits = head(embeddings)
+    z = head.output(embeddings)[:, 0]
+    assert torch.allclose(logits.softmax(1)[:, 1], torch.sigmoid(z))
+    expected = nn.functional.binary_cross_entropy(torch.sigmoid(z), labels.float())
+    assert torch.allclose(nn.functional.cross_entropy(logits, labels), expected, atol=1e-6)
+
+
+def test_more_classes_are_a_softmax() -> None:
+    assert SeedHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)
+
+
+def test_standardised_pictures_do_not_know_the_light() -> None:
+    images = torch.rand(4, 1, 16, 16)
+    assert torch.allclose(standardise(images), standardise(0.3 * images - 0.5), atol=1e-4)
+    assert standardise(torch.full((1, 1, 4, 4), 0.7)).abs().max() < 1e-3
+    assert torch.allclose(standardise(images)[0], standardise(images[:1])[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 64, 64), (1, 50, 37)])
+def test_embeddings_have_the_length_asked_for(shape: tuple[int, int, int]) -> None:
+    encoder = ConvEncoder(image_shape=shape, widths=(4, 8), embedding_dim=7).eval()
+    assert encoder(torch.rand(2, *shape)).shape == (2, 7)
+
+
+def test_an_embedding_does_not_depend_on_its_batch() -> None:
+    encoder = ConvEncoder(image_shape=(1, 32, 32), widths=(4, 8)).eval()
+    images = torch.rand(6, 1, 32, 32)
+    assert torch.allclose(encoder(images), torch.cat([encoder(images[:1]), encoder(images[1:])]), atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", [ConvEncoder, SeedEncoder])
+def test_pictures_too_small_are_refused(encoder: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"data\.image_size"):
+        encoder(image_shape=(1, 8, 8))
+
+
+def test_cosines_are_cosines() -> None:
+    head, embeddings = CosineHead(embedding_dim=8, num_classes=5), torch.randn(3, 8)
+    expected = nn.functional.cosine_similarity(embeddings[:, None], head.centres[None], dim=2)
+    assert torch.allclose(head(embeddings), expected, atol=1e-6)
+
+
+def test_the_linear_head_is_linear() -> None:
+    assert LinearHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)

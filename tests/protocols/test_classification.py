@@ -1,0 +1,79 @@
+"""The yardstick and its intervals."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score
+
+from facelab.protocols.base import Answers
+from facelab.protocols.classification import Classification
+from facelab.protocols.intervals import classification_intervals
+
+
+def test_all_correct_proves_no_more_than_the_exact_binomial() -> None:
+    labels = np.repeat(np.arange(40), 5)
+    low, high = classification_intervals(labels, labels, labels, 40)["accuracy"]
+    assert high == 1
+    assert low == pytest.approx(0.982, abs=5e-4)  # 200 of 200
+    low, high = classification_intervals((labels + 1) % 40, labels, labels, 40)["f1"]
+    assert low == 0
+    assert high == pytest.approx(0.018, abs=5e-4)
+
+
+def test_an_interval_over_people_is_wider_than_one_over_pictures() -> None:
+    labels = np.repeat(np.arange(40), 10)
+    predicted = labels.copy()
+    predicted[:80] = 39  # eight people are never recognised, the others always
+    low, high = classification_intervals(predicted, labels, labels, 40)["accuracy"]
+    naive = 2 * 1.96 * np.sqrt(0.8 * 0.2 / 400)
+    over_people = 2 * 1.96 * np.sqrt(0.8 * 0.2 / 40)
+    assert high - low == pytest.approx(over_people, rel=0.15)
+    assert high - low > 2 * naive
+
+
+@pytest.mark.parametrize("people_a_class", [1, 30])
+def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
+    """Drawn from a known accuracy, nine in ten intervals and more hold it."""
+    random = np.random.default_rng(0)
+    classes = 60 if people_a_class == 1 else 2
+    held = 0
+    for _ in range(60):
+        people = np.arange(classes * people_a_class)
+        identities = np.repeat(people, 4)
+        labels = identities // people_a_class
+        skill = random.beta(8, 2, size=len(people))  # people differ in how well they are recognised: mean 0.8
+        correct = random.random(len(labels)) < skill[identities]
+        predicted = np.where(correct, labels, (labels + 1) % classes)
+        low, high = classification_intervals(predicted, labels, identities, classes)["accuracy"]
+        held += low <= 0.8 <= high
+    assert held >= 52
+
+
+def _answers(random: np.random.Generator, centres: NDArray[np.float64], scores: bool) -> Answers:
+    labels = np.repeat(np.arange(len(centres)), 4)
+    embeddings = (centres[labels] + 0.1 * random.normal(size=(len(labels), centres.shape[1]))).astype(np.float32)
+    return Answers(embeddings, -embeddings if scores else None, labels, labels, np.arange(len(labels)))
+
+
+def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
+    random, centres = np.random.default_rng(0), np.eye(5)
+    report = Classification().evaluate(
+        _answers(random, centres, scores=False), _answers(random, centres, scores=False), list("abcde")
+    )
+    assert report.metrics["probe/accuracy"] == report.metrics["knn/accuracy"] == 1
+    assert report.metrics["test/f1"] == report.metrics["probe/f1"]  # no head of its own: the probe stands in
+
+
+def test_a_head_of_its_own_is_what_test_judges() -> None:
+    random, centres = np.random.default_rng(0), np.eye(5)
+    train, test = _answers(random, centres, scores=True), _answers(random, centres, scores=True)
+    report = Classification().evaluate(train, test, list("abcde"))
+    assert test.scores is not None
+    assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.scores.argmax(1)) < 0.5
+    assert report.metrics["probe/accuracy"] == 1
+
+
+def test_neighbours_are_found_by_cosine_not_by_length() -> None:
+    train = Answers(np.array([[1, 0], [0, 5]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
+    test = Answers(np.array([[9, 1], [0.1, 0.2]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
+    assert Classification().evaluate(train, test, ["a", "b"]).metrics["knn/accuracy"] == 1
