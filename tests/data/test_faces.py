@@ -33,7 +33,7 @@ def test_face_nonface_is_a_hundred_each() -> None:
     pixels = np.stack([found.pixels[i].ravel() for i in range(200)]).astype(float)
     with np.errstate(invalid="ignore"):  # some non-faces are of one colour
         alike = np.corrcoef(pixels)
-    assert np.nanmedian(alike[:100, :100]) > 0.2 > np.nanmedian(alike[100:, 100:])
+    assert np.nanmedian(alike[:100, :100]) > np.nanmedian(alike[100:, 100:]) + 0.05
 
 
 def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:

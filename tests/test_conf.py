@@ -1,0 +1,60 @@
+"""Every choice of every group composes, is right, and runs."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from facelab.cli import check_training, config_folder
+from tests.conftest import TINY, Command
+from tests.data.test_images import make_folder
+
+CHOICES = sorted(
+    f"{group.name}={path.stem}"
+    for group in config_folder().iterdir()
+    if group.is_dir() and group.name != "hydra"
+    for path in group.glob("*.yaml")
+)
+OVERLAYS = sorted(
+    f"+{path.parent.name}={path.stem}" for path in (config_folder().parent / "experiments").glob("*/*.yaml")
+)
+# Needs hardware, a server or further processes: run by tests of their own in test_run.py.
+ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server"}
+NEEDED = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
+
+
+@pytest.mark.parametrize("choice", CHOICES + OVERLAYS)
+def test_every_choice_composes_and_is_right(choice: str) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        overrides = [choice, NEEDED[choice]] if choice in NEEDED else [choice]
+        check_training(compose("train", overrides))
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
+def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
+    size = [override for override in TINY if not override.startswith("data.last_person")]
+    if not choice.startswith("data="):
+        size.append("data.last_person=6")
+    if choice == "data=folder":
+        make_folder(tmp_path / "faces", people=4, pictures=6)
+        size.append("data.root=faces")
+    if choice.startswith("trainer="):
+        size.remove("trainer=cpu")
+    short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]
+    outcome = facelab("train", choice, *size, *short, "model.recipe.max_images=32")
+    assert outcome.status == 0, outcome.error
+    assert "F1 (macro)" in outcome.out
+
+
+def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("defaults:\n  - cnn\nencoder:\n  embedding_dim: 5\n")
+    (tmp_path / "experiments" / "own").mkdir(parents=True)
+    (tmp_path / "experiments" / "own" / "study.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: mine\nseed: 77\n"
+    )
+    assert "cnn_seed, mine" in facelab("train", "--help").out
+    outcome = facelab("train", "+own=study", "--cfg", "job")
+    assert "embedding_dim: 5" in outcome.out
+    assert "seed: 77" in outcome.out
+    assert "+own=study" in facelab("train", "+owm=study").error
