@@ -22,7 +22,7 @@ from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.progress import ProgressBar
 from facelab.callbacks.stop_on_nan import StopOnNaN
-from facelab.callbacks.training_log import TrainingLog
+from facelab.callbacks.training_log import Record, TrainingLog
 from facelab.callbacks.validation import Validation
 from facelab.config import build, configured, flatten
 from facelab.data.augment import Augmentation
@@ -151,10 +151,9 @@ def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, s
     """One process's share of a run; all but the first return None."""
     experiment, settings, faces = prepared.experiment, prepared.settings, prepared.faces
     parts, module, data = prepared.parts, prepared.module, prepared.data
-    recipe, total_images = module.recipe, data.total_images
     rank = int(os.environ.get("RANK", 0))
     console = Console(quiet=rank > 0)
-    progress = ProgressBar(console, total_images)
+    progress = ProgressBar(console, data.total_images)
     tracked: TrackedRun | None = None
 
     def log(values: Mapping[str, float], images_seen: int) -> None:
@@ -163,43 +162,45 @@ def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, s
             tracked.metrics(values, images_seen)
 
     validation = Validation(log, len(faces.label_names))
-    callbacks: list[pl.Callback] = [
-        ImagesSeen(total_images, experiment.seed),
-        StopOnNaN(),
-        validation,
-        TrainingLog(log),
-    ]
-    if recipe.ema_half_life_images:
-        callbacks.append(ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size))
+    callbacks = [*_callbacks(prepared, validation, log), *([progress] if rank == 0 else [])]
+    steps = data.total_images // module.recipe.batch_size
+    trainer = settings.make(callbacks, steps, has_validation=len(parts.val) > 0)
     if rank == 0:
-        callbacks.append(progress)
         resolved = {**config, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
         params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
         tracked = TrackedRun(experiment.tracking, experiment.name or _name(choices, faces, experiment), params)
-    trainer = settings.make(callbacks, total_images // recipe.batch_size, has_validation=len(parts.val) > 0)
 
     with _closing(tracked):
         record = tracked and RunRecord(tracked, Path(experiment.runtime.runs_folder), faces)
         if record:
             record.begin(resolved, parts, data.first_batch())
-        started = time.perf_counter()
-        _fit(trainer, module, data)
-        seconds = time.perf_counter() - started
-        validation.restore_best(module)
-        on_train = _answers(trainer, module, data, parts.train)
-        on_test = _answers(trainer, module, data, parts.test)
+        with _interruptible():
+            started = time.perf_counter()
+            trainer.fit(module, datamodule=data)
+            seconds = time.perf_counter() - started
+            validation.restore_best(module)
+            on_train = _answers(trainer, module, data, parts.train)
+            on_test = _answers(trainer, module, data, parts.test)
         if not record:
             return None
         report = experiment.protocol.evaluate(on_train, on_test, faces.label_names)
-        facts = {"fit/seconds": seconds, "fit/images_per_second": total_images / seconds}
-        if validation.best_images_seen is not None:
-            facts["fit/best_images_seen"] = validation.best_images_seen
-        record.conclude(module, report, on_test, facts)
-    best = validation.best_images_seen
+        facts = {"fit/seconds": seconds, "fit/images_per_second": data.total_images / seconds}
+        best = validation.best_images_seen
+        record.conclude(module, report, on_test, facts if best is None else {**facts, "fit/best_images_seen": best})
     weights = "last" if best is None else f"best on validation, after {best:,} images"
-    trained = f"{total_images:,} images in {seconds:.0f} s; weights: {weights}; {settings.precision}"
+    trained = f"{data.total_images:,} images in {seconds:.0f} s; weights: {weights}; {settings.precision}"
     print_summary(console, report, record.tracked, record.folder, trained)
     return Result(record.tracked.id, record.folder, report.metrics)
+
+
+def _callbacks(prepared: _Prepared, validation: Validation, log: Record) -> list[pl.Callback]:
+    """What accompanies training, in the order it must be called."""
+    recipe = prepared.module.recipe
+    callbacks: list[pl.Callback] = [ImagesSeen(prepared.data.total_images, prepared.experiment.seed), StopOnNaN()]
+    callbacks += [validation, TrainingLog(log)]
+    if recipe.ema_half_life_images:
+        callbacks.append(ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size))
+    return callbacks
 
 
 def _make_model(experiment: Experiment, faces: FaceSet) -> FaceModule:
@@ -208,11 +209,12 @@ def _make_model(experiment: Experiment, faces: FaceSet) -> FaceModule:
     return module.to(memory_format=torch.channels_last)
 
 
-def _fit(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule) -> None:
-    """Train; Ctrl-C and SIGTERM come out as KeyboardInterrupt, which Lightning would turn into an exit."""
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM come out as KeyboardInterrupt; Lightning would end the process."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, datamodule=data)
+        yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
     finally:

@@ -4,7 +4,8 @@ import getpass
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ class TrackedRun:
 
     def __init__(self, store: Store, name: str, params: Mapping[str, str]) -> None:
         self._client, experiment_id = store.open()
-        self.uri, self.experiment_id, self.name = store.uri, experiment_id, name
+        self.uri, self.name = store.uri, name
         facts = {
             **environment.git_state(environment.code_folder()),
             **environment.hardware(),
@@ -50,14 +51,28 @@ class TrackedRun:
             "mlflow.source.name": "facelab train",
             "mlflow.source.type": "LOCAL",
         }
-        self.id: str = self._client.create_run(experiment_id, tags=facts, run_name=name).info.run_id
-        pairs = [Param(key, value) for key, value in params.items()]
-        for start in range(0, len(pairs), _PARAMS_PER_CALL):
-            self._client.log_batch(self.id, params=pairs[start : start + _PARAMS_PER_CALL])
-        self._client.log_text(self.id, environment.packages(), "environment/packages.txt")
+        with self._reaching():
+            self.id: str = self._client.create_run(experiment_id, tags=facts, run_name=name).info.run_id
+        try:
+            with self._reaching():
+                pairs = [Param(key, value) for key, value in params.items()]
+                for start in range(0, len(pairs), _PARAMS_PER_CALL):
+                    self._client.log_batch(self.id, params=pairs[start : start + _PARAMS_PER_CALL])
+                self._client.log_text(self.id, environment.packages(), "environment/packages.txt")
+        except TrackingError:
+            self._client.set_terminated(self.id, "FAILED")
+            raise
         self._monitor = SystemMetricsMonitor(self.id, sampling_interval=_SYSTEM_METRICS_EVERY_S, tracking_uri=store.uri)
         self._monitor.start()
         self._outbox = _Outbox(self._client, self.id)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn what MLflow raises into a message that names the store."""
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{self.uri} could not be written: {error}") from error
 
     def metrics(self, values: Mapping[str, float], images_seen: int) -> None:
         """Record values by name at a number of images seen."""
@@ -70,11 +85,13 @@ class TrackedRun:
 
     def text(self, content: str, path: str) -> None:
         """Keep a text file among the run's artifacts."""
-        self._client.log_text(self.id, content, path)
+        with self._reaching():
+            self._client.log_text(self.id, content, path)
 
-    def file(self, path: str, folder: str | None = None) -> None:
+    def file(self, path: str) -> None:
         """Keep a copy of a file among the run's artifacts."""
-        self._client.log_artifact(self.id, path, folder)
+        with self._reaching():
+            self._client.log_artifact(self.id, path)
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: str, context: str) -> None:
         """Record which data were used.
@@ -89,11 +106,14 @@ class TrackedRun:
         entity = Dataset(
             name=name, digest=fingerprint[:36], source_type="local", source=source, schema=None, profile=profile
         )
-        self._client.log_inputs(self.id, [DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])])
+        inputs = [DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])]
+        with self._reaching():
+            self._client.log_inputs(self.id, inputs)
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag."""
-        self._client.log_batch(self.id, tags=[RunTag(key, value)])
+        with self._reaching():
+            self._client.log_batch(self.id, tags=[RunTag(key, value)])
 
     def finish(self, status: Status, reason: str = "") -> None:
         """Send what is left and close the run.
@@ -107,12 +127,10 @@ class TrackedRun:
         """
         self._monitor.finish()
         self._outbox.close()
-        try:
-            if reason:
-                self.tag("reason", reason[:5000])
+        if reason:
+            self.tag("reason", reason[:5000])
+        with self._reaching():
             self._client.set_terminated(self.id, status)
-        except MlflowException as error:
-            raise TrackingError(f"run {self.id} could not be closed as {status} in {self.uri}: {error}") from error
 
 
 class _Picture:
