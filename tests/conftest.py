@@ -1,5 +1,6 @@
 """Shared fixtures: real AT&T faces, a real MLflow store, the real command line."""
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ class Outcome:
     status: int
     out: str
     error: str
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 Command = Callable[..., Outcome]

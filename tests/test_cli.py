@@ -1,12 +1,17 @@
 """The command line as a person meets it: help, and one clear message for whatever is wrong."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY_CNN, Command
+from tests.conftest import TINY_CNN, Command, free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,3 +99,31 @@ def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
         assert facelab("train", "trainer=gpu", *TINY_CNN[:-1], "trainer.devices=99").status == 2
     else:
         assert "0 CUDA devices" in facelab("train", "trainer=gpu").error
+
+
+def test_the_page_is_served_until_interrupted(facelab: Command, experiment: tuple[str, str], tmp_path: Path) -> None:
+    assert facelab("train", *TINY_CNN, *experiment, "model.recipe.max_images=16").status == 0
+    port, program = free_port(), "from facelab.cli import main; raise SystemExit(main())"
+    page = subprocess.Popen(
+        [sys.executable, "-c", program, "ui", f"port={port}", experiment[0]],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline, status = time.monotonic() + 60, 0
+    while status != 200 and time.monotonic() < deadline:
+        try:
+            status = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).status
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    os.killpg(page.pid, signal.SIGINT)
+    output, _ = page.communicate(timeout=30)
+    assert status == 200, output
+    assert page.returncode == 0, output
+    assert f"http://127.0.0.1:{port}" in output
+
+
+def test_a_page_on_no_port_is_refused(facelab: Command) -> None:
+    assert "port: expected" in facelab("ui", "port=0").error

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, TINY_CNN, Command
+from tests.conftest import TINY, TINY_CNN, Command, free_port
 
 ROOT = Path(__file__).parents[1]
 Runs = Callable[[], list[Run]]
@@ -191,11 +191,7 @@ def test_two_processes_give_one_run_and_count_every_picture_once(
 
 
 def test_a_tracking_server_takes_a_run(facelab: Command, tmp_path: Path) -> None:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "server"
     folder.mkdir()
     place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -1,5 +1,7 @@
 """MLflow's own page on a store."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -44,6 +46,26 @@ def serve(config: Mapping[str, Any]) -> None:
         print(f"The page is served by the tracking server: {page.tracking.uri}")
         return
     print(f"MLflow's page: http://{page.host}:{page.port}   (Ctrl-C ends it)", flush=True)
-    status = subprocess.run([sys.executable, "-m", "mlflow", *command], check=False).returncode
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *command],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # workers for features we have no use for
+        start_new_session=True,  # Ctrl-C reaches us alone: MLflow would answer it with tracebacks
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status = server.wait()
+    except KeyboardInterrupt:
+        _end(server)
+        return
     if status:
         raise SystemExit(status)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a process and those it has started."""
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

@@ -98,7 +98,7 @@ class SqliteStore(Store):
     def ui_command(self, host: str, port: int) -> list[str] | None:
         """`mlflow ui` on this file."""
         artifacts = (self.folder / "mlartifacts").as_uri()
-        place = ["--host", host, "--port", str(port)]
+        place = ["--host", host, "--port", str(port), "--workers", "1"]  # one person looks: more only start slower
         return ["ui", "--backend-store-uri", self.uri, "--default-artifact-root", artifacts, *place]
 
 
