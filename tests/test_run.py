@@ -38,7 +38,7 @@ def test_a_run_records_everything_worth_comparing(
     assert outcome.status == 0, outcome.error
     (run,) = runs()
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "cnn · orl s1..s6 · 60/20/20 · split=0 · seed=1"
+    assert run.info.run_name == "cnn · split=0 · seed=1"
 
     params = run.data.params
     assert params["model"] == "cnn"

@@ -69,10 +69,10 @@ class RunRecord:
         save_file(weights, self.folder / "model.safetensors")
         self.tracked.file(str(self.folder / "model.safetensors"))
         ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
-        metrics = {**report.metrics, **ends, **facts}
+        metrics = {**report.metrics, **ends, **facts, "fit/images_seen": float(module.images_seen)}
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        self.tracked.metrics(metrics, 0)  # MLflow draws bars of what has no step, and points of what has one
         seen = module.images_seen
-        self.tracked.metrics(metrics, seen)
         names = self.faces.label_names
         accuracy = f"accuracy {report.metrics['test/accuracy']:.1%}"
         confusion = pictures.confusion_matrix(test.labels, report.predicted, names, f"test faces, {accuracy}")

@@ -168,7 +168,7 @@ def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, s
     if rank == 0:
         resolved = {**config, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
         params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
-        tracked = TrackedRun(experiment.tracking, experiment.name or _name(choices, faces, experiment), params)
+        tracked = TrackedRun(experiment.tracking, experiment.name or _name(choices, experiment), params)
 
     with _closing(tracked):
         record = tracked and RunRecord(tracked, Path(experiment.runtime.runs_folder), faces)
@@ -252,9 +252,9 @@ def _closing(tracked: TrackedRun | None) -> Iterator[None]:
     tracked.finish("FINISHED")
 
 
-def _name(choices: Mapping[str, str], faces: FaceSet, experiment: Experiment) -> str:
-    """Such as `cnn · orl · k=5 · split=0 · seed=1`."""
-    return f"{choices.get('model', 'model')} · {faces.name} · {experiment.split.title} · seed={experiment.seed}"
+def _name(choices: Mapping[str, str], experiment: Experiment) -> str:
+    """Such as `cnn · k=5 · split=0 · seed=1`: short, since MLflow's columns are narrow."""
+    return f"{choices['model']} · {experiment.split.title} · seed={experiment.seed}"
 
 
 def _text(value: object) -> str:

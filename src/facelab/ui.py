@@ -40,12 +40,13 @@ def serve(config: Mapping[str, Any]) -> None:
         SystemExit: the server ended by itself, for instance because the port is taken.
     """
     page = Page(**build(config))
-    page.tracking.open()
+    _, experiment_id = page.tracking.open()
     command = page.tracking.ui_command(page.host, page.port)
     if command is None:
         print(f"The page is served by the tracking server: {page.tracking.uri}")
         return
-    print(f"MLflow's page: http://{page.host}:{page.port}   (Ctrl-C ends it)", flush=True)
+    address = f"http://{page.host}:{page.port}/#/experiments/{experiment_id}/runs"
+    print(f"MLflow's page: {address}   (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command],
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # workers for features we have no use for

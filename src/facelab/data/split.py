@@ -67,8 +67,8 @@ class Ratio(Split):
 
     @property
     def title(self) -> str:
-        """Shares in percent and the seed."""
-        return f"{'/'.join(f'{share:.0%}'.rstrip('%') for share in self.shares.values())} · split={self.seed}"
+        """`split=0`."""
+        return f"split={self.seed}"
 
     def divide(self, faces: FaceSet) -> Parts:
         """Divide every class by the largest remainder method, so that the counts add up."""

@@ -57,7 +57,11 @@ class Store(ABC):
                 f"tracking.experiment: '{self.experiment}' was deleted in MLflow. Restore it there, or choose another "
                 "name with tracking.experiment=<name>."
             )
-        return str(found.experiment_id if found else client.create_experiment(self.experiment, artifacts))
+        if found is not None:
+            return str(found.experiment_id)
+        # Without this, MLflow's page opens on its tools for language models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(self.experiment, artifacts, kind))
 
 
 class SqliteStore(Store):
