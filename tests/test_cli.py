@@ -67,7 +67,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["split.train=0.98", "split.val=0.01", "split.test=0.01"], ["class 's1'", "too few for val and test"]),
         (["model.encoder.widths=[8,8,8,8,8,8,8]"], ["model: 7 blocks need", "data.image_size"]),
         (["model=cnn_arcface", "model.loss.margin_rad=4"], ["margin_rad must be in [0, pi/2], got 4"]),
-        (["model.loss.label_smoothing=2"], ["label_smoothing must be in [0, 1), got 2"]),
+        (["model=cnn_seed", "+model.loss.label_smoothing=2"], ["label_smoothing must be in [0, 1), got 2"]),
         (["model.optimizer.lr=-1"], ["model.optimizer: Invalid learning rate"]),
         (["model.recipe.max_images=null"], ["max_images and max_epochs are both null"]),
         (["augment.transforms=[{_target_:albumentations.Resize,height:8,width:8}]"], ["augment.transforms", "(8, 8"]),
