@@ -87,6 +87,6 @@ class FaceModule(pl.LightningModule, ABC):
             found["scores"] = scores
         return found
 
+    @abstractmethod
     def configure_optimizers(self) -> Any:
         """The optimiser or optimisers; learning rates follow the recipe's schedule by the ImagesSeen callback."""
-        raise NotImplementedError
