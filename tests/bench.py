@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.images_seen import ImagesSeen
@@ -84,7 +85,7 @@ def _ours(experiment: Experiment) -> float:
     if module.recipe.ema_half_life_images:
         callbacks.append(ExponentialMovingAverage(module.recipe.ema_half_life_images, BATCH))
     trainer = experiment.trainer.resolved().make([*callbacks, clock], STEPS, has_validation=False)
-    trainer.fit(module, _batches(STEPS))
+    trainer.fit(module, DataLoader(_batches(STEPS), batch_size=None))  # type: ignore[arg-type]
     return clock.seconds / STEPS * 1000
 
 
