@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from facelab.nets.encoders import ConvEncoder, SeedEncoder, standardise
-from facelab.nets.heads import CosineHead, LinearHead, SeedHead
+from facelab.nets.heads import CosineHead, SeedHead
 
 
 def test_the_seed_network_is_the_founding_documents() -> None:
@@ -76,7 +76,3 @@ def test_cosines_are_cosines() -> None:
     head, embeddings = CosineHead(embedding_dim=8, num_classes=5), torch.randn(3, 8)
     expected = nn.functional.cosine_similarity(embeddings[:, None], head.centres[None], dim=2)
     assert torch.allclose(head(embeddings), expected, atol=1e-6)
-
-
-def test_the_linear_head_is_linear() -> None:
-    assert LinearHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)

@@ -46,7 +46,6 @@ class ConvEncoder(nn.Module):
         image_shape: (C, H, W) of the pictures.
         widths: channels of the blocks; each halves height and width.
         embedding_dim: length of the embedding.
-        dropout: share of the last feature map dropped in training, in [0, 1).
 
     Raises:
         ValueError: the pictures are too small for so many blocks, or an argument is out of range.
@@ -57,7 +56,6 @@ class ConvEncoder(nn.Module):
         image_shape: ImageShape,
         widths: Sequence[int] = (32, 64, 128, 256),
         embedding_dim: int = 256,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -75,7 +73,6 @@ class ConvEncoder(nn.Module):
         features = widths[-1] * (height // shrink) * (width // shrink)
         self.embed = nn.Sequential(
             nn.Flatten(),
-            nn.Dropout(dropout),
             nn.Linear(features, embedding_dim, bias=False),
             nn.BatchNorm1d(embedding_dim),
         )

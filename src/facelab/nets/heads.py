@@ -7,18 +7,6 @@ from torch import Tensor, nn
 from facelab.nets.encoders import glorot_uniform
 
 
-class LinearHead(nn.Linear):
-    """Logits of a softmax classifier: (N, embedding_dim) -> (N, num_classes).
-
-    Args:
-        embedding_dim: length of the embeddings.
-        num_classes: number of classes.
-    """
-
-    def __init__(self, embedding_dim: int, num_classes: int) -> None:
-        super().__init__(embedding_dim, num_classes)
-
-
 class SeedHead(nn.Module):
     """The founding document's output layer: a sigmoid unit for two classes, softmax for more.
 
