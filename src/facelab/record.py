@@ -54,7 +54,7 @@ class RunRecord:
         )
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
         shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
-        self._picture("augmented_batch", pictures.face_grid(shown, title="training pictures as augmented"), 0)
+        self._picture("augmented_batch", pictures.face_grid(shown, title="training pictures as augmented"))
 
     def conclude(self, module: FaceModule, report: Report, test: Answers, facts: Mapping[str, float]) -> None:
         """After the last step: weights, metrics and pictures of the test.
@@ -71,16 +71,16 @@ class RunRecord:
         ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
         metrics = {**report.metrics, **ends, **facts, "fit/images_seen": float(module.images_seen)}
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        self.tracked.metrics(metrics, 0)  # MLflow draws bars of what has no step, and points of what has one
-        seen = module.images_seen
+        # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.
+        self.tracked.metrics(metrics, 0)
         names = self.faces.label_names
         accuracy = f"accuracy {report.metrics['test/accuracy']:.1%}"
         confusion = pictures.confusion_matrix(test.labels, report.predicted, names, f"test faces, {accuracy}")
-        self._picture("confusion_matrix", confusion, seen)
-        self._picture("misclassified", self._misclassified(report.predicted, test), seen)
+        self._picture("confusion_matrix", confusion)
+        self._picture("misclassified", self._misclassified(report.predicted, test))
         if len(test.labels) >= 5:
             scatter = pictures.embedding_scatter(test.embeddings, test.labels, names, "embeddings of the test faces")
-            self._picture("embeddings", scatter, seen)
+            self._picture("embeddings", scatter)
 
     def _misclassified(self, predicted: NDArray[np.int64], test: Answers) -> NDArray[np.uint8]:
         wrong = np.flatnonzero(predicted != test.labels)
@@ -93,9 +93,9 @@ class RunRecord:
         more = f", the first {len(shown)}" if len(wrong) > len(shown) else ""
         return pictures.face_grid(images, captions, title=f"{len(wrong)} of {len(test.labels)} misclassified{more}")
 
-    def _picture(self, key: str, image: NDArray[np.uint8], images_seen: int) -> None:
+    def _picture(self, key: str, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(self.folder / f"{key}.png")
-        self.tracked.picture(key, image, images_seen)
+        self.tracked.picture(key, image, 0)
 
 
 def _ends(pair: tuple[float, float]) -> tuple[tuple[str, float], tuple[str, float]]:

@@ -45,7 +45,9 @@ def serve(config: Mapping[str, Any]) -> None:
     if command is None:
         print(f"The page is served by the tracking server: {page.tracking.uri}")
         return
-    address = f"http://{page.host}:{page.port}/#/experiments/{experiment_id}/runs"
+    # Without the workflow, MLflow opens on its tools for language models.
+    place = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    address = f"http://{page.host}:{page.port}/{place}"
     print(f"MLflow's page: {address}   (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command],

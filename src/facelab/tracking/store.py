@@ -57,11 +57,7 @@ class Store(ABC):
                 f"tracking.experiment: '{self.experiment}' was deleted in MLflow. Restore it there, or choose another "
                 "name with tracking.experiment=<name>."
             )
-        if found is not None:
-            return str(found.experiment_id)
-        # Without this, MLflow's page opens on its tools for language models.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(self.experiment, artifacts, kind))
+        return str(found.experiment_id if found else client.create_experiment(self.experiment, artifacts))
 
 
 class SqliteStore(Store):
