@@ -74,6 +74,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["trainer.devices=3", "model.recipe.batch_size=16"], ["batch_size=16", "devices=3", "multiple"]),
         (["tracking=server", "tracking.uri=http://127.0.0.1:9"], ["tracking.uri", "127.0.0.1:9", "tracking=sqlite"]),
         (["tracking=server", "tracking.uri=nonsense"], ["tracking: uri must be an http"]),
+        (["runtime.runs_folder=/dev/null"], ["runtime.runs_folder", "/dev/null", "Choose another one"]),
         (["tracking.folder=/proc/none"], ["tracking.folder", "Choose a writable folder"]),
         (["-m", "seed=1,2", "model=cnn,cn"], ["model=cn", "Did you mean 'cnn'?"]),
         (["-m", "seed=1,x"], ["seed: expected a valid integer"]),

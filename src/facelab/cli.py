@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0 for success, 1 for a failed run, 2 for bad input, 130 after Ctrl-C.
+        Exit status: 0 for success, 2 for a wrong command or config, 1 for all else that fails, 130 after Ctrl-C.
     """
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command == "train":

@@ -52,6 +52,20 @@ class Runtime:
     workers: Annotated[int, Field(ge=0)] = 2
     runs_folder: str = "runs"
 
+    def check(self) -> None:
+        """See that runs can keep files, before one is begun.
+
+        Raises:
+            ConfigError: the folder cannot be made or written.
+        """
+        folder = Path(self.runs_folder).absolute()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            raise ConfigError(
+                f"runtime.runs_folder: {folder} cannot be used, since {nearest} is no folder one can write into. "
+                "Choose another one with runtime.runs_folder=<folder>."
+            )
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -124,6 +138,7 @@ class _Prepared:
     def of(cls, config: Mapping[str, Any]) -> "_Prepared":
         experiment = Experiment(**build(config))
         settings = experiment.trainer.resolved()
+        experiment.runtime.check()
         faces = experiment.data.load()
         parts = split(faces, experiment.split)
         experiment.augment.check(faces.pixels[int(parts.train[0])])
@@ -184,7 +199,11 @@ def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, s
         if not record:
             return None
         report = experiment.protocol.evaluate(on_train, on_test, faces.label_names)
-        facts = {"fit/seconds": seconds, "fit/images_per_second": data.total_images / seconds}
+        facts = {
+            "test/images": float(len(on_test.labels)),
+            "fit/seconds": seconds,
+            "fit/images_per_second": data.total_images / seconds,
+        }
         best = validation.best_images_seen
         record.conclude(module, report, on_test, facts if best is None else {**facts, "fit/best_images_seen": best})
     weights = "last" if best is None else f"best on validation, after {best:,} images"

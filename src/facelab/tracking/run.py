@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -60,7 +60,8 @@ class TrackedRun:
                     self._client.log_batch(self.id, params=pairs[start : start + _PARAMS_PER_CALL])
                 self._client.log_text(self.id, environment.packages(), "environment/packages.txt")
         except TrackingError:
-            self._client.set_terminated(self.id, "FAILED")
+            with suppress(MlflowException, OSError):  # what went wrong before is what the user should hear
+                self._client.set_terminated(self.id, "FAILED")
             raise
         self._monitor = SystemMetricsMonitor(self.id, sampling_interval=_SYSTEM_METRICS_EVERY_S, tracking_uri=store.uri)
         self._monitor.start()
