@@ -20,6 +20,25 @@ def test_all_correct_proves_no_more_than_the_exact_binomial() -> None:
     assert high == pytest.approx(0.018, abs=5e-4)
 
 
+@pytest.mark.parametrize("name", ["accuracy", "precision", "recall", "f1"])
+def test_fewer_errors_never_prove_less(name: str) -> None:
+    labels, lows = np.repeat(np.arange(40), 2), []
+    for errors in range(6):
+        predicted = labels.copy()
+        predicted[: 2 * errors : 2] = 39
+        lows.append(classification_intervals(predicted, labels, labels, 40)[name][0])
+    assert lows == sorted(lows, reverse=True)
+
+
+def test_near_one_the_interval_is_at_least_the_exact_binomial() -> None:
+    labels = np.repeat(np.arange(40), 2)
+    predicted = labels.copy()
+    predicted[0] = 1
+    low, _ = classification_intervals(predicted, labels, labels, 40)["accuracy"]
+    # The definition: at the lower end, 79 or more of 80 come up with probability 0.025.
+    assert 80 * low**79 * (1 - low) + low**80 == pytest.approx(0.025)
+
+
 def test_an_interval_over_people_is_wider_than_one_over_pictures() -> None:
     labels = np.repeat(np.arange(40), 10)
     predicted = labels.copy()

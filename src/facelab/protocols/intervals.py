@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
-from facelab.metrics.classification import per_class_metrics
+from facelab.metrics.classification import classification_metrics, per_class_metrics
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -19,9 +20,9 @@ def classification_intervals(
     pictures: leaving people out of the test would make it easier. Where several people share a class, such as `face`,
     people are drawn within each class.
 
-    Where no picture is misclassified every resample is perfect too, which proves nothing; the lower end is then that
-    of the exact binomial interval over the N pictures, (alpha / 2) ** (1 / N) (Clopper and Pearson, 1934). Likewise
-    the upper end where none is right.
+    Near 0 and 1 a bootstrap is too narrow: where nothing is misclassified, every resample is perfect too. Each interval
+    is therefore widened until it reaches as far below and above its value as the exact binomial interval over the N
+    pictures (Clopper and Pearson, 1934) reaches below and above the accuracy.
 
     Args:
         predicted: (N,) labels given.
@@ -36,15 +37,17 @@ def classification_intervals(
     correct = predicted == labels
     people_are_classes = len(np.unique(np.stack([labels, identities]), axis=1).T) == len(np.unique(labels))
     draw = _draw_classes if people_are_classes else _draw_people
-    ends = {
-        name: np.quantile(values, [tail, 1 - tail])
-        for name, values in draw(predicted, labels, identities, num_classes).items()
-    }
-    if correct.all():
-        ends = {name: np.array([tail ** (1 / len(labels)), high]) for name, (_, high) in ends.items()}
-    elif not correct.any():
-        ends = {name: np.array([low, 1 - tail ** (1 / len(labels))]) for name, (low, _) in ends.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+    resampled = draw(predicted, labels, identities, num_classes)
+    found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
+    accuracy = float(found["accuracy"])
+    exact = binomtest(int(correct.sum()), len(correct)).proportion_ci(LEVEL, method="exact")
+    below, above = accuracy - exact.low, exact.high - accuracy
+    intervals = {}
+    for name, values in resampled.items():
+        value = float(found[name])
+        low, high = np.quantile(values, [tail, 1 - tail])
+        intervals[name] = (max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above)))
+    return intervals
 
 
 def _draw_classes(
