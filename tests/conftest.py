@@ -1,7 +1,14 @@
 """Shared fixtures: real AT&T faces, a real MLflow store, the real command line."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +20,8 @@ from mlflow.entities import Run
 
 from facelab import cli
 from facelab.data.faces import ORL, FaceSet
+
+ROOT = Path(__file__).parents[1]
 
 # A recogniser of six people that trains in a moment.
 TINY = (
@@ -40,6 +49,56 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *overrides],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str], after: int = 0) -> Path:
+    """The folder of the run, as soon as it has a checkpoint of more than so many images."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        for path in folder.glob("runs/*/checkpoints/*.ckpt"):
+            if int(path.stem.partition("=")[2]) > after:
+                return path.parents[1]
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint in 90 s")
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """An MLflow server that keeps its runs in a folder; killed at the end, whatever it is doing."""
+    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    kept = ["--backend-store-uri", f"sqlite:///{folder / 'db.sqlite'}", "--artifacts-destination", str(folder / "a")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *place, *kept],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the server does not start"
+                time.sleep(0.3)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
 
 
 Command = Callable[..., Outcome]

@@ -16,9 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, TINY_CNN, Command, free_port
+from tests.conftest import TINY, TINY_CNN, Command, start
 
-ROOT = Path(__file__).parents[1]
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
 
@@ -68,7 +67,7 @@ def test_a_run_records_everything_worth_comparing(
     assert json.loads(dataset.dataset.profile) == {"pictures": 60, "classes": 6, "train": 36, "val": 12, "test": 12}
 
     paths = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"config.yaml", "model.safetensors", "environment", "images"} <= paths
+    assert {"config.yaml", "model.safetensors", "packages.txt", "images"} <= paths
     shown = " ".join(item.path for item in client.list_artifacts(run.info.run_id, "images"))
     for picture in ("augmented_batch", "confusion_matrix", "misclassified", "embeddings"):
         assert picture in shown
@@ -148,22 +147,11 @@ def test_a_sweep_goes_on_after_a_failed_job(facelab: Command, experiment: Experi
     assert sorted(run.info.status for run in runs()) == ["FAILED", "FINISHED"]
 
 
-def _start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *overrides],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_closed_as_killed(
     experiment: Experiment, runs: Runs, tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = _start(tmp_path, *TINY_CNN, *experiment, "model.recipe.max_images=10000000")
+    process = start(tmp_path, *TINY_CNN, *experiment, "model.recipe.max_images=10000000")
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not any("train/loss" in run.data.metrics for run in runs()):
         assert process.poll() is None, process.communicate()[0]
@@ -180,41 +168,10 @@ def test_two_processes_give_one_run_and_count_every_picture_once(
 ) -> None:
     # Seven people: 14 test pictures in a batch, and an odd number of people to share.
     overrides = [*TINY_CNN, *experiment, "data.last_person=7", "trainer=ddp", "trainer.precision=32-true"]
-    process = _start(tmp_path, *overrides, "split.train=0.5", "split.val=0.2", "split.test=0.3")
+    process = start(tmp_path, *overrides, "split.train=0.5", "split.val=0.2", "split.test=0.3")
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     (run,) = runs()
     assert run.info.status == "FINISHED"
     assert run.data.params["trainer.devices"] == "2"
     assert run.data.metrics["test/images"] == 21  # eleven on each rank, one of them to pad
-
-
-def test_a_tracking_server_takes_a_run(facelab: Command, tmp_path: Path) -> None:
-    port = free_port()
-    folder = tmp_path / "server"
-    folder.mkdir()
-    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    kept = ["--backend-store-uri", f"sqlite:///{folder / 'db.sqlite'}", "--artifacts-destination", str(folder / "a")]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *place, *kept],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        outcome = facelab("train", *TINY_CNN, "tracking=server", f"tracking.uri={uri}")
-        while outcome.status == 1 and "no answer" in outcome.error and time.monotonic() < deadline:
-            time.sleep(1)
-            outcome = facelab("train", *TINY_CNN, "tracking=server", f"tracking.uri={uri}")
-        assert outcome.status == 0, outcome.error
-        client = MlflowClient(uri)
-        (run,) = client.search_runs([client.get_experiment_by_name("facelab").experiment_id])
-        assert run.info.status == "FINISHED"
-        assert "images" in {item.path for item in client.list_artifacts(run.info.run_id)}
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-    assert not (tmp_path / "mlflow.db").exists()

@@ -1,4 +1,4 @@
-"""The command line: `python train.py key=value ...`, `facelab train key=value ...`, `facelab ui`.
+"""The command line: `python train.py key=value ...`, and `facelab` with its commands.
 
 Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
 """
@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -23,6 +23,8 @@ from facelab.errors import ConfigError, FacelabError
 USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
+  facelab runs [key=value ...]      a table of the runs; closes those whose process died
+  facelab sync [key=value ...]      deliver what was recorded while the tracking store was away
   facelab ui [key=value ...]        MLflow's page on the runs made in this folder
 
 Every command takes --help, which lists its choices, and --cfg job, which prints its config.
@@ -45,10 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 for success, 2 for a wrong command or config, 1 for all else that fails, 130 after Ctrl-C.
     """
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if command == "train":
-        return train(rest)
-    if command == "ui":
-        return ui(rest)
+    if command in _TASKS:
+        return _run(command, _TASKS[command], rest)
     if command in ("--help", "-h", "help"):
         print(USAGE, end="")
         return 0
@@ -59,11 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(arguments: Sequence[str] | None = None) -> int:
     """`python train.py`: compose, check, train. Arguments and exit status as for `main`."""
     return _run("train", _train_task, sys.argv[1:] if arguments is None else arguments)
-
-
-def ui(arguments: Sequence[str] | None = None) -> int:
-    """`facelab ui`: serve MLflow's page. Arguments and exit status as for `main`."""
-    return _run("ui", _ui_task, sys.argv[1:] if arguments is None else arguments)
 
 
 def check_training(composed: DictConfig) -> dict[str, Any]:
@@ -87,18 +82,42 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
 def _train_task(composed: DictConfig) -> None:
     from facelab import run
 
+    if composed.get("resume") is not None:
+        now, default = (OmegaConf.to_container(config) for config in (composed, compose("train")))
+        run.resume(str(composed.resume), cast(dict[str, Any], now), cast(dict[str, Any], default))
+        return
     config = check_training(composed)
     choices = {name: str(choice) for name, choice in HydraConfig.get().runtime.choices.items() if "/" not in name}
     run.train(config, {name: choice for name, choice in choices.items() if name in config})
 
 
+def _runs_task(composed: DictConfig) -> None:
+    from facelab.runs import Overview, show_runs
+
+    show_runs(_checked(composed, Overview))
+
+
+def _sync_task(composed: DictConfig) -> None:
+    from facelab.runs import Sync, sync
+
+    sync(_checked(composed, Sync))
+
+
 def _ui_task(composed: DictConfig) -> None:
-    from facelab.config import check, plain
     from facelab.ui import Page, serve
 
+    serve(_checked(composed, Page))
+
+
+def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
+    from facelab.config import check, plain
+
     config = plain(composed)
-    check(config, Page)
-    serve(config)
+    check(config, root)
+    return config
+
+
+_TASKS = {"train": _train_task, "runs": _runs_task, "sync": _sync_task, "ui": _ui_task}
 
 
 def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:

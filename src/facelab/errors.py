@@ -19,3 +19,11 @@ class TrackingError(FacelabError):
 
 class TrainingError(FacelabError):
     """Training stopped because going on would be of no use."""
+
+
+class CheckpointError(FacelabError):
+    """A checkpoint cannot be written, or none can be used."""
+
+
+class Interrupted(BaseException):
+    """The user or the system asks the program to stop. Not KeyboardInterrupt, which Lightning answers with an exit."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +26,12 @@ class RunRecord:
 
     Args:
         tracked: the run in MLflow.
-        runs_folder: where runs keep their files.
         faces: the face set.
     """
 
-    def __init__(self, tracked: TrackedRun, runs_folder: Path, faces: FaceSet) -> None:
+    def __init__(self, tracked: TrackedRun, faces: FaceSet) -> None:
         self.tracked, self.faces = tracked, faces
-        self.folder = (runs_folder / tracked.id).absolute()
-        self.folder.mkdir(parents=True)
+        self.folder = tracked.folder
 
     def begin(self, config: Mapping[str, Any], parts: Parts, batch: Sample) -> None:
         """Before the first step: the resolved config, the data's identity, and a batch as the model will see it.
@@ -46,7 +43,7 @@ class RunRecord:
         """
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
-        self.tracked.text(text, "config.yaml")
+        self.tracked.file("config.yaml")
         counts = {part: len(indices) for part, indices in parts.items()}
         profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts}
         self.tracked.dataset(
@@ -67,7 +64,7 @@ class RunRecord:
         """
         weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
         save_file(weights, self.folder / "model.safetensors")
-        self.tracked.file(str(self.folder / "model.safetensors"))
+        self.tracked.file("model.safetensors")
         ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
         metrics = {**report.metrics, **ends, **facts, "fit/images_seen": float(module.images_seen)}
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -95,7 +92,7 @@ class RunRecord:
 
     def _picture(self, key: str, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(self.folder / f"{key}.png")
-        self.tracked.picture(key, image, 0)
+        self.tracked.picture(key, f"{key}.png", 0)
 
 
 def _ends(pair: tuple[float, float]) -> tuple[tuple[str, float], tuple[str, float]]:

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import os
-import signal
-import time
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,22 +19,27 @@ from pydantic import Field
 from rich.console import Console
 
 from facelab.callbacks.averaging import ExponentialMovingAverage
+from facelab.callbacks.checkpoints import Checkpoints
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.progress import ProgressBar
 from facelab.callbacks.stop_on_nan import StopOnNaN
-from facelab.callbacks.training_log import Record, TrainingLog
+from facelab.callbacks.training_log import TrainingLog
 from facelab.callbacks.validation import Validation
-from facelab.config import build, configured, flatten
+from facelab.checkpoint import tidy
+from facelab.config import build, check, configured, flatten
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
-from facelab.errors import ConfigError
+from facelab.errors import ConfigError, Interrupted
 from facelab.gather import gather_features
+from facelab.interrupt import StopRequest
 from facelab.launch import launch
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Answers, Protocol
+from facelab.recipe import Recipe
 from facelab.record import RunRecord
+from facelab.resume import CHECKPOINTS, find
 from facelab.summary import print_summary
 from facelab.tracking import Store, TrackedRun
 from facelab.trainer import TrainerSettings
@@ -47,10 +52,12 @@ class Runtime:
     Args:
         workers: loader processes; 0 loads in the training process.
         runs_folder: where runs keep their files, each in a folder of its id.
+        checkpoint_every_s: seconds between two checkpoints, from which an interrupted run can go on.
     """
 
     workers: Annotated[int, Field(ge=0)] = 2
     runs_folder: str = "runs"
+    checkpoint_every_s: Annotated[float, Field(gt=0, le=60)] = 30.0
 
     def check(self) -> None:
         """See that runs can keep files, before one is begun.
@@ -82,6 +89,7 @@ class Experiment:
         runtime: what does not change results.
         seed: of initial weights, order, augmentation and dropout; the split has a seed of its own.
         name: of the run on MLflow's page; null for one made of the choices.
+        resume: id of a run to go on with, in place of a new one; its own config holds.
     """
 
     data: FaceSource
@@ -94,6 +102,7 @@ class Experiment:
     runtime: Runtime
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None
+    resume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,11 +123,61 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result:
 
     Raises:
         FacelabError: something the user can mend; nothing is recorded if it shows before training.
-        KeyboardInterrupt: the user stopped it; the run is closed as KILLED.
+        KeyboardInterrupt: the user stopped it; the run is closed as KILLED and can be resumed.
     """
     prepared = _Prepared.of(config)  # here too where processes are started: bad input shows before they are
-    devices = prepared.settings.devices
-    result = _run(prepared, config, choices) if devices == 1 else launch(devices, _run_as_rank, config, choices)
+    experiment = prepared.experiment
+    resolved = {**config, "trainer": {**config["trainer"], **dataclasses.asdict(prepared.settings)}}
+    del resolved["resume"]
+    params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
+    name = experiment.name or _name(choices, experiment)
+    tracked = TrackedRun.create(experiment.tracking, name, params, Path(experiment.runtime.runs_folder))
+    return _live(prepared, resolved, tracked, checkpoint=None)
+
+
+def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> Result:
+    """Go on with a run that was interrupted, from its newest checkpoint, or from the start if it has none.
+
+    Args:
+        run_id: as in MLflow.
+        composed: the config as the command line has it now.
+        default: the config as it is without any argument; what differs from it has been asked for.
+
+    Raises:
+        FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
+        KeyboardInterrupt: the user stopped it again.
+    """
+    interrupted = find(run_id, composed, default)
+    check(interrupted.config, Experiment)
+    prepared = _Prepared.of(interrupted.config)
+    tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
+    for fault in interrupted.faults:
+        print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
+    seen = checkpoint.images_seen if checkpoint else 0
+    print(f"Going on with {tracked.name} after {seen:,} of {prepared.data.total_images:,} images.", flush=True)
+    tidy(tracked.folder / CHECKPOINTS, seen)
+    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, resumed=True)
+
+
+def _live(
+    prepared: "_Prepared",
+    config: Mapping[str, Any],
+    tracked: TrackedRun,
+    checkpoint: Path | None,
+    resumed: bool = False,
+) -> Result:
+    """Train in this process or in several, and close the run by how that ends."""
+    stop, devices = StopRequest(), prepared.settings.devices
+    with stop.installed(), tracked.delivering(_warn), _closing(tracked):
+        if resumed:
+            tracked.status("RUNNING")
+        if checkpoint is None:
+            RunRecord(tracked, prepared.faces).begin(config, prepared.parts, prepared.data.first_batch())
+        if devices == 1:
+            result = _fit(prepared, config, tracked, checkpoint, stop)
+        else:
+            result = launch(devices, _fit_as_rank, config, tracked.folder, checkpoint)
+    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights; nobody goes on with it
     assert result is not None, "the first process always has a result"
     return result
 
@@ -158,86 +217,68 @@ class _Prepared:
         return cls(experiment, settings, faces, parts, module, data)
 
 
-def _run_as_rank(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result | None:
-    return _run(_Prepared.of(config), config, choices)
+def _fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> Result | None:
+    stop = StopRequest(patient=True)
+    with stop.installed():
+        return _fit(_Prepared.of(config), config, TrackedRun.open(folder), checkpoint, stop)
 
 
-def _run(prepared: _Prepared, config: Mapping[str, Any], choices: Mapping[str, str]) -> Result | None:
+def _fit(
+    prepared: _Prepared, config: Mapping[str, Any], tracked: TrackedRun, checkpoint: Path | None, stop: StopRequest
+) -> Result | None:
     """One process's share of a run; all but the first return None."""
     experiment, settings, faces = prepared.experiment, prepared.settings, prepared.faces
     parts, module, data = prepared.parts, prepared.module, prepared.data
     rank = int(os.environ.get("RANK", 0))
     console = Console(quiet=rank > 0)
     progress = ProgressBar(console, data.total_images)
-    tracked: TrackedRun | None = None
 
     def log(values: Mapping[str, float], images_seen: int) -> None:
         progress.show(values, images_seen)
-        if tracked is not None:
+        if rank == 0:
             tracked.metrics(values, images_seen)
 
+    clock = ImagesSeen(data.total_images, experiment.seed)
     validation = Validation(log, len(faces.label_names))
-    callbacks = [*_callbacks(prepared, validation, log), *([progress] if rank == 0 else [])]
+    every_s = experiment.runtime.checkpoint_every_s
+    saving = Checkpoints(tracked.folder / CHECKPOINTS, every_s, data.total_images, config, stop)
+    # In the order they must be called.
+    callbacks = [clock, StopOnNaN(), validation, TrainingLog(log), *_averaging(module.recipe), progress, saving]
     steps = data.total_images // module.recipe.batch_size
     trainer = settings.make(callbacks, steps, has_validation=len(parts.val) > 0)
-    if rank == 0:
-        resolved = {**config, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
-        params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
-        tracked = TrackedRun(experiment.tracking, experiment.name or _name(choices, experiment), params)
-
-    with _closing(tracked):
-        record = tracked and RunRecord(tracked, Path(experiment.runtime.runs_folder), faces)
-        if record:
-            record.begin(resolved, parts, data.first_batch())
-        with _interruptible():
-            started = time.perf_counter()
-            trainer.fit(module, datamodule=data)
-            seconds = time.perf_counter() - started
-            validation.restore_best(module)
-            on_train = _answers(trainer, module, data, parts.train)
-            on_test = _answers(trainer, module, data, parts.test)
-        if not record:
-            return None
-        report = experiment.protocol.evaluate(on_train, on_test, faces.label_names)
-        facts = {
-            "test/images": float(len(on_test.labels)),
-            "fit/seconds": seconds,
-            "fit/images_per_second": data.total_images / seconds,
-        }
-        best = validation.best_images_seen
-        record.conclude(module, report, on_test, facts if best is None else {**facts, "fit/best_images_seen": best})
+    with stop.listening():
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    validation.restore_best(module)
+    on_train = _answers(trainer, module, data, parts.train)
+    on_test = _answers(trainer, module, data, parts.test)
+    if rank > 0:
+        return None
+    report = experiment.protocol.evaluate(on_train, on_test, faces.label_names)
+    facts = {
+        "test/images": float(len(on_test.labels)),
+        "fit/seconds": clock.seconds,
+        "fit/images_per_second": data.total_images / clock.seconds,
+    }
+    best = validation.best_images_seen
+    if best is not None:
+        facts["fit/best_images_seen"] = best
+    RunRecord(tracked, faces).conclude(module, report, on_test, facts)
     weights = "last" if best is None else f"best on validation, after {best:,} images"
-    trained = f"{data.total_images:,} images in {seconds:.0f} s; weights: {weights}; {settings.precision}"
-    print_summary(console, report, record.tracked, record.folder, trained)
-    return Result(record.tracked.id, record.folder, report.metrics)
+    trained = f"{data.total_images:,} images in {clock.seconds:.0f} s; weights: {weights}; {settings.precision}"
+    print_summary(console, report, tracked, trained)
+    return Result(tracked.id, tracked.folder, report.metrics)
 
 
-def _callbacks(prepared: _Prepared, validation: Validation, log: Record) -> list[pl.Callback]:
-    """What accompanies training, in the order it must be called."""
-    recipe = prepared.module.recipe
-    callbacks: list[pl.Callback] = [ImagesSeen(prepared.data.total_images, prepared.experiment.seed), StopOnNaN()]
-    callbacks += [validation, TrainingLog(log)]
-    if recipe.ema_half_life_images:
-        callbacks.append(ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size))
-    return callbacks
+def _averaging(recipe: Recipe) -> list[pl.Callback]:
+    if not recipe.ema_half_life_images:
+        return []
+    return [ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size)]
 
 
 def _make_model(experiment: Experiment, faces: FaceSet) -> FaceModule:
     module = experiment.model(image_shape=faces.image_shape, num_classes=len(faces.label_names))
     # Settled here, before averaging and optimisers take hold of the weights.
     return module.to(memory_format=torch.channels_last)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM come out as KeyboardInterrupt; Lightning would end the process."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _answers(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Answers:
@@ -255,20 +296,22 @@ def _answers(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indi
 
 
 @contextmanager
-def _closing(tracked: TrackedRun | None) -> Iterator[None]:
+def _closing(tracked: TrackedRun) -> Iterator[None]:
     """Close the run by how its block ends."""
-    if tracked is None:
-        yield
-        return
     try:
         yield
-    except KeyboardInterrupt:
-        tracked.finish("KILLED", "interrupted")
-        raise
+    except (KeyboardInterrupt, Interrupted) as error:
+        tracked.status("KILLED", "interrupted")
+        _warn(f"Go on with: python train.py resume={tracked.id}")
+        raise KeyboardInterrupt from error
     except BaseException as error:
-        tracked.finish("FAILED", f"{type(error).__name__}: {error}")
+        tracked.status("FAILED", f"{type(error).__name__}: {error}")
         raise
-    tracked.finish("FINISHED")
+    tracked.status("FINISHED")
+
+
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _name(choices: Mapping[str, str], experiment: Experiment) -> str:

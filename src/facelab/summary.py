@@ -1,7 +1,5 @@
 """What is printed at the end of a run."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
@@ -12,14 +10,13 @@ from facelab.tracking import TrackedRun
 _TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
 
 
-def print_summary(console: Console, report: Report, tracked: TrackedRun, folder: Path, trained: str) -> None:
+def print_summary(console: Console, report: Report, tracked: TrackedRun, trained: str) -> None:
     """A table of the test metrics, and where to look further.
 
     Args:
         console: where to print.
         report: of the protocol.
         tracked: the run in MLflow.
-        folder: the run's files.
         trained: how long, and which weights were kept.
     """
     table = Table(title=f"{tracked.name}: test faces", title_justify="left")
@@ -43,7 +40,7 @@ def print_summary(console: Console, report: Report, tracked: TrackedRun, folder:
     lines = {
         "trained": trained,
         "run": f"{tracked.id} in {tracked.uri}",
-        "files": str(folder),
+        "files": str(tracked.folder),
         "look": "make ui   (or: facelab ui)",
     }
     for key, value in lines.items():

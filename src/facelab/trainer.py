@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from pytorch_lightning.strategies import DDPStrategy
 
+from facelab.checkpoint import CheckpointFiles
 from facelab.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -83,6 +84,7 @@ class TrainerSettings:
             limit_val_batches=None if has_validation else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            plugins=[CheckpointFiles()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -102,5 +104,6 @@ def _quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it starts at images_seen
     warnings.filterwarnings("ignore", message=".*persistent_workers.*")
     warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")

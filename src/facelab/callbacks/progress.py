@@ -40,7 +40,8 @@ class ProgressBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
         assert isinstance(pl_module, FaceModule)
-        self._next_line = self._total / _PLAIN_LINES
+        line = self._total / _PLAIN_LINES
+        self._next_line = line * (pl_module.images_seen // line + 1)
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("training"),

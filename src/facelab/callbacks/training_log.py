@@ -56,6 +56,14 @@ class TrainingLog(pl.Callback):
         """Start the clock again."""
         self._since = time.perf_counter()
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: what has been added up and not yet handed over."""
+        return {"sums": dict(self._sums), "steps": self._steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self._sums, self._steps = dict(state_dict["sums"]), state_dict["steps"]
+
     def _hand_over(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._steps:
             return

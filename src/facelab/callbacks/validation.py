@@ -58,6 +58,15 @@ class Validation(pl.Callback):
             self._best, self.best_images_seen = standing, pl_module.images_seen
             self._best_state = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the best so far."""
+        return {"best": self._best, "best_images_seen": self.best_images_seen, "best_state": self._best_state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self._best, self.best_images_seen = state_dict["best"], state_dict["best_images_seen"]
+        self._best_state = state_dict["best_state"]
+
     def restore_best(self, module: FaceModule) -> None:
         """Put the best weights back; without any validation the last ones stay."""
         if self._best_state:

@@ -82,10 +82,11 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed, self.workers = seed, workers
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented batches, as many as the run has steps."""
+        """Augmented batches, from where the module's count of images stands to the end of the run."""
         rank, world_size = self._place()
+        start_images = int(self.trainer.lightning_module.images_seen) if self.trainer else 0  # type: ignore[arg-type]
         sampler = EndlessBatchSampler(
-            self.parts.train, self.batch_size, self.total_images, self.seed, rank=rank, world_size=world_size
+            self.parts.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
         )
         return DataLoader(
             FaceDataset(self.faces, self.augmentation, self.seed),

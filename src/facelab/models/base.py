@@ -69,6 +69,14 @@ class FaceModule(pl.LightningModule, ABC):
         terms = self.losses(batch)
         return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of images."""
+        checkpoint["images_seen"] = self.images_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint was saved."""
+        self.images_seen = checkpoint["images_seen"]
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
         """What the model says of validation pictures."""
         return self.features(batch)

@@ -1,6 +1,7 @@
 """Where runs are kept: a sqlite file at home, a server for a team."""
 
 import logging
+import os
 import sqlite3
 import urllib.error
 import urllib.request
@@ -14,8 +15,23 @@ from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
 
+# Whoever waits for the store tries again himself; MLflow would hold a thread for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
 for _chatty in ("mlflow", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client for a store that is there already.
+
+    Raises:
+        TrackingError: the sqlite file is gone; MLflow would make a new one without a word.
+    """
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise TrackingError(f"{uri} is not there any more.")
+    return MlflowClient(uri)
 
 
 class Store(ABC):

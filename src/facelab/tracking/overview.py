@@ -1,0 +1,88 @@
+"""All runs of a store, and those among them that died without a word."""
+
+import time
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from facelab.errors import TrackingError
+from facelab.tracking.run import HEARTBEAT, REASON
+from facelab.tracking.store import Store
+
+_DEAD_AFTER_S = 60.0
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run at a glance.
+
+    Args:
+        id: of the run.
+        name: on MLflow's page.
+        experiment: name of its MLflow experiment.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        reason: why it did not finish.
+        started_s: seconds since 1970.
+        seconds: from start to end, or till now.
+        images_seen: so far.
+        accuracy: on the test faces, in [0, 1]; None before the test.
+    """
+
+    id: str
+    name: str
+    experiment: str
+    status: str
+    reason: str
+    started_s: float
+    seconds: float
+    images_seen: int
+    accuracy: float | None
+
+
+def recent_runs(store: Store, limit: int) -> list[RunRow]:
+    """The newest runs of all experiments. Those that show no sign of life any more are closed as KILLED first.
+
+    Args:
+        store: where to look.
+        limit: how many runs at most.
+
+    Raises:
+        TrackingError: the store cannot be reached or written.
+    """
+    client, _ = store.open()
+    try:
+        names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+        found = client.search_runs(list(names), max_results=limit, order_by=["attributes.start_time DESC"])
+        for run in client.search_runs(list(names), filter_string="attributes.status = 'RUNNING'"):
+            _close_if_dead(client, run)
+        found = [client.get_run(run.info.run_id) if run.info.status == "RUNNING" else run for run in found]
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"{store.uri} could not be read: {error}") from error
+    return [_row(run, names[run.info.experiment_id]) for run in found]
+
+
+def _close_if_dead(client: MlflowClient, run: Run) -> None:
+    """Runs of other programs have no heartbeat; they are left alone."""
+    beat_ms = int(run.data.tags.get(HEARTBEAT, 0))
+    if not beat_ms or time.time() - beat_ms / 1000 < _DEAD_AFTER_S:
+        return
+    client.set_tag(run.info.run_id, REASON, "no sign of life: the process was killed, or its machine stopped")
+    client.set_terminated(run.info.run_id, "KILLED", beat_ms)
+
+
+def _row(run: Run, experiment: str) -> RunRow:
+    end_s = time.time() if run.info.status == "RUNNING" else run.info.end_time / 1000
+    steps = [point.step for point in run.data._metric_objs if point.key.startswith("train/")]
+    return RunRow(
+        run.info.run_id,
+        run.info.run_name,
+        experiment,
+        run.info.status,
+        run.data.tags.get(REASON, ""),
+        run.info.start_time / 1000,
+        end_s - run.info.start_time / 1000,
+        max(steps, default=0),
+        run.data.metrics.get("test/accuracy"),
+    )
