@@ -1,5 +1,6 @@
 """Whole runs, recorded in a real MLflow store."""
 
+import csv
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -51,6 +53,9 @@ def test_a_run_records_everything_worth_comparing(
     for judge in ("test", "probe"):
         for name in ("accuracy", "precision", "recall", "f1"):
             assert 0 <= metrics[f"{judge}/{name}"] <= 1
+    with (tmp_path / "runs" / run.info.run_id / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == pytest.approx(metrics["test/accuracy"])
     assert metrics["test/f1_low"] <= metrics["test/f1"] <= metrics["test/f1_high"]
     assert {"knn/accuracy", "fit/images_per_second", "train/loss", "val/loss", "val/f1"} <= metrics.keys()
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/f1")]

@@ -1,5 +1,6 @@
 """What a training run leaves behind: files in its folder, and the same in MLflow."""
 
+import csv
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -68,6 +69,7 @@ class RunRecord:
         ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
         metrics = {**report.metrics, **ends, **facts, "fit/images_seen": float(module.images_seen)}
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        self._write_predictions(report.predicted, test)
         # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.
         self.tracked.metrics(metrics, 0)
         names = self.faces.label_names
@@ -78,6 +80,17 @@ class RunRecord:
         if len(test.labels) >= 5:
             scatter = pictures.embedding_scatter(test.embeddings, test.labels, names, "embeddings of the test faces")
             self._picture("embeddings", scatter)
+
+    def _write_predictions(self, predicted: NDArray[np.int64], test: Answers) -> None:
+        """Every test picture by its number in the face set, with the true and the given label."""
+        names = self.faces.label_names
+        with (self.folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["picture", "label", "predicted"])
+            rows.writerows(
+                (i, names[t], names[p]) for i, t, p in zip(test.indices, test.labels, predicted, strict=True)
+            )
+        self.tracked.file("predictions.csv")
 
     def _misclassified(self, predicted: NDArray[np.int64], test: Answers) -> NDArray[np.uint8]:
         wrong = np.flatnonzero(predicted != test.labels)

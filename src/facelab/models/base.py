@@ -1,6 +1,7 @@
 """What all families have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, NotRequired, TypedDict
 
 import pytorch_lightning as pl
@@ -52,6 +53,11 @@ class FaceModule(pl.LightningModule, ABC):
         """(N, D) embeddings -> (N, C) scores of the model's own head; None where it has none."""
         return None
 
+    def views(self, images: Tensor) -> Iterable[Tensor]:
+        """(N, C, H, W) -> views of the same shape, over which protocols average the embedding; the pictures alone
+        unless a model says otherwise."""
+        return [images]
+
     @abstractmethod
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Named scalar terms of a batch; `loss` is the one to minimise."""
@@ -78,19 +84,19 @@ class FaceModule(pl.LightningModule, ABC):
         self.images_seen = checkpoint["images_seen"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """What the model says of validation pictures."""
-        return self.features(batch)
+        """What the model says of validation pictures, of one view each: it is asked often."""
+        return self.features(batch, [batch["image"]])
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
         """What the model says of any pictures, for the protocols."""
-        return self.features(batch)
+        return self.features(batch, self.views(batch["image"]))
 
-    def features(self, batch: dict[str, Tensor]) -> Features:
-        """Embeddings, and scores where there is a head, computed in float32 whatever the training precision."""
-        images = batch["image"]
-        with torch.autocast(images.device.type, enabled=False):
-            found: Features = {"embedding": self.embed(images), "label": batch["label"], "index": batch["index"]}
-            scores = self.classify(found["embedding"])
+    def features(self, batch: dict[str, Tensor], views: Iterable[Tensor]) -> Features:
+        """Embeddings, averaged over views, and scores where there is a head; in float32 whatever the precision."""
+        with torch.autocast(batch["image"].device.type, enabled=False):
+            embedding = torch.stack([self.embed(view) for view in views]).mean(dim=0)
+            found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
+            scores = self.classify(embedding)
         if scores is not None:
             found["scores"] = scores
         return found

@@ -1,6 +1,6 @@
 """The CNN family: an encoder and a classifying head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ class CNN(FaceModule):
         loss: called with scores (N, num_classes) and labels (N,) int64; a scalar.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
+        views: called with pictures (N, C, H, W); views of them, over which the embedding is averaged at the end. None
+            for the pictures alone.
         image_shape: (C, H, W) of the pictures.
         num_classes: number of classes.
 
@@ -36,14 +38,19 @@ class CNN(FaceModule):
         recipe: Recipe,
         image_shape: ImageShape,
         num_classes: int,
+        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
     ) -> None:
         super().__init__(recipe)
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
-        self._loss, self._optimizer = loss, optimizer
+        self._loss, self._optimizer, self._views = loss, optimizer, views
         self._loss(
             torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
         )  # wrong arguments show before training
+
+    def views(self, images: Tensor) -> Iterable[Tensor]:
+        """As configured; the pictures alone by default."""
+        return [images] if self._views is None else self._views(images)
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, D) float."""

@@ -5,10 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 
 from facelab.metrics.classification import classification_metrics
 from facelab.protocols.base import Answers, Protocol, Report
@@ -26,6 +22,11 @@ class Classification(Protocol):
 
     def evaluate(self, train: Answers, test: Answers, label_names: Sequence[str]) -> Report:
         """Fit probe and neighbours to `train`, judge on `test`."""
+        from sklearn.linear_model import LogisticRegression  # here: a run's start need not wait for them
+        from sklearn.neighbors import KNeighborsClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer, StandardScaler
+
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         probed = probe.fit(train.embeddings, train.labels).predict(test.embeddings)
         nearest = make_pipeline(Normalizer(), KNeighborsClassifier(n_neighbors=1))

@@ -87,8 +87,6 @@ class TrackedRun:
         folder.mkdir(parents=True)
         run = cls(folder, store.uri, name)
         run.spool.add({"run": run_id, "uri": store.uri, "name": name})
-        (folder / "packages.txt").write_text(environment.packages(), encoding="utf-8")
-        run.file("packages.txt")
         return run
 
     @classmethod
@@ -279,6 +277,7 @@ class _Courier:
         while True:
             closing = self._closing.wait(_DELIVER_EVERY_S)
             try:
+                self._list_packages()
                 self._watch_system()
                 client = client or connect(self._run.uri)
                 if not closing and time.monotonic() >= self._next_heartbeat:
@@ -292,6 +291,13 @@ class _Courier:
                 self._error = error
                 if closing:
                     time.sleep(_DELIVER_EVERY_S)
+
+    def _list_packages(self) -> None:
+        """Here, since it takes half a second that training need not wait for."""
+        file = self._run.folder / "packages.txt"
+        if not file.exists():
+            file.write_text(environment.packages(), encoding="utf-8")
+            self._run.file(file.name)
 
     def _watch_system(self) -> None:
         if time.monotonic() < self._next_monitoring:
