@@ -1,11 +1,16 @@
 """Speed, as ratios measured side by side in one process: `make bench`.
 
-Prints a Markdown table; medians over repetitions taken in turn, with the smallest and largest.
+Writes a table into docs/benchmarks.md: medians over pairs taken in turn, with the smallest and largest.
 """
 
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,18 +22,33 @@ from torch.utils.data import DataLoader
 from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.stop_on_nan import StopOnNaN
-from facelab.callbacks.training_log import TrainingLog
+from facelab.callbacks.training_log import Record, TrainingLog
 from facelab.cli import check_training, config_folder
 from facelab.config import build
 from facelab.data.module import FaceDataModule
 from facelab.data.split import split
 from facelab.models.base import FaceModule, to_float
 from facelab.run import Experiment
-from facelab.tracking import environment
+from facelab.tracking import SqliteStore, TrackedRun, environment
 
-STEPS = 200
-REPETITIONS = 5
+STEPS = 200  # of a comparison that is to hold to a few percent
+SHORT = 50  # of one that is not
+PAIRS = 5
 BATCH = 64
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- speed: written by make bench -->", "<!-- end of speed -->"
+
+IMPORTS = """
+import os; os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+import torch, pytorch_lightning, mlflow, albumentations
+"""
+FIRST_STEP = """
+import os
+from facelab import cli
+from facelab.models.base import FaceModule
+FaceModule.training_step = lambda *arguments: os._exit(0)
+cli.main(["train", "model=cnn"])
+"""
 
 
 def _experiment(*overrides: str) -> Experiment:
@@ -49,19 +69,20 @@ def _batches(count: int) -> list[dict[str, Tensor]]:
     return [{"image": images, "label": torch.randint(0, 40, (BATCH,)), "index": torch.arange(BATCH)}] * count
 
 
-def _bare(module: FaceModule, optimizer: torch.optim.Optimizer, bf16: bool, channels_last: bool = True) -> float:
-    """Milliseconds a step of the plainest loop."""
-    batches = _batches(STEPS)
+def _bare(experiment: Experiment, steps: int, bf16: bool, fast: bool = True) -> float:
+    """Milliseconds a step of the plainest loop; not `fast` is float32, NCHW and an unfused Adam."""
+    module, batches = _module(experiment, channels_last=fast), _batches(steps)
+    optimizer = module.configure_optimizers() if fast else torch.optim.Adam(module.parameters(), lr=1e-3)
     begun = time.perf_counter()
     for batch in batches:
         image = to_float(batch["image"])
-        inputs = {**batch, "image": image if channels_last else image.contiguous()}
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        inputs = {**batch, "image": image if fast else image.contiguous()}
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and fast):
             loss: Any = module.losses(inputs)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (time.perf_counter() - begun) / STEPS * 1000
+    return (time.perf_counter() - begun) / steps * 1000
 
 
 class _Clock(pl.Callback):
@@ -78,10 +99,10 @@ class _Clock(pl.Callback):
             self.seconds = time.perf_counter() - self.seconds
 
 
-def _ours(experiment: Experiment) -> float:
+def _ours(experiment: Experiment, record: Record = lambda values, images_seen: None) -> float:
     """Milliseconds a step of a run as `facelab train` makes it, averaging and logging included."""
     module, clock = _module(experiment), _Clock()
-    callbacks: list[pl.Callback] = [ImagesSeen(STEPS * BATCH, 0), StopOnNaN(), TrainingLog(lambda values, seen: None)]
+    callbacks: list[pl.Callback] = [ImagesSeen(STEPS * BATCH, 0), StopOnNaN(), TrainingLog(record)]
     if module.recipe.ema_half_life_images:
         callbacks.append(ExponentialMovingAverage(module.recipe.ema_half_life_images, BATCH))
     trainer = experiment.trainer.resolved().make([*callbacks, clock], STEPS, has_validation=False)
@@ -89,10 +110,19 @@ def _ours(experiment: Experiment) -> float:
     return clock.seconds / STEPS * 1000
 
 
+def _tracked(experiment: Experiment, folder: Path) -> float:
+    """As `_ours`, recorded in a sqlite store, with heartbeat and system metrics."""
+    tracked = TrackedRun.create(SqliteStore(str(folder)), "bench", {}, folder / "runs")
+    with tracked.delivering(print):
+        milliseconds = _ours(experiment, tracked.metrics)
+        tracked.status("FINISHED")
+    return milliseconds
+
+
 def _loader(experiment: Experiment) -> float:
-    """Milliseconds a batch of the input pipeline alone."""
+    """Milliseconds a batch of the input pipeline alone, with 2 workers."""
     faces = experiment.data.load()
-    data = FaceDataModule(faces, split(faces, experiment.split), experiment.augment, BATCH, BATCH * STEPS, 0, 2)
+    data = FaceDataModule(faces, split(faces, experiment.split), experiment.augment, BATCH, BATCH * SHORT, 0, 2)
     batches = iter(data.train_dataloader())
     next(batches)
     begun = time.perf_counter()
@@ -100,43 +130,72 @@ def _loader(experiment: Experiment) -> float:
     return (time.perf_counter() - begun) / count * 1000
 
 
-def _in_turn(first: Callable[[], float], second: Callable[[], float]) -> tuple[list[float], list[float]]:
-    pairs = [(first(), second()) for _ in range(REPETITIONS + 1)][1:]  # the first pair warms up
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+def _process(program: str, folder: Path) -> float:
+    """Milliseconds a fresh interpreter takes for a program."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], cwd=folder, stdout=subprocess.DEVNULL, check=True, env=os.environ)
+    return (time.perf_counter() - begun) * 1000
 
 
-def _row(name: str, wanted: str, pairs: tuple[list[float], list[float]]) -> str:
-    ratios = [a / b for a, b in zip(*pairs, strict=True)]
-    a, b = (statistics.median(times) for times in pairs)
-    middle = statistics.median(ratios)
-    return f"| {name} | {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {wanted} | {a:.1f} / {b:.1f} ms |"
+def _row(name: str, wanted: str, first: Callable[[], float], second: Callable[[], float]) -> str:
+    pairs = [(first(), second()) for _ in range(PAIRS + 1)][1:]  # the first pair warms up
+    ratios = [a / b for a, b in pairs]
+    a, b = (statistics.median(times) for times in zip(*pairs, strict=True))
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    row = f"| {name} | {spread} | {wanted} | {a:,.1f} / {b:,.1f} ms |"
+    print(row, flush=True)
+    return row
+
+
+def _steps(name: str, bf16: bool) -> list[str]:
+    """A model's rows."""
+    one = _experiment(f"model={name}")
+
+    def bare(steps: int, fast: bool = True) -> Callable[[], float]:
+        return lambda: _bare(one, steps, bf16, fast)
+
+    return [
+        _row(f"`{name}`: a step / a bare loop's", "at most 1.05", lambda: _ours(one), bare(STEPS)),
+        _row(f"`{name}`: float32, NCHW, unfused Adam / as it is", "at least 2.5", bare(SHORT, False), bare(SHORT)),
+        _row(f"`{name}`: a step / a batch of the loader", "at least 3", bare(SHORT), lambda: _loader(one)),
+    ]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write the page."""
     settings = _experiment().trainer.resolved()
     assert settings.threads is not None
     torch.set_num_threads(settings.threads)
     bf16 = settings.precision == "bf16-mixed"
     facts = {**environment.hardware(), **environment.versions()}
-    print(f"{facts['hardware.cpu']}, {settings.threads} threads, torch {facts['version.torch']}, {settings.precision},")
-    print(f"batch {BATCH}, {STEPS} steps, {REPETITIONS} pairs in turn\n")
-    print("| ratio of times | median (range) | aim | medians |\n|---|---|---|---|")
-    for name in ("cnn", "cnn_seed"):
-        experiment = _experiment(f"model={name}")
-
-        def bare(experiment: Experiment = experiment, fast: bool = True) -> float:
-            module = _module(experiment, channels_last=fast)
-            rate = 1e-3
-            optimizer = module.configure_optimizers() if fast else torch.optim.Adam(module.parameters(), lr=rate)
-            return _bare(module, optimizer, bf16 and fast, channels_last=fast)
-
-        pairs = _in_turn(lambda e=experiment: _ours(e), bare)  # type: ignore[misc]
-        print(_row(f"`{name}`: a step / a bare loop's", "at most 1.05", pairs), flush=True)
-        pairs = _in_turn(lambda f=bare: f(fast=False), bare)  # type: ignore[misc]
-        print(_row(f"`{name}`: float32, NCHW, unfused / as it is", "at least 2.5", pairs), flush=True)
-        pairs = _in_turn(bare, lambda e=experiment: _loader(e))  # type: ignore[misc]
-        print(_row(f"`{name}`: a step / a batch of 2 workers", "at least 3", pairs), flush=True)
+    packages = ("torch", "pytorch-lightning", "mlflow", "albumentations")
+    lines = [
+        f"{facts['hardware.cpu']}, {facts['hardware.cores']} cores, {settings.threads} threads, {settings.precision}; "
+        f"Python {facts['version.python']}, "
+        + ", ".join(f"{name} {facts[f'version.{name}']}" for name in packages)
+        + f". Batch {BATCH}, {PAIRS} pairs in turn, median (smallest to largest).",
+        "",
+        "| ratio of times | measured | aim | medians |",
+        "|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    lines += [*_steps("cnn", bf16), *_steps("cnn_seed", bf16)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, cnn = Path(temporary), _experiment("model=cnn")
+        lines.append(
+            _row("tracking on / off", "at most 1.03", lambda: _tracked(cnn, folder / "on"), lambda: _ours(cnn))
+        )
+        lines.append(
+            _row(
+                "command to first training step / the four imports",
+                "at most 1.25",
+                lambda: _process(FIRST_STEP, folder),
+                lambda: _process(IMPORTS, folder),
+            )
+        )
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    table = "\n".join(lines)
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import resource
 import signal
 import time
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from facelab.checkpoint import CheckpointFiles, checkpoint_path, newest
 from facelab.errors import CheckpointError
+from facelab.tracking import TrackedRun
 from tests.conftest import TINY, TINY_CNN, Command, start, wait_for_checkpoint
 
 Runs = Callable[[], list[Run]]
@@ -129,7 +131,15 @@ def test_what_cannot_be_resumed_is_explained(facelab: Command, stopped: Path, cl
     assert "seed is 5 now and 1 in the run" in message
     assert "config.yaml" in message
     config.write_text(text)
+    with TrackedRun.open(stopped).alone():
+        assert "is being trained by another process" in refused(f"resume={name}")
     assert client.get_run(name).info.status == "KILLED"  # none of these has touched it
+
+    lines = stopped / "spool.jsonl"
+    recorded = lines.read_text()
+    lines.write_text(re.sub('(data.fingerprint", "value": )"[0-9a-f]+"', r'\1"0123"', recorded))
+    assert "have changed since" in refused(f"resume={name}")
+    lines.write_text(recorded)
 
     torch.save({"images_seen": 1, "config": {}, "run_me": Path("x")}, (first := _checkpoints(stopped)[0]))
     _sum(first)

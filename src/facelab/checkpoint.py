@@ -115,17 +115,17 @@ class CheckpointFiles(CheckpointIO):
         Path(path).with_suffix(_SUM_SUFFIX).unlink(missing_ok=True)
 
 
-def tidy(folder: Path, images_seen: int) -> None:
+def tidy(folder: Path, keep: Path | None) -> None:
     """Before going on: remove what a killed process left half written, and put unusable checkpoints out of the way.
 
     Args:
         folder: of a run's checkpoints; it need not exist.
-        images_seen: of the checkpoint in use; newer ones are renamed, not removed.
+        keep: the checkpoint in use; newer ones are renamed, not removed.
     """
     for partial in folder.glob(f"*{_PARTIAL_SUFFIX}"):
         partial.unlink()
     for path in _by_age(folder):
-        if path > checkpoint_path(folder, images_seen):
+        if keep is not None and path.name > keep.name:
             path.replace(path.with_suffix(".unusable"))
 
 

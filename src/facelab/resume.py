@@ -24,12 +24,14 @@ class InterruptedRun:
         config: its own, but for what was asked of `runtime` now.
         checkpoint: the newest that can be used; None if the run was interrupted before the first.
         faults: what was wrong with newer ones.
+        data_fingerprint: of the pictures it began with, as far as it was recorded.
     """
 
     tracked: TrackedRun
     config: dict[str, Any]
     checkpoint: Checkpoint | None
     faults: list[str]
+    data_fingerprint: str | None
 
 
 def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> InterruptedRun:
@@ -66,7 +68,7 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
                 f"resume={run_id}: {folder / 'config.yaml'} was changed since the checkpoint was saved: "
                 f"{_differences(now, kept)}. Change it back, or start a new run."
             )
-    return InterruptedRun(tracked, config, checkpoint, faults)
+    return InterruptedRun(tracked, config, checkpoint, faults, tracked.recorded_tag("data.fingerprint"))
 
 
 def _refuse_changes(

@@ -31,7 +31,7 @@ from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
-from facelab.errors import ConfigError, Interrupted
+from facelab.errors import ConfigError, DataError, Interrupted
 from facelab.gather import gather_features
 from facelab.interrupt import StopRequest
 from facelab.launch import launch
@@ -151,11 +151,15 @@ def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any])
     check(interrupted.config, Experiment)
     prepared = _Prepared.of(interrupted.config)
     tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
+    if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
+        raise DataError(
+            f"resume={run_id}: the pictures of {prepared.faces.name} have changed since the run began. "
+            "Bring back those it began with, or start a new run."
+        )
     for fault in interrupted.faults:
         print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
     seen = checkpoint.images_seen if checkpoint else 0
     print(f"Going on with {tracked.name} after {seen:,} of {prepared.data.total_images:,} images.", flush=True)
-    tidy(tracked.folder / CHECKPOINTS, seen)
     return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, resumed=True)
 
 
@@ -170,6 +174,7 @@ def _live(
     stop, devices = StopRequest(), prepared.settings.devices
     with stop.installed(), tracked.delivering(_warn), _closing(tracked):
         if resumed:
+            tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
             tracked.status("RUNNING")
         if checkpoint is None:
             RunRecord(tracked, prepared.faces).begin(config, prepared.parts, prepared.data.first_batch())

@@ -107,6 +107,10 @@ class TrackedRun:
         said = [item["status"] for item in self.spool.items() if "status" in item]
         return said[-1] if said and said[-1] != "RUNNING" else None
 
+    def recorded_tag(self, key: str) -> str | None:
+        """A tag set before; None if it was not."""
+        return next((str(item["value"]) for item in self.spool.items() if item.get("tag") == key), None)
+
     def metrics(self, values: Mapping[str, float], images_seen: int) -> None:
         """Record values by name at a number of images seen; those that are recorded already stay as they are."""
         self.spool.metrics(values, images_seen, _now_ms())
