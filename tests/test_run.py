@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,22 +147,6 @@ def test_a_sweep_goes_on_after_a_failed_job(facelab: Command, experiment: Experi
     assert outcome.status == 1
     assert "NaN" in outcome.error
     assert sorted(run.info.status for run in runs()) == ["FAILED", "FINISHED"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_closed_as_killed(
-    experiment: Experiment, runs: Runs, tmp_path: Path, number: signal.Signals
-) -> None:
-    process = start(tmp_path, *TINY_CNN, *experiment, "model.recipe.max_images=10000000")
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and not any("train/loss" in run.data.metrics for run in runs()):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.5)
-    os.kill(process.pid, number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert "Traceback" not in output
-    assert [run.info.status for run in runs()] == ["KILLED"]
 
 
 def test_two_processes_give_one_run_and_count_every_picture_once(
