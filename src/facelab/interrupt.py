@@ -7,7 +7,8 @@ from types import FrameType
 
 from facelab.errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+_IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # whoever says nohup wants to go on
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *_IGNORABLE)
 
 
 class StopRequest:
@@ -40,7 +41,8 @@ class StopRequest:
     def install(self) -> None:
         """Take the signals (back) from whoever has them."""
         for number in _SIGNALS:
-            signal.signal(number, self._handle)
+            if number not in _IGNORABLE or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
