@@ -27,7 +27,10 @@ from facelab.cli import check_training, config_folder
 from facelab.config import build
 from facelab.data.module import FaceDataModule
 from facelab.data.split import split
-from facelab.models.base import FaceModule, to_float
+from facelab.losses.adversarial import r1, relativistic_logistic
+from facelab.models.base import FaceModule, OneLossModule, to_float
+from facelab.models.gan import GAN
+from facelab.nets.diffaugment import DiffAugment
 from facelab.run import Experiment
 from facelab.tracking import SqliteStore, TrackedRun, environment
 
@@ -45,8 +48,9 @@ import torch, pytorch_lightning, mlflow, albumentations
 FIRST_STEP = """
 import os
 from facelab import cli
-from facelab.models.base import FaceModule
-FaceModule.training_step = lambda *arguments: os._exit(0)
+from facelab.losses.adversarial import r1, relativistic_logistic
+from facelab.models.base import OneLossModule
+OneLossModule.training_step = lambda *arguments: os._exit(0)
 cli.main(["train", "model=cnn"])
 """
 
@@ -72,6 +76,7 @@ def _batches(count: int) -> list[dict[str, Tensor]]:
 def _bare(experiment: Experiment, steps: int, bf16: bool, fast: bool = True) -> float:
     """Milliseconds a step of the plainest loop; not `fast` is float32, NCHW and an unfused Adam."""
     module, batches = _module(experiment, channels_last=fast), _batches(steps)
+    assert isinstance(module, OneLossModule)
     optimizer = module.configure_optimizers() if fast else torch.optim.Adam(module.parameters(), lr=1e-3)
     begun = time.perf_counter()
     for batch in batches:
@@ -82,6 +87,37 @@ def _bare(experiment: Experiment, steps: int, bf16: bool, fast: bool = True) -> 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return (time.perf_counter() - begun) / steps * 1000
+
+
+def _bare_gan(experiment: Experiment, steps: int, bf16: bool) -> float:
+    """Milliseconds a step of the plainest loop that does the arithmetic of model=gan."""
+    module, augment = _module(experiment), DiffAugment()
+    assert isinstance(module, GAN)
+    generator, discriminator = module.generator, module.discriminator
+    generator_optimizer, discriminator_optimizer = module.configure_optimizers()
+    begun = time.perf_counter()
+    for step, batch in enumerate(_batches(steps)):
+        real, latents = to_float(batch["image"]), torch.randn(BATCH, module.latent_dim)
+        draws = torch.rand(3, BATCH, DiffAugment.DRAWS)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            generated = generator(latents).float()
+            seen_real, seen_generated = augment(real, draws[0]), augment(generated.detach(), draws[1])
+            real_logits, logits = discriminator(seen_real).float(), discriminator(seen_generated).float()
+            loss = relativistic_logistic(real_logits, logits).discriminator
+            if step % 8 == 0:
+                loss = loss + 8 * (r1(discriminator, seen_real, seen_generated))
+        discriminator_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        discriminator_optimizer.step()
+        discriminator.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = discriminator(augment(generated, draws[2])).float()
+            loss = relativistic_logistic(real_logits.detach(), logits).generator
+        generator_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        generator_optimizer.step()
+        discriminator.requires_grad_(True)
     return (time.perf_counter() - begun) / steps * 1000
 
 
@@ -180,6 +216,9 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     lines += [*_steps("cnn", bf16), *_steps("cnn_seed", bf16)]
+    gan = _experiment("model=gan")
+    bare = "`gan`: a step / a bare loop's"
+    lines.append(_row(bare, "at most 1.05", lambda: _ours(gan), lambda: _bare_gan(gan, STEPS, bf16)))
     with tempfile.TemporaryDirectory() as temporary:
         folder, cnn = Path(temporary), _experiment("model=cnn")
         lines.append(

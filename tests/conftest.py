@@ -32,6 +32,13 @@ TINY = (
     "trainer.validations=2",
     "runtime.workers=0",
 )
+# The runs that judge a generative model's faces, as small.
+_NEEDED = "'model=cnn','trainer=cpu','trainer.threads=1','model.encoder.widths=[8,16]','model.recipe.batch_size=16'"
+TINY_JUDGES = (
+    "generation.samples=20",
+    f"generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
+    f"generation.face_classifier=[{_NEEDED},'data=face_nonface','model.recipe.max_images=32']",
+)
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
 
 

@@ -12,11 +12,11 @@ from facelab.callbacks.averaging import ExponentialMovingAverage, ema_decay
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.validation import Validation
 from facelab.gather import gather_features
-from facelab.models.base import FaceModule, Features, to_float
+from facelab.models.base import FaceModule, Features, OneLossModule, to_float
 from facelab.recipe import Cosine, Recipe
 
 
-class Pointwise(FaceModule):
+class Pointwise(OneLossModule):
     """The smallest recogniser: three pixels in, three scores out."""
 
     def __init__(self, batch_size: int = 4) -> None:

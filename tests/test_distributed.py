@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from facelab import run
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.cli import check_training, config_folder
+from facelab.judge import answers
 from facelab.launch import launch
 from facelab.nets.encoders import ImageShape
 from tests.conftest import TINY, TINY_CNN, Command, start, wait_for_checkpoint
@@ -68,10 +69,10 @@ def _test_answers(config: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mapping[st
     prepared = run._Prepared.of(config)
     trainer = prepared.settings.make([], 1, has_validation=False)
     on_train, on_test = (
-        run._answers(trainer, prepared.module, prepared.data, indices)
+        answers(trainer, prepared.module, prepared.data, indices)
         for indices in (prepared.parts.train, prepared.parts.test)
     )
-    report = prepared.experiment.protocol.evaluate(on_train, on_test, prepared.faces.label_names)
+    report = prepared.experiment.protocol.evaluate(on_train, on_test, prepared.faces)
     return torch.from_numpy(on_test.embeddings), torch.from_numpy(on_test.indices), report.metrics
 
 

@@ -6,9 +6,9 @@ Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -19,6 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facelab.errors import ConfigError, FacelabError
+
+if TYPE_CHECKING:
+    from facelab.needs import Need
 
 USAGE = """facelab: train, track and compare face recognisers
 
@@ -87,8 +90,39 @@ def _train_task(composed: DictConfig) -> None:
         run.resume(str(composed.resume), cast(dict[str, Any], now), cast(dict[str, Any], default))
         return
     config = check_training(composed)
-    choices = {name: str(choice) for name, choice in HydraConfig.get().runtime.choices.items() if "/" not in name}
-    run.train(config, {name: choice for name, choice in choices.items() if name in config})
+    choices = _choices(HydraConfig.get(), config)
+    run.train(config, choices, _needs(config, choices))
+
+
+def _choices(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
+    """Which file of each config group was chosen."""
+    return {name: str(choice) for name, choice in hydra_config.runtime.choices.items() if name in config}
+
+
+def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, Need]":
+    """The runs whose models judge a generative one, composed and checked before anything is trained."""
+    from facelab.config import resolve_target
+    from facelab.judge import NEEDED
+    from facelab.models.base import Generative
+    from facelab.needs import Need
+
+    target = resolve_target(config["model"]["_target_"])
+    if not (isinstance(target, type) and issubclass(target, Generative)):
+        return {}
+    needs = {}
+    for name in NEEDED:
+        composed = compose("train", config["generation"][name], return_hydra_config=True)
+        needed = check_training(composed)
+        its_choices = _choices(composed.hydra, needed)
+        if name == "embedder":
+            needed["data"], its_choices["data"] = config["data"], choices["data"]
+        else:
+            needed["data"] |= {key: config["data"][key] for key in ("image_size", "channels")}
+        # In an experiment of their own: they answer no question of the one that needs them.
+        needed["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
+        needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")
+        needs[name] = Need(needed, its_choices)
+    return needs
 
 
 def _runs_task(composed: DictConfig) -> None:

@@ -7,6 +7,7 @@ built, and all problems are reported at once.
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib
 import inspect
 import json
@@ -33,7 +34,13 @@ ALLOWED_PACKAGES = (
     "torchmetrics",
 )
 # Known only once the data are loaded: facelab.run hands them to the `_partial_` targets.
-RUNTIME_ARGUMENTS = frozenset({"image_shape", "num_classes", "embedding_dim", "params", "logits", "cosines", "labels"})
+RUNTIME_ARGUMENTS = frozenset(
+    {
+        *("image_shape", "num_classes", "embedding_dim", "latent_dim", "params"),
+        *("logits", "cosines", "labels", "reconstruction", "original"),
+        *("real_logits", "generated_logits", "discriminate", "real", "generated"),
+    }
+)
 _NODE_KEYS = frozenset({"_target_", "_partial_"})
 
 
@@ -151,6 +158,35 @@ def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequenc
     walk.arguments(task, dict(config), key="", runtime=frozenset(), overlays=overlays)
     if walk.problems:
         raise ConfigError(_report(walk.problems))
+
+
+def check_node(node: Mapping[str, Any], key: str) -> None:
+    """Compare one `_target_` node with the constructor it names.
+
+    Args:
+        node: plain dicts and lists.
+        key: where it stands in the config.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    walk = _Walk()
+    walk.node(dict(node), key)
+    if walk.problems:
+        raise ConfigError(_report(walk.problems))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """What a run is, in 64 hexadecimal digits: two runs of one hash would give the same result.
+
+    Left out is what does not change results: `runtime`, `tracking`, the name, and on how many devices of which kind.
+
+    Args:
+        config: of a run, with every `auto` resolved.
+    """
+    kept = {key: value for key, value in config.items() if key not in ("runtime", "tracking", "name", "resume")}
+    kept["trainer"] = {k: v for k, v in config["trainer"].items() if k not in ("accelerator", "devices")}
+    return hashlib.sha256(json.dumps(flatten(kept), sort_keys=True).encode()).hexdigest()
 
 
 def build(config: Mapping[str, Any]) -> dict[str, Any]:

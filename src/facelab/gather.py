@@ -30,6 +30,15 @@ def gather_features(batches: Sequence[Features], world_size: int) -> Features:
     return result
 
 
+def share_buffers(module: torch.nn.Module, device: torch.device, world_size: int) -> None:
+    """Give all ranks the first one's buffers: with several optimisers, batch-norm statistics stay each rank's own."""
+    if world_size > 1:
+        for buffer in module.buffers():
+            on_device = buffer.detach().to(device, copy=True)
+            distributed.broadcast(on_device, src=0)
+            buffer.copy_(on_device)
+
+
 def _first_of_each(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The distinct values, rising, and where each occurs first."""
     order = torch.argsort(index, stable=True)

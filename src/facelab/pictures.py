@@ -54,6 +54,67 @@ def face_grid(
     return _drawn(figure)
 
 
+def tile(images: NDArray[np.uint8], least_side: int = 96) -> Picture:
+    """Rows and columns of pictures, enlarged by a whole number so that single pixels stay single colours.
+
+    Args:
+        images: (rows, columns, H, W, C) uint8, C 1 or 3.
+        least_side: pictures smaller than so many pixels are enlarged.
+    """
+    rows, columns, height, width, _ = images.shape
+    factor = max(1, -(-least_side // max(height, width)))
+    margin = 2
+    canvas = np.full((rows * (height * factor + margin), columns * (width * factor + margin), 3), 255, dtype=np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            image = images[row, column].repeat(factor, axis=0).repeat(factor, axis=1)
+            top, left = row * (height * factor + margin), column * (width * factor + margin)
+            canvas[top : top + height * factor, left : left + width * factor] = image
+    return canvas
+
+
+def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, eer: float, marked_far: float) -> Picture:
+    """TAR over FAR, the latter on a logarithmic scale, as face verification is reported.
+
+    Args:
+        far: (P,) in [0, 1], rising.
+        tar: (P,) in [0, 1].
+        auc: area under the curve, in [0, 1].
+        eer: equal error rate, in [0, 1].
+        marked_far: a FAR to mark.
+    """
+    figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    least = float(far[far > 0].min()) if (far > 0).any() else 1e-3
+    axis.step(np.maximum(far, least / 2), tar, where="post")
+    axis.axvline(marked_far, color="0.6", linestyle=":", linewidth=1)
+    axis.plot([eer], [1 - eer], "o", color="0.3", label=f"equal error rate {eer:.1%}")
+    axis.set(xscale="log", xlim=(least / 2, 1), ylim=(0, 1.01), xlabel="false accept rate (FAR)")
+    axis.set(ylabel="true accept rate (TAR)", title=f"verification of strangers, AUC {auc:.3f}")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    return _drawn(figure)
+
+
+def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: str) -> Picture:
+    """A bar for each name, the highest first; the first 60 of them.
+
+    Args:
+        values: (N,).
+        names: N texts.
+        title: above the chart.
+        label: of the values, with their unit.
+    """
+    order = np.argsort(-values, kind="stable")[:60]
+    figure = Figure(figsize=(max(5.0, 0.2 * len(order) + 1.5), 4), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.bar(range(len(order)), values[order], color="0.45")
+    axis.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=7)
+    axis.set(title=title, ylabel=label)
+    axis.margins(x=0.01)
+    return _drawn(figure)
+
+
 def notice(text: str) -> Picture:
     """A text where a picture would be."""
     figure = Figure(figsize=(4, 1), dpi=100)

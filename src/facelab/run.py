@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from rich.console import Console
 
@@ -22,26 +20,32 @@ from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.checkpoints import Checkpoints
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.progress import ProgressBar
+from facelab.callbacks.samples import Samples, shown
 from facelab.callbacks.stop_on_nan import StopOnNaN
 from facelab.callbacks.training_log import TrainingLog
 from facelab.callbacks.validation import Validation
 from facelab.checkpoint import tidy
-from facelab.config import build, check, configured, flatten
+from facelab.config import build, check, config_hash, configured, flatten
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
 from facelab.errors import ConfigError, DataError, Interrupted
-from facelab.gather import gather_features
+from facelab.gather import share_buffers
 from facelab.interrupt import StopRequest
+from facelab.judge import NEEDED, answers, exhibited_faces, judge_samples
 from facelab.launch import launch
-from facelab.models.base import FaceModule
-from facelab.protocols.base import Answers, Protocol
+from facelab.models.base import FaceModule, Generative, Reconstructing
+from facelab.needs import Need, find_or_train, record_lineage
+from facelab.protocols.base import Protocol
+from facelab.protocols.generation import GenerationSettings
+from facelab.protocols.reconstruction import reconstruction_report
 from facelab.recipe import Recipe
 from facelab.record import RunRecord
 from facelab.resume import CHECKPOINTS, find
 from facelab.summary import print_summary
-from facelab.tracking import Store, TrackedRun
+from facelab.tracking import CONFIG_HASH, Store, TrackedRun
+from facelab.trained import ModelFacts
 from facelab.trainer import TrainerSettings
 
 
@@ -86,6 +90,7 @@ class Experiment:
         trainer: hardware and precision.
         tracking: where the run is recorded.
         protocol: what the trained model is asked.
+        generation: how the faces of a generative model are judged; others are not touched by it.
         runtime: what does not change results.
         seed: of initial weights, order, augmentation and dropout; the split has a seed of its own.
         name: of the run on MLflow's page; null for one made of the choices.
@@ -99,6 +104,7 @@ class Experiment:
     trainer: TrainerSettings
     tracking: Store
     protocol: Protocol
+    generation: GenerationSettings
     runtime: Runtime
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None
@@ -114,12 +120,13 @@ class Result:
     metrics: Mapping[str, float]
 
 
-def train(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result:
+def train(config: Mapping[str, Any], choices: Mapping[str, str], needs: Mapping[str, Need] | None = None) -> Result:
     """Train one model and judge it; everything is recorded.
 
     Args:
         config: a checked config, plain dicts and lists.
         choices: which file of each config group was chosen, such as `model: cnn`.
+        needs: further runs that this one needs, by what they are to it; trained first if there are none yet.
 
     Raises:
         FacelabError: something the user can mend; nothing is recorded if it shows before training.
@@ -127,12 +134,33 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str]) -> Result:
     """
     prepared = _Prepared.of(config)  # here too where processes are started: bad input shows before they are
     experiment = prepared.experiment
-    resolved = {**config, "trainer": {**config["trainer"], **dataclasses.asdict(prepared.settings)}}
-    del resolved["resume"]
+    needed = {name: _needed_run(name, need, experiment) for name, need in (needs or {}).items()}
+    resolved = _resolved(config, prepared.settings)
     params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
     name = experiment.name or _name(choices, experiment)
     tracked = TrackedRun.create(experiment.tracking, name, params, Path(experiment.runtime.runs_folder))
+    tracked.tag(CONFIG_HASH, config_hash(resolved))
+    for what, (folder, its_hash) in needed.items():
+        record_lineage(what, tracked, folder, its_hash)
     return _live(prepared, resolved, tracked, checkpoint=None)
+
+
+def _resolved(config: Mapping[str, Any], settings: TrainerSettings) -> dict[str, Any]:
+    """The config as it is kept: with what `auto` came to, and without what only says where to begin."""
+    kept = {key: value for key, value in config.items() if key != "resume"}
+    return {**kept, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
+
+
+def _needed_run(name: str, need: Need, experiment: Experiment) -> tuple[Path, str]:
+    """Folder and config hash of a run that this one needs."""
+    settings: TrainerSettings = build({"trainer": need.config["trainer"]})["trainer"].resolved()
+    its_hash = config_hash(_resolved(need.config, settings))
+    runs_folder = Path(experiment.runtime.runs_folder)
+
+    def train_it() -> Path:
+        return train(need.config, need.choices).folder
+
+    return find_or_train(name, its_hash, experiment.tracking, runs_folder, train_it), its_hash
 
 
 def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> Result:
@@ -195,6 +223,7 @@ class _Prepared:
     settings: TrainerSettings
     faces: FaceSet
     parts: Parts
+    facts: ModelFacts
     module: FaceModule
     data: FaceDataModule
 
@@ -205,10 +234,12 @@ class _Prepared:
         experiment.runtime.check()
         faces = experiment.data.load()
         parts = split(faces, experiment.split)
+        experiment.protocol.check(parts, faces)
         experiment.augment.check(faces.pixels[int(parts.train[0])])
         pl.seed_everything(experiment.seed, verbose=False)
-        module = configured("model", lambda: _make_model(experiment, faces))
-        configured("model.optimizer", module.configure_optimizers)
+        facts = _model_facts(faces, parts)
+        module = configured("model", lambda: _make_model(experiment, facts))
+        configured("model", module.configure_optimizers)
         recipe, workers = module.recipe, experiment.runtime.workers
         if recipe.batch_size % settings.devices:
             raise ConfigError(
@@ -217,9 +248,16 @@ class _Prepared:
             )
         total_images = recipe.total_images(len(parts.train))
         data = FaceDataModule(
-            faces, parts, experiment.augment, recipe.batch_size, total_images, experiment.seed, workers
+            faces,
+            parts,
+            experiment.augment,
+            recipe.batch_size,
+            total_images,
+            experiment.seed,
+            workers,
+            module.needs_originals,
         )
-        return cls(experiment, settings, faces, parts, module, data)
+        return cls(experiment, settings, faces, parts, facts, module, data)
 
 
 def _fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> Result | None:
@@ -243,61 +281,64 @@ def _fit(
         if rank == 0:
             tracked.metrics(values, images_seen)
 
+    record = RunRecord(tracked, faces)
     clock = ImagesSeen(data.total_images, experiment.seed)
     validation = Validation(log, len(faces.label_names))
     every_s = experiment.runtime.checkpoint_every_s
     saving = Checkpoints(tracked.folder / CHECKPOINTS, every_s, data.total_images, config, stop)
+    averaging = _averaging(module.recipe)
+    held_out = exhibited_faces(faces, parts)
+    samples = Samples(record.exhibit, held_out, data.total_images, averaging)
     # In the order they must be called.
-    callbacks = [clock, StopOnNaN(), validation, TrainingLog(log), *_averaging(module.recipe), progress, saving]
+    averagings = [] if averaging is None else [averaging]
+    callbacks = [clock, StopOnNaN(), validation, TrainingLog(log), *averagings, samples, progress, saving]
     steps = data.total_images // module.recipe.batch_size
-    trainer = settings.make(callbacks, steps, has_validation=len(parts.val) > 0)
+    trainer = settings.make(
+        callbacks, steps, has_validation=len(parts.val) > 0, several_losses=not module.automatic_optimization
+    )
     with stop.listening():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     validation.restore_best(module)
-    on_train = _answers(trainer, module, data, parts.train)
-    on_test = _answers(trainer, module, data, parts.test)
+    share_buffers(module, trainer.strategy.root_device, trainer.world_size)
+    on_train = answers(trainer, module, data, parts.train)
+    on_test = answers(trainer, module, data, parts.test)
     if rank > 0:
         return None
-    report = experiment.protocol.evaluate(on_train, on_test, faces.label_names)
-    facts = {
-        "test/images": float(len(on_test.labels)),
-        "fit/seconds": clock.seconds,
-        "fit/images_per_second": data.total_images / clock.seconds,
-    }
+    module.to(trainer.strategy.root_device)
+    reports = [experiment.protocol.evaluate(on_train, on_test, faces)]
+    if isinstance(module, Reconstructing):
+        reports.append(reconstruction_report(on_train, on_test, faces))
+    if isinstance(module, Generative):
+        needed = {name: tracked.folder.parent / tracked.need(name) for name in NEEDED}
+        reports.append(judge_samples(module, experiment.generation, faces, parts, experiment.seed, needed))
+    further = {"fit/seconds": clock.seconds, "fit/images_per_second": data.total_images / clock.seconds}
     best = validation.best_images_seen
     if best is not None:
-        facts["fit/best_images_seen"] = best
-    RunRecord(tracked, faces).conclude(module, report, on_test, facts)
+        further["fit/best_images_seen"] = best
+    record.conclude(module, prepared.facts, reports, shown(module, module.closing_exhibits, held_out), further)
     weights = "last" if best is None else f"best on validation, after {best:,} images"
     trained = f"{data.total_images:,} images in {clock.seconds:.0f} s; weights: {weights}; {settings.precision}"
-    print_summary(console, report, tracked, trained)
-    return Result(tracked.id, tracked.folder, report.metrics)
+    print_summary(console, reports, tracked, trained)
+    return Result(
+        tracked.id, tracked.folder, {key: value for report in reports for key, value in report.metrics.items()}
+    )
 
 
-def _averaging(recipe: Recipe) -> list[pl.Callback]:
+def _averaging(recipe: Recipe) -> ExponentialMovingAverage | None:
     if not recipe.ema_half_life_images:
-        return []
-    return [ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size)]
+        return None
+    return ExponentialMovingAverage(recipe.ema_half_life_images, recipe.batch_size)
 
 
-def _make_model(experiment: Experiment, faces: FaceSet) -> FaceModule:
-    module = experiment.model(image_shape=faces.image_shape, num_classes=len(faces.label_names))
+def _model_facts(faces: FaceSet, parts: Parts) -> ModelFacts:
+    num_classes = int(faces.labels[parts.train].max()) + 1  # of a split by people, those of the training
+    return ModelFacts(faces.image_shape, num_classes, tuple(faces.label_names[:num_classes]))
+
+
+def _make_model(experiment: Experiment, facts: ModelFacts) -> FaceModule:
+    module = experiment.model(image_shape=facts.image_shape, num_classes=facts.num_classes)
     # Settled here, before averaging and optimisers take hold of the weights.
     return module.to(memory_format=torch.channels_last)
-
-
-def _answers(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Answers:
-    """What the model says of some pictures; every process must call this, and gets the whole."""
-    batches = trainer.predict(module, dataloaders=data.evaluation_loader(indices))
-    features = gather_features(batches or [], trainer.world_size)  # type: ignore[arg-type]
-    found = features["index"].numpy()
-    return Answers(
-        embeddings=features["embedding"].float().numpy(),
-        scores=features["scores"].float().numpy() if "scores" in features else None,
-        labels=features["label"].numpy(),
-        identities=data.faces.identities[found],
-        indices=found,
-    )
 
 
 @contextmanager

@@ -60,13 +60,20 @@ class TrainerSettings:
         threads = self.threads or max(1, cores // self.devices)
         return replace(self, accelerator=accelerator, precision=precision, threads=threads)
 
-    def make(self, callbacks: list[pl.Callback], total_batches: int, has_validation: bool) -> pl.Trainer:
+    def make(
+        self,
+        callbacks: list[pl.Callback],
+        total_batches: int,
+        has_validation: bool,
+        several_losses: bool = False,
+    ) -> pl.Trainer:
         """A Lightning trainer for one pass over a loader of `total_batches`; settings must be resolved.
 
         Args:
             callbacks: in the order they are to be called.
             total_batches: steps of the run.
             has_validation: whether the split has validation pictures.
+            several_losses: whether a step has several losses, each of which leaves some weights without a gradient.
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -74,7 +81,7 @@ class TrainerSettings:
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices if self.devices > 1 else 1,
-            strategy=DDPStrategy(process_group_backend=None) if self.devices > 1 else "auto",
+            strategy=DDPStrategy(find_unused_parameters=several_losses) if self.devices > 1 else "auto",
             precision="32-true" if self.precision == "auto" else self.precision,
             callbacks=callbacks,
             max_epochs=1,

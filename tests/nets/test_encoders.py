@@ -1,10 +1,13 @@
 """Networks are built as they are described."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from facelab.nets.encoders import ConvEncoder, SeedEncoder, standardise
+from facelab.nets.encoders import BottleneckEncoder, ConvBlocks, ConvEncoder, SeedEncoder, standardise
 from facelab.nets.heads import CosineHead, SeedHead
 
 
@@ -66,10 +69,55 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
     assert torch.allclose(encoder(images), torch.cat([encoder(images[:1]), encoder(images[1:])]), atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", [ConvEncoder, SeedEncoder])
-def test_pictures_too_small_are_refused(encoder: type[nn.Module]) -> None:
-    with pytest.raises(ValueError, match=r"data\.image_size"):
-        encoder(image_shape=(1, 8, 8))
+@pytest.mark.parametrize("encoder", [ConvEncoder, SeedEncoder, partial(BottleneckEncoder, latent_dim=7)])
+def test_pictures_too_small_are_refused(encoder: Callable[..., nn.Module]) -> None:
+    for shape in ((1, 8, 8), (1, 64, 8), (1, 8, 64)):
+        with pytest.raises(ValueError, match=r"data\.image_size"):
+            encoder(image_shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 32, 48), (1, 50, 37)])
+def test_bottlenecks_have_the_length_asked_for(shape: tuple[int, int, int]) -> None:
+    encoder = BottleneckEncoder(image_shape=shape, latent_dim=7, widths=(4, 8))
+    assert encoder(torch.rand(2, *shape)).shape == (2, 7)
+    blocks = ConvBlocks(shape, (4, 8))
+    assert blocks(torch.rand(2, *shape)).flatten(1).shape == (2, blocks.feature_dim)
+
+
+def test_a_bottleneck_is_a_plain_linear_map_of_the_embeddings_blocks() -> None:
+    encoder = BottleneckEncoder(image_shape=(3, 32, 48), latent_dim=7, widths=(4, 8))
+    # By hand: 3 x 3 convolutions without biases, batch normalisation, and 8 maps of 8 x 12 to 7 numbers.
+    counts = [3 * 9 * 4 + 2 * 4, 4 * 9 * 8 + 2 * 8, 8 * 8 * 12 * 7 + 7]
+    assert sum(p.numel() for p in encoder.parameters()) == sum(counts)
+    encoder.blocks.load_state_dict(ConvEncoder(image_shape=(3, 32, 48), widths=(4, 8)).blocks.state_dict())
+    images = torch.rand(5, 3, 32, 48)
+    features = encoder.eval().blocks(images).flatten(1)
+    expected = features @ encoder.project.weight.T + encoder.project.bias
+    assert torch.allclose(encoder(images), expected, atol=1e-5)
+
+
+def test_a_bottleneck_does_not_depend_on_its_batch() -> None:
+    encoder = BottleneckEncoder(image_shape=(1, 32, 32), latent_dim=7, widths=(4, 8)).eval()
+    images = torch.rand(6, 1, 32, 32)
+    assert torch.allclose(encoder(images), torch.cat([encoder(images[:1]), encoder(images[1:])]), atol=1e-5)
+
+
+def test_a_bottleneck_knows_the_light_and_an_embedding_does_not() -> None:
+    torch.manual_seed(0)
+    bottleneck = BottleneckEncoder(image_shape=(1, 32, 32), latent_dim=7, widths=(4, 8)).eval()
+    embedding = ConvEncoder(image_shape=(1, 32, 32), widths=(4, 8), embedding_dim=7).eval()
+    images = torch.rand(2, 1, 32, 32)
+    assert torch.allclose(embedding(images), embedding(0.5 * images - 0.5), atol=1e-3)
+    assert not torch.allclose(bottleneck(images), bottleneck(0.5 * images - 0.5), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"latent_dim": 0}, {"latent_dim": -1}, {"widths": ()}, {"widths": (4, 0)}, {"widths": (-4,)}], ids=str
+)
+def test_wrong_arguments_of_a_bottleneck_are_refused(wrong: dict[str, object]) -> None:
+    arguments: dict[str, object] = {"image_shape": (1, 32, 32), "latent_dim": 7, "widths": (4, 8), **wrong}
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be above 0"):
+        BottleneckEncoder(**arguments)  # type: ignore[arg-type]
 
 
 def test_cosines_are_cosines() -> None:

@@ -5,9 +5,18 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
+from facelab.data.faces import FaceSet
 from facelab.protocols.base import Answers
 from facelab.protocols.classification import Classification
 from facelab.protocols.intervals import classification_intervals
+
+
+def named(label_names: str, pictures: int = 1000) -> FaceSet:
+    """A face set of black pictures: protocols only ask it for names, and for pixels to show."""
+    labels = np.arange(pictures) % len(label_names)
+    pixels = np.zeros((pictures, 8, 8, 1), dtype=np.uint8)
+    names = [str(i) for i in range(pictures)]
+    return FaceSet("made up", "a test", pixels, names, labels, list(label_names), labels, names)
 
 
 def test_all_correct_proves_no_more_than_the_exact_binomial() -> None:
@@ -77,7 +86,7 @@ def _answers(random: np.random.Generator, centres: NDArray[np.float64], scores: 
 def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
     report = Classification().evaluate(
-        _answers(random, centres, scores=False), _answers(random, centres, scores=False), list("abcde")
+        _answers(random, centres, scores=False), _answers(random, centres, scores=False), named("abcde")
     )
     assert report.metrics["probe/accuracy"] == report.metrics["knn/accuracy"] == 1
     assert report.metrics["test/f1"] == report.metrics["probe/f1"]  # no head of its own: the probe stands in
@@ -86,7 +95,7 @@ def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
 def test_a_head_of_its_own_is_what_test_judges() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
     train, test = _answers(random, centres, scores=True), _answers(random, centres, scores=True)
-    report = Classification().evaluate(train, test, list("abcde"))
+    report = Classification().evaluate(train, test, named("abcde"))
     assert test.scores is not None
     assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.scores.argmax(1)) < 0.5
     assert report.metrics["probe/accuracy"] == 1
@@ -95,4 +104,4 @@ def test_a_head_of_its_own_is_what_test_judges() -> None:
 def test_neighbours_are_found_by_cosine_not_by_length() -> None:
     train = Answers(np.array([[1, 0], [0, 5]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
     test = Answers(np.array([[9, 1], [0.1, 0.2]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
-    assert Classification().evaluate(train, test, ["a", "b"]).metrics["knn/accuracy"] == 1
+    assert Classification().evaluate(train, test, named("ab")).metrics["knn/accuracy"] == 1

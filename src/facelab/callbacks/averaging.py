@@ -1,7 +1,9 @@
 """Averaged weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
@@ -26,6 +28,15 @@ class ExponentialMovingAverage(WeightAveraging):
             torch._foreach_lerp_(list(averages), list(currents), weight)
 
         super().__init__(use_buffers=False, multi_avg_fn=update)
+
+    @contextmanager
+    def averaged(self, module: pl.LightningModule) -> Iterator[None]:
+        """Within the block the module has the averaged weights, as in validation."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)
 
 
 def ema_decay(steps: int, half_life_images: int, batch_size: int) -> float:

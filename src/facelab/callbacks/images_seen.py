@@ -39,7 +39,8 @@ class ImagesSeen(pl.Callback):
         assert isinstance(pl_module, FaceModule)
         seen = pl_module.images_seen
         # Dropout and the like become a function of (seed, images seen, rank), so that nothing need be saved to resume.
-        step_seed = (self.seed * 1_000_003 + seen) * 1_009 + trainer.global_rank
+        pl_module.step_seed = (self.seed * 1_000_003 + seen) * 1_009
+        step_seed = pl_module.step_seed + trainer.global_rank
         torch.default_generator.manual_seed(step_seed)
         if pl_module.device.type == "cuda":
             torch.cuda.manual_seed(step_seed)

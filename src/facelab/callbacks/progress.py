@@ -12,6 +12,9 @@ from facelab.models.base import FaceModule
 _SHOWN = {
     "train/loss": "loss",
     "train/accuracy": "acc",
+    "train/psnr": "PSNR dB",
+    "train/generator_loss": "G loss",
+    "train/discriminator_loss": "D loss",
     "val/accuracy": "val acc",
     "val/f1": "val f1",
     "train/images_per_second": "images/s",

@@ -27,6 +27,7 @@ class TrainingLog(pl.Callback):
     def __init__(self, record: Record) -> None:
         self._record = record
         self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}  # by term: a lazily applied one is not there in every step
         self._steps = 0
         self._since = 0.0
 
@@ -40,6 +41,7 @@ class TrainingLog(pl.Callback):
         """Add a step's terms."""
         for name, term in outputs["terms"].items():
             self._sums[name] = self._sums[name] + term if name in self._sums else term
+            self._counts[name] = self._counts.get(name, 0) + 1
         self._steps += 1
         if self._steps >= LOG_EVERY_STEPS:
             self._hand_over(trainer, pl_module)
@@ -58,22 +60,23 @@ class TrainingLog(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: what has been added up and not yet handed over."""
-        return {"sums": dict(self._sums), "steps": self._steps}
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint."""
-        self._sums, self._steps = dict(state_dict["sums"]), state_dict["steps"]
+        self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
+        self._steps = state_dict["steps"]
 
     def _hand_over(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._steps:
             return
         assert isinstance(module, FaceModule)
-        values = torch.stack([total.float() for total in self._sums.values()]).div(self._steps).tolist()
+        sums = torch.stack([total.float() for total in self._sums.values()]).tolist()
         seconds = time.perf_counter() - self._since
-        metrics = {f"train/{name}": value for name, value in zip(self._sums, values, strict=True)}
+        metrics = {f"train/{name}": total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
         metrics["train/images_per_second"] = self._steps * module.recipe.batch_size / seconds
         for number, optimizer in enumerate(trainer.optimizers):
             name = "train/learning_rate" if len(trainer.optimizers) == 1 else f"train/learning_rate_{number}"
             metrics[name] = optimizer.param_groups[0]["lr"]
         self._record(metrics, module.images_seen)
-        self._sums, self._steps, self._since = {}, 0, time.perf_counter()
+        self._sums, self._counts, self._steps, self._since = {}, {}, 0, time.perf_counter()

@@ -52,6 +52,8 @@ class Validation(pl.Callback):
         if "scores" in features:
             found = classification_metrics(features["scores"].argmax(1), features["label"], self._num_classes)
             metrics.update({f"val/{name}": float(value) for name, value in found.items()})
+        if not metrics:
+            return  # a GAN has nothing that says which weights are best: its last ones are kept
         self._record(metrics, pl_module.images_seen)
         standing = (metrics.get("val/f1", 0.0), -metrics.get("val/loss", 0.0))
         if self._best is None or standing > self._best:

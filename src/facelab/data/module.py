@@ -1,6 +1,6 @@
 """The LightningDataModule that delivers face batches."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -19,9 +19,13 @@ EVALUATION_BATCH_SIZE = 256
 
 
 class Sample(TypedDict):
-    """One picture: `image` (C, H, W) uint8, the rest scalar int64. Batches hold the same with N in front."""
+    """One picture: `image` (C, H, W) uint8, `original` the same before augmentation, the rest scalar int64.
+
+    Batches hold the same with N in front.
+    """
 
     image: Tensor
+    original: NotRequired[Tensor]
     label: Tensor
     identity: Tensor
     index: Tensor
@@ -34,23 +38,30 @@ class FaceDataset(Dataset[Sample]):
         faces: the set.
         augmentation: applied to every picture; None to show them as they are.
         seed: of the run, for the augmentation.
+        with_originals: whether each picture also comes as it is.
     """
 
-    def __init__(self, faces: FaceSet, augmentation: Augmentation | None, seed: int) -> None:
+    def __init__(
+        self, faces: FaceSet, augmentation: Augmentation | None, seed: int, with_originals: bool = False
+    ) -> None:
         self.faces, self.augmentation, self.seed = faces, augmentation, seed
+        self.with_originals = with_originals
 
     def __getitem__(self, draw: Draw) -> Sample:
         """The picture `index` as it is shown in `epoch`."""
         epoch, index = draw
-        image = self.faces.pixels[index]
+        image = original = self.faces.pixels[index]
         if self.augmentation is not None:
             image = self.augmentation(image, self.seed, epoch, index)
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+        sample: Sample = {
+            "image": _channels_first(image),
             "label": torch.tensor(self.faces.labels[index]),
             "identity": torch.tensor(self.faces.identities[index]),
             "index": torch.tensor(index),
         }
+        if self.with_originals:
+            sample["original"] = _channels_first(original)
+        return sample
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -64,6 +75,7 @@ class FaceDataModule(pl.LightningDataModule):
         total_images: length of the run in images seen.
         seed: of the run.
         workers: loader processes; the pictures do not depend on it.
+        with_originals: whether training pictures also come as they were before augmentation.
     """
 
     def __init__(
@@ -75,11 +87,12 @@ class FaceDataModule(pl.LightningDataModule):
         total_images: int,
         seed: int,
         workers: int,
+        with_originals: bool = False,
     ) -> None:
         super().__init__()
         self.faces, self.parts, self.augmentation = faces, parts, augmentation
         self.batch_size, self.total_images = batch_size, total_images
-        self.seed, self.workers = seed, workers
+        self.seed, self.workers, self.with_originals = seed, workers, with_originals
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches, from where the module's count of images stands to the end of the run."""
@@ -89,7 +102,7 @@ class FaceDataModule(pl.LightningDataModule):
             self.parts.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
         )
         return DataLoader(
-            FaceDataset(self.faces, self.augmentation, self.seed),
+            FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals),
             batch_sampler=sampler,
             num_workers=self.workers,
             worker_init_fn=_one_thread,
@@ -119,6 +132,10 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _channels_first(image: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def _one_thread(_worker: int) -> None:

@@ -136,6 +136,35 @@ class FewShot(Split):
         )
 
 
+class IdentityDisjoint(Split):
+    """The first people in order are for training, all others for the test; nobody is in both, and nobody validates.
+
+    On AT&T with 20 people to train: s1 to s20 train, s21 to s40 test.
+
+    Args:
+        train_people: how many people are for training.
+    """
+
+    def __init__(self, train_people: Annotated[int, Field(ge=2)] = 20) -> None:
+        self.train_people = train_people
+
+    @property
+    def title(self) -> str:
+        """`20 people`."""
+        return f"{self.train_people} people"
+
+    def divide(self, faces: FaceSet) -> Parts:
+        """Divide by people."""
+        people = np.unique(faces.identities)
+        if len(people) < self.train_people + 2:
+            raise DataError(
+                f"split.train_people={self.train_people}: {faces.source} holds {len(people)} people, and at least two "
+                f"must be left to test. Lower it to {len(people) - 2} or less, or add people."
+            )
+        is_train = np.isin(faces.identities, people[: self.train_people])
+        return Parts(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
+
+
 def split(faces: FaceSet, rule: Split) -> Parts:
     """Divide a set and make sure that no picture is in two parts, not even as a copy.
 

@@ -2,28 +2,33 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.recipe import Recipe
 
 
 class StepOutput(TypedDict):
-    """What a training step returns: the loss to minimise, and detached named scalars to log (the loss among them)."""
+    """What a training step returns: the loss that was minimised, and detached named scalars to log."""
 
     loss: Tensor
     terms: dict[str, Tensor]
 
 
 class Features(TypedDict):
-    """What a model says of a batch: embeddings (N, D), scores (N, C) if it classifies, and the batch's labels (N,)
-    and picture numbers (N,)."""
+    """What a model says of a batch: embeddings (N, D), scores (N, C) if it classifies, if it reconstructs each
+    picture's mean squared error (N,) on the scale of grey levels in [0, 1] and structural similarity (N,), and the
+    batch's labels (N,) and picture numbers (N,)."""
 
     embedding: Tensor
     scores: NotRequired[Tensor]
+    squared_error: NotRequired[Tensor]
+    ssim: NotRequired[Tensor]
     label: Tensor
     index: Tensor
 
@@ -33,17 +38,32 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
+def as_grid(images: Tensor, columns: int) -> Tensor:
+    """(rows * columns, C, H, W) -> (rows, columns, C, H, W)."""
+    return images.reshape(-1, columns, *images.shape[1:])
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """(..., C, H, W) float in [-1, 1] -> (..., H, W, C) uint8, rounded: the inverse of `to_float`."""
+    levels = images.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return levels.movedim(-3, -1).cpu().numpy()
+
+
 class FaceModule(pl.LightningModule, ABC):
-    """A recogniser: offers `embed`, and `classify` if it has a head of its own.
+    """A model of faces: offers `embed`, and `classify` if it has a head of its own.
 
     Args:
         recipe: batch size, length and schedule.
     """
 
+    needs_originals: ClassVar[bool] = False  # whether training batches bring each picture as it was before augmentation
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.images_seen = 0  # kept by the ImagesSeen callback
+        # Both are kept by the ImagesSeen callback.
+        self.images_seen = 0
+        self.step_seed = 0  # a function of the run's seed and images_seen, the same on all ranks
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -58,22 +78,28 @@ class FaceModule(pl.LightningModule, ABC):
         unless a model says otherwise."""
         return [images]
 
-    @abstractmethod
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Named scalar terms of a batch; `loss` is the one to minimise."""
-
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
         """Named scalars of the whole validation part, beside accuracy, precision, recall and F1."""
         return {}
 
+    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        """Pictures that show how far training has come.
+
+        Args:
+            faces: (N, C, H, W) float in [-1, 1], nobody's training pictures, the same each time.
+
+        Returns:
+            By name, (rows, columns, C, H, W) float in [-1, 1]; none unless a model says otherwise.
+        """
+        return {}
+
+    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        """Further pictures for the end of a run; arguments and result as for `exhibits`."""
+        return {}
+
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Turn the pictures into floats, on the device."""
-        return {**batch, "image": to_float(batch["image"])}
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
-        """One step of automatic optimisation."""
-        terms = self.losses(batch)
-        return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
+        return {**batch, **{name: to_float(batch[name]) for name in ("image", "original") if name in batch}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of images."""
@@ -104,3 +130,41 @@ class FaceModule(pl.LightningModule, ABC):
     @abstractmethod
     def configure_optimizers(self) -> Any:
         """The optimiser or optimisers; learning rates follow the recipe's schedule by the ImagesSeen callback."""
+
+
+class OneLossModule(FaceModule):
+    """A model that minimises one loss with one optimiser."""
+
+    @abstractmethod
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named scalar terms of a batch; `loss` is the one to minimise."""
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
+        """One step of automatic optimisation."""
+        terms = self.losses(batch)
+        return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
+
+
+class Reconstructing(ABC):
+    """What a model that turns embeddings back into pictures offers besides."""
+
+    @abstractmethod
+    def decode(self, embeddings: Tensor) -> Tensor:
+        """(N, D) embeddings -> (N, C, H, W) float in [-1, 1]."""
+
+
+class Generative(ABC):
+    """What a model that makes new pictures offers besides.
+
+    Attributes:
+        latent_dim: length of its latents.
+        num_labels: how many labels it can be asked for, 0 if it cannot be asked.
+    """
+
+    latent_dim: int
+    num_labels: int = 0
+
+    @abstractmethod
+    def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Standard normal latents (N, latent_dim), labels (N,) int64 in [0, num_labels), which a model that cannot be
+        asked for any leaves aside -> (N, C, H, W) float in [-1, 1]."""

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facelab.models.base import FaceModule, Features
+from facelab.models.base import Features, OneLossModule
 from facelab.nets.encoders import ImageShape
 from facelab.recipe import Recipe
 
 
-class CNN(FaceModule):
+class CNN(OneLossModule):
     """A convolutional recogniser trained to tell the training identities apart.
 
     Args:

@@ -39,6 +39,31 @@ class ConvBlock(nn.Sequential):
         )
 
 
+class ConvBlocks(nn.Sequential):
+    """Convolution blocks in a row: (N, C, H, W) -> (N, widths[-1], H // 2^n, W // 2^n) for n widths.
+
+    Args:
+        image_shape: (C, H, W) of the pictures.
+        widths: channels of the blocks; each halves height and width.
+
+    Raises:
+        ValueError: the pictures are too small for so many blocks, or a width is out of range.
+    """
+
+    def __init__(self, image_shape: ImageShape, widths: Sequence[int]) -> None:
+        channels, height, width = image_shape
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths must be above 0, got {list(widths)}")
+        shrink = 2 ** len(widths)
+        if min(height, width) < shrink:
+            raise ValueError(
+                f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
+                "raise data.image_size or shorten widths"
+            )
+        super().__init__(*(ConvBlock(c, w) for c, w in zip([channels, *widths[:-1]], widths, strict=True)))
+        self.feature_dim = widths[-1] * (height // shrink) * (width // shrink)
+
+
 class ConvEncoder(nn.Module):
     """Convolution blocks, then a linear map of the last feature map: (N, C, H, W) float -> (N, embedding_dim).
 
@@ -58,22 +83,13 @@ class ConvEncoder(nn.Module):
         embedding_dim: int = 256,
     ) -> None:
         super().__init__()
-        channels, height, width = image_shape
-        if not widths or min(widths) < 1 or embedding_dim < 1:
-            raise ValueError(f"widths and embedding_dim must be above 0, got {list(widths)} and {embedding_dim}")
-        shrink = 2 ** len(widths)
-        if min(height, width) < shrink:
-            raise ValueError(
-                f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
-                "raise data.image_size or shorten widths"
-            )
+        if embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be above 0, got {embedding_dim}")
         self.embedding_dim = embedding_dim
-        inputs = [channels, *widths[:-1]]
-        self.blocks = nn.Sequential(*(ConvBlock(c, w) for c, w in zip(inputs, widths, strict=True)))
-        features = widths[-1] * (height // shrink) * (width // shrink)
+        self.blocks = ConvBlocks(image_shape, widths)
         self.embed = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(features, embedding_dim, bias=False),
+            nn.Linear(self.blocks.feature_dim, embedding_dim, bias=False),
             nn.BatchNorm1d(embedding_dim),
         )
 
@@ -81,6 +97,33 @@ class ConvEncoder(nn.Module):
         """(N, C, H, W) float in [-1, 1] -> (N, embedding_dim) float."""
         embeddings: Tensor = self.embed(self.blocks(standardise(images)))
         return embeddings
+
+
+class BottleneckEncoder(nn.Module):
+    """The blocks of `ConvEncoder` and a plain linear map; light is kept, since a decoder has to paint it again.
+
+    (N, C, H, W) float -> (N, latent_dim).
+
+    Args:
+        image_shape: (C, H, W) of the pictures.
+        latent_dim: length of the bottleneck.
+        widths: channels of the blocks; each halves height and width.
+
+    Raises:
+        ValueError: the pictures are too small for so many blocks, or an argument is out of range.
+    """
+
+    def __init__(self, image_shape: ImageShape, latent_dim: int, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be above 0, got {latent_dim}")
+        self.blocks = ConvBlocks(image_shape, widths)
+        self.project = nn.Linear(self.blocks.feature_dim, latent_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N, latent_dim) float."""
+        latents: Tensor = self.project(self.blocks(images).flatten(1))
+        return latents
 
 
 class SeedEncoder(nn.Module):

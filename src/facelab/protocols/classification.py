@@ -6,9 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facelab.metrics.classification import classification_metrics
-from facelab.protocols.base import Answers, Protocol, Report
+from facelab import pictures
+from facelab.data.faces import FaceSet
+from facelab.data.split import Parts
+from facelab.errors import ConfigError
+from facelab.metrics.classification import NAMES, classification_metrics
+from facelab.protocols.base import Answers, Protocol, Report, Table
 from facelab.protocols.intervals import classification_intervals
+
+_TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
+_SHOWN_FACES = 32
 
 
 class Classification(Protocol):
@@ -20,25 +27,62 @@ class Classification(Protocol):
     averages over all classes; `test/*` with 95 % intervals.
     """
 
-    def evaluate(self, train: Answers, test: Answers, label_names: Sequence[str]) -> Report:
-        """Fit probe and neighbours to `train`, judge on `test`."""
-        from sklearn.linear_model import LogisticRegression  # here: a run's start need not wait for them
-        from sklearn.neighbors import KNeighborsClassifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer, StandardScaler
+    def check(self, parts: Parts, faces: FaceSet) -> None:
+        """Every class of the test must be one of the training."""
+        strangers = np.setdiff1d(faces.labels[parts.test], faces.labels[parts.train])
+        if len(strangers):
+            raise ConfigError(
+                f"protocol=classification asks for classes that were trained on, but {len(strangers)} classes of the "
+                f"test have no training picture, '{faces.label_names[strangers[0]]}' among them. Choose a split that "
+                "shares people, such as split=few_shot, or protocol=verification, which asks about strangers."
+            )
 
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        probed = probe.fit(train.embeddings, train.labels).predict(test.embeddings)
+    def evaluate(self, train: Answers, test: Answers, faces: FaceSet) -> Report:
+        """Fit probe and neighbours to `train`, judge on `test`."""
+        from sklearn.neighbors import KNeighborsClassifier  # here: a run's start need not wait for them
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        names = faces.label_names
+        probed = linear_probe(train.embeddings, train.labels, test.embeddings)
         nearest = make_pipeline(Normalizer(), KNeighborsClassifier(n_neighbors=1))
         neighbours = nearest.fit(train.embeddings, train.labels).predict(test.embeddings)
-        own = probed if test.scores is None else test.scores.argmax(axis=1)
+        predicted = probed if test.scores is None else test.scores.argmax(axis=1)
         metrics = {
-            **_metrics("test", own, test.labels, len(label_names)),
-            **_metrics("probe", probed, test.labels, len(label_names)),
+            **_metrics("test", predicted, test.labels, len(names)),
+            **_metrics("probe", probed, test.labels, len(names)),
             "knn/accuracy": float(np.mean(neighbours == test.labels)),
+            "test/images": float(len(test.labels)),
         }
-        intervals = classification_intervals(own, test.labels, test.identities, len(label_names))
-        return Report(metrics, own, {f"test/{name}": ends for name, ends in intervals.items()})
+        ends = classification_intervals(predicted, test.labels, test.identities, len(names))
+        intervals = {f"test/{name}": pair for name, pair in ends.items()}
+        return Report(
+            metrics,
+            _table(metrics, intervals),
+            intervals,
+            _pictures(predicted, test, faces, metrics["test/accuracy"]),
+            {"predictions": _predictions(predicted, test, names)},
+        )
+
+
+def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Labels that a logistic regression on standardised embeddings gives.
+
+    Args:
+        train: (N, D) embeddings to fit to.
+        labels: (N,) of them.
+        test: (M, D) embeddings to label.
+
+    Returns:
+        (M,) int64.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    found: NDArray[np.int64] = probe.fit(train, labels).predict(test)
+    return found
 
 
 def _metrics(
@@ -46,3 +90,55 @@ def _metrics(
 ) -> dict[str, float]:
     found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
     return {f"{prefix}/{name}": float(value) for name, value in found.items()}
+
+
+def _table(metrics: dict[str, float], intervals: dict[str, tuple[float, float]]) -> Table:
+    rows = []
+    for name in NAMES:
+        low, high = intervals[f"test/{name}"]
+        neighbour = metrics.get(f"knn/{name}")
+        rows.append(
+            [
+                _TITLES[name],
+                f"{metrics[f'test/{name}']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{metrics[f'probe/{name}']:.1%}",
+                "" if neighbour is None else f"{neighbour:.1%}",
+            ]
+        )
+    return Table("test faces", ["", "test", "95 % interval", "probe", "1-NN"], rows)
+
+
+def _pictures(
+    predicted: NDArray[np.int64], test: Answers, faces: FaceSet, accuracy: float
+) -> dict[str, pictures.Picture]:
+    names = faces.label_names
+    drawn = {
+        "confusion_matrix": pictures.confusion_matrix(
+            test.labels, predicted, names, f"test faces, accuracy {accuracy:.1%}"
+        ),
+        "misclassified": _misclassified(predicted, test, faces),
+    }
+    if len(test.labels) >= 5:
+        drawn["embeddings"] = pictures.embedding_scatter(
+            test.embeddings, test.labels, names, "embeddings of the test faces"
+        )
+    return drawn
+
+
+def _misclassified(predicted: NDArray[np.int64], test: Answers, faces: FaceSet) -> pictures.Picture:
+    wrong = np.flatnonzero(predicted != test.labels)
+    if not len(wrong):
+        return pictures.notice("no test face is misclassified")
+    shown = wrong[:_SHOWN_FACES]
+    names = faces.label_names
+    captions = [f"{names[test.labels[i]]}\ntaken for {names[predicted[i]]}" for i in shown]
+    images = [faces.pixels[int(test.indices[i])] for i in shown]
+    more = f", the first {len(shown)}" if len(wrong) > len(shown) else ""
+    return pictures.face_grid(images, captions, title=f"{len(wrong)} of {len(test.labels)} misclassified{more}")
+
+
+def _predictions(predicted: NDArray[np.int64], test: Answers, names: Sequence[str]) -> list[list[object]]:
+    """Every test picture by its number in the face set, with the true and the given label."""
+    rows = zip(test.indices.tolist(), test.labels, predicted, strict=True)
+    return [["picture", "label", "predicted"], *([i, names[label], names[given]] for i, label, given in rows)]

@@ -54,7 +54,7 @@ def _draw_classes(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
 ) -> dict[str, NDArray[np.float64]]:
     present, class_of = np.unique(labels, return_inverse=True)
-    draws = _times_drawn(len(present))
+    draws = times_drawn(len(present))
     found = per_class_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
     macro = {name: draws @ values.numpy()[present] / len(present) for name, values in found.items()}
     pictures = np.bincount(class_of)
@@ -69,7 +69,7 @@ def _draw_people(
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         people, person_of = np.unique(identities[members], return_inverse=True)
-        weights[:, members] = _times_drawn(len(people), seed=int(label))[:, person_of]
+        weights[:, members] = times_drawn(len(people), seed=int(label))[:, person_of]
     found = per_class_metrics(
         torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)
     )
@@ -77,6 +77,6 @@ def _draw_people(
     return {"accuracy": accuracy, **{name: values.mean(1).numpy() for name, values in found.items()}}
 
 
-def _times_drawn(count: int, seed: int = 0) -> NDArray[np.int64]:
-    """(RESAMPLES, count): how often each of `count` things comes up when as many are drawn with replacement."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> NDArray[np.int64]:
+    """(resamples, count): how often each of `count` things comes up when as many are drawn with replacement."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
-from facelab.tracking.run import HEARTBEAT, REASON
+from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, REASON
 from facelab.tracking.store import Store
 
 _DEAD_AFTER_S = 60.0
@@ -61,6 +61,26 @@ def recent_runs(store: Store, limit: int) -> list[RunRow]:
     except (MlflowException, OSError) as error:
         raise TrackingError(f"{store.uri} could not be read: {error}") from error
     return [_row(run, names[run.info.experiment_id]) for run in found]
+
+
+def find_finished(store: Store, config_hash: str) -> list[str]:
+    """Ids of the finished runs of a config, the newest first, whatever their experiment.
+
+    Args:
+        store: where to look.
+        config_hash: as in their tag `config.hash`.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    client, _ = store.open()
+    try:
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        chosen = f"attributes.status = 'FINISHED' and tags.`{CONFIG_HASH}` = '{config_hash}'"
+        found = client.search_runs(experiments, filter_string=chosen, order_by=["attributes.start_time DESC"])
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"{store.uri} could not be read: {error}") from error
+    return [run.info.run_id for run in found]
 
 
 def _close_if_dead(client: MlflowClient, run: Run) -> None:

@@ -24,6 +24,8 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 HEARTBEAT = "heartbeat"
 REASON = "reason"
+CONFIG_HASH = "config.hash"
+NEEDS = "needs."
 HEARTBEAT_EVERY_S = 10.0
 _PARAMS_PER_CALL = 100
 _METRICS_PER_CALL = 1000
@@ -111,6 +113,12 @@ class TrackedRun:
         """A tag set before; None if it was not."""
         return next((str(item["value"]) for item in self.spool.items() if item.get("tag") == key), None)
 
+    def need(self, name: str) -> str:
+        """Id of the run that this one needs as `name`; recorded before it began."""
+        run_id = self.recorded_tag(f"{NEEDS}{name}")
+        assert run_id is not None, f"{self.id} needs no {name}"
+        return run_id
+
     def metrics(self, values: Mapping[str, float], images_seen: int) -> None:
         """Record values by name at a number of images seen; those that are recorded already stay as they are."""
         self.spool.metrics(values, images_seen, _now_ms())
@@ -126,6 +134,12 @@ class TrackedRun:
     def tag(self, key: str, value: str) -> None:
         """Set a tag."""
         self.spool.add({"tag": key, "value": value})
+
+    def tag_now(self, key: str, value: str) -> None:
+        """Set a tag of a run that has ended; what the store does not take stays for `facelab sync`."""
+        self.tag(key, value)
+        with suppress(TrackingError, MlflowException, OSError), self.alone():
+            self.deliver(connect(self.uri))
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: str, context: str) -> None:
         """Record which data were used.

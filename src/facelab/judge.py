@@ -1,0 +1,96 @@
+"""Ask a trained model what the protocols want to know."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelab.data.faces import FaceSet
+from facelab.data.module import FaceDataModule
+from facelab.data.split import Parts
+from facelab.gather import gather_features
+from facelab.models.base import FaceModule
+from facelab.models.sampling import sample
+from facelab.protocols.base import Answers, Report
+from facelab.protocols.generation import GenerationSettings, Judges, generation_report
+from facelab.protocols.inception import load_inception
+from facelab.trained import Trained, embeddings, load, predictions
+
+NEEDED = ("embedder", "face_classifier")  # what a generative run needs other runs for
+_EXHIBITED_FACES = 16
+_MOST_REAL_FACES = 2000
+_TERMS = ("squared_error", "ssim")
+
+
+def answers(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Answers:
+    """What the model says of some pictures; every process must call this, and gets the whole."""
+    batches = trainer.predict(module, dataloaders=data.evaluation_loader(indices))
+    features = gather_features(batches or [], trainer.world_size)  # type: ignore[arg-type]
+    found = features["index"].numpy()
+    values: Mapping[str, Tensor] = features  # type: ignore[assignment]
+    return Answers(
+        embeddings=features["embedding"].float().numpy(),
+        scores=features["scores"].float().numpy() if "scores" in features else None,
+        labels=features["label"].numpy(),
+        identities=data.faces.identities[found],
+        indices=found,
+        terms={name: values[name].float().numpy() for name in _TERMS if name in values},
+    )
+
+
+def exhibited_faces(faces: FaceSet, parts: Parts) -> Tensor:
+    """(N, C, H, W) uint8: a held-out picture of each of up to 16 people."""
+    held_out = parts.val if len(parts.val) else parts.test
+    _, first = np.unique(faces.identities[held_out], return_index=True)
+    chosen = _spread(first, _EXHIBITED_FACES)
+    return torch.from_numpy(_pixels(faces, held_out[chosen])).permute(0, 3, 1, 2)
+
+
+def judge_samples(
+    module: FaceModule,
+    settings: GenerationSettings,
+    faces: FaceSet,
+    parts: Parts,
+    seed: int,
+    needed: Mapping[str, Path],
+) -> Report:
+    """What the runs that a generative one needs say of its faces.
+
+    Args:
+        module: a generative one, on whatever device.
+        settings: how its faces are judged.
+        faces: the face set; of more than 2,000 training or test pictures, as many are taken, evenly spread.
+        parts: its split.
+        seed: of the latents.
+        needed: folders of the runs by the names in `NEEDED`.
+    """
+    embedder, classifier = (_on_device(load(needed[name]), module.device) for name in NEEDED)
+    face = classifier.facts.label_names.index("face")
+    judges = Judges(
+        embed=lambda images: embeddings(embedder.module, images),
+        face_share=lambda images: float((predictions(classifier.module, images) == face).double().mean()),
+        inception=None if settings.inception is None else load_inception(settings.inception),
+    )
+    samples, _ = sample(module, settings.samples, seed)
+    train, held_out = (_pixels(faces, _spread(part, _MOST_REAL_FACES)) for part in (parts.train, parts.test))
+    return generation_report(samples, train, held_out, judges)
+
+
+def _on_device(trained: Trained, device: torch.device) -> Trained:
+    trained.module.to(device)
+    return trained
+
+
+def _spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the values, evenly spread."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
+    kept: NDArray[np.int64] = values[places]
+    return kept
+
+
+def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.stack([faces.pixels[int(i)] for i in indices])

@@ -1,0 +1,45 @@
+"""Losses of autoencoders, as pure functions."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def squared_error(reconstruction: Tensor, original: Tensor) -> Tensor:
+    """Mean squared error over pictures, channels and pixels.
+
+    Args:
+        reconstruction: (N, C, H, W) float in [-1, 1].
+        original: (N, C, H, W) float in [-1, 1].
+
+    Returns:
+        Scalar, not below 0.
+    """
+    return F.mse_loss(reconstruction, original)
+
+
+def absolute_error(reconstruction: Tensor, original: Tensor) -> Tensor:
+    """Mean absolute error over pictures, channels and pixels; outliers such as a hidden patch count less.
+
+    Args:
+        reconstruction: (N, C, H, W) float in [-1, 1].
+        original: (N, C, H, W) float in [-1, 1].
+
+    Returns:
+        Scalar, not below 0.
+    """
+    return F.l1_loss(reconstruction, original)
+
+
+def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a diagonal normal distribution from the standard one, a mean over pictures.
+
+    Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, appendix B, with the sign turned.
+
+    Args:
+        mean: (N, D) float.
+        log_variance: (N, D) float.
+
+    Returns:
+        Scalar, in nats a picture, not below 0.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()

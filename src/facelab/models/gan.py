@@ -1,0 +1,209 @@
+"""The GAN family: a generator and a discriminator that train against each other."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from facelab.losses.adversarial import AdversarialTerms
+from facelab.models.base import FaceModule, Generative, StepOutput, as_grid
+from facelab.models.sampling import latents
+from facelab.nets.diffaugment import DiffAugment
+from facelab.nets.encoders import ImageShape
+from facelab.recipe import Recipe
+
+_EXHIBITED = (8, 8)  # rows and columns of the grid of samples
+
+
+class GAN(FaceModule, Generative):
+    """A generator that paints faces from noise, and a discriminator that tells them from real ones.
+
+    Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding is the discriminator's last feature layer, as
+    in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
+    (DCGAN), 2016, section 5. The generator's averaged weights are those that are looked at and kept.
+
+    Args:
+        generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> pictures in [-1, 1].
+        discriminator: called with `image_shape`; pictures -> logits (N,), and `features` -> (N, D).
+        loss: called with logits of real and of generated pictures; one term for each network.
+        penalties: each called with a function that gives logits, real and generated pictures; added to the
+            discriminator's loss.
+        penalty_every: steps from one with penalties to the next; they count as many times as much there (Karras et al.,
+            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1, lazy regularisation).
+        augment: what the discriminator sees of real and generated pictures; None for the pictures as they are.
+        generator_optimizer: called with the generator's parameters.
+        discriminator_optimizer: called with the discriminator's parameters.
+        recipe: batch size, length, schedule and averaging.
+        latent_dim: length of the latents.
+        image_shape: (C, H, W) of the pictures.
+        num_classes: number of classes.
+        views: called with pictures (N, C, H, W); views of them, over which the embedding is averaged at the end. None
+            for the pictures alone.
+
+    Raises:
+        ValueError: the networks cannot take such pictures.
+    """
+
+    def __init__(
+        self,
+        generator: Callable[..., nn.Module],
+        discriminator: Callable[..., nn.Module],
+        loss: Callable[..., AdversarialTerms],
+        penalties: Sequence[Callable[..., Tensor]],
+        penalty_every: Annotated[int, Field(ge=1)],
+        augment: DiffAugment | None,
+        generator_optimizer: Callable[..., torch.optim.Optimizer],
+        discriminator_optimizer: Callable[..., torch.optim.Optimizer],
+        recipe: Recipe,
+        latent_dim: Annotated[int, Field(ge=1)],
+        image_shape: ImageShape,
+        num_classes: int,
+        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
+    ) -> None:
+        super().__init__(recipe)
+        self.automatic_optimization = False
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
+        self.discriminator = self._made(discriminator, image_shape=image_shape)
+        self._loss, self._penalties, self._penalty_every = loss, list(penalties), penalty_every
+        self._augment, self._views = augment, views
+        self._optimizers = generator_optimizer, discriminator_optimizer
+
+    def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
+        return network(**facts)
+
+    def views(self, images: Tensor) -> Iterable[Tensor]:
+        """As configured; the pictures alone by default."""
+        return [images] if self._views is None else self._views(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N, D) float: the discriminator's last feature layer."""
+        features: Tensor = self.discriminator.features(images)  # type: ignore[operator]
+        return features
+
+    def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """(N, latent_dim) standard normal -> (N, C, H, W) float in [-1, 1]."""
+        images: Tensor = self.generator(latents)
+        return images
+
+    def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1], labels (N,) int64 -> logits (N,)."""
+        logits: Tensor = self.discriminator(images)
+        return logits
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
+        """One step of the discriminator, then one of the generator, on the same generated pictures."""
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
+        real, labels = batch["image"], batch["label"]
+        drawn, views_of_real, views_of_generated, views_for_generator = self._draws(len(real), real.device)
+        generated = self.generate(drawn, labels).float()
+
+        seen_real = self._seen(real, views_of_real)
+        seen_generated = self._seen(generated.detach(), views_of_generated)
+        real_logits = self.discriminate(seen_real, labels).float()
+        generated_logits = self.discriminate(seen_generated, labels).float()
+        loss = self._loss(real_logits, generated_logits).discriminator
+        terms = {
+            "discriminator_loss": loss,
+            "real_logit": real_logits.mean(),
+            "generated_logit": generated_logits.mean(),
+        }
+        if self._penalties and self.images_seen // self.recipe.batch_size % self._penalty_every == 0:
+
+            def logits(images: Tensor) -> Tensor:
+                return self.discriminate(images, labels).float()
+
+            terms["penalty"] = torch.stack([p(logits, seen_real, seen_generated) for p in self._penalties]).sum()
+            loss = loss + self._penalty_every * terms["penalty"]
+        discriminator_optimizer.zero_grad()
+        self.manual_backward(loss)
+        discriminator_optimizer.step()
+
+        self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of its weights
+        generated_logits = self.discriminate(self._seen(generated, views_for_generator), labels).float()
+        # Real pictures only weigh the pairs of a relativistic loss: their logits from before the step will do.
+        generator_loss = self._loss(real_logits.detach(), generated_logits).generator
+        generator_optimizer.zero_grad()
+        self.manual_backward(generator_loss)
+        generator_optimizer.step()
+        self.discriminator.requires_grad_(True)
+        terms["generator_loss"] = generator_loss
+        return {"loss": generator_loss.detach(), "terms": {name: term.detach() for name, term in terms.items()}}
+
+    def _draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Latents and three sets of random numbers for augmentation, keyed by the pictures' places in the whole batch:
+        each of several processes gets those of its own pictures."""
+        random = torch.Generator().manual_seed(self.step_seed)
+        of_latents = torch.randn(self.recipe.batch_size, self.latent_dim, generator=random)
+        augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
+        share = slice(self.global_rank, None, self.recipe.batch_size // count)
+        return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
+
+    def _seen(self, images: Tensor, draws: Tensor) -> Tensor:
+        return images if self._augment is None else self._augment(images, draws)
+
+    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        """`samples`: a grid from latents that stay the same."""
+        rows, columns = _EXHIBITED
+        return {"samples": self._grid(self._fixed(rows * columns).reshape(rows, columns, -1), [0] * rows)}
+
+    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        """`interpolations`: from one latent to another, a row for each pair. `truncation`: the same latents in all
+        rows, times 0, 0.25, 0.5, 0.75 and 1."""
+        rows, columns = _EXHIBITED
+        ends = self._fixed(2 * rows).reshape(rows, 2, -1)
+        weights = torch.linspace(0, 1, columns, device=self.device)[None, :, None]
+        between = torch.lerp(ends[:, :1], ends[:, 1:], weights)
+        psi = torch.tensor([0, 0.25, 0.5, 0.75, 1], device=self.device)[:, None, None]
+        row_labels = [row % max(1, self.num_labels) for row in range(rows)]
+        return {
+            "interpolations": self._grid(between, row_labels),
+            "truncation": self._grid(psi * self._fixed(columns), [0] * len(psi)),
+        }
+
+    def _fixed(self, count: int) -> Tensor:
+        return latents(count, self.latent_dim, seed=0).to(self.device)
+
+    def _grid(self, rows: Tensor, labels: Sequence[int]) -> Tensor:
+        """Latents (rows, columns, latent_dim) and a label for each row -> (rows, columns, C, H, W)."""
+        of_each = torch.tensor(labels, device=self.device).repeat_interleave(rows.shape[1])
+        return as_grid(self.generate(rows.flatten(0, 1), of_each), rows.shape[1])
+
+    def configure_optimizers(self) -> Any:
+        """The generator's optimiser, then the discriminator's."""
+        generator, discriminator = self._optimizers
+        return [generator(self.generator.parameters()), discriminator(self.discriminator.parameters())]
+
+
+class ConditionalGAN(GAN):
+    """A GAN that can be asked for the faces of one identity: both networks are told the label.
+
+    Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014. Arguments as for `GAN`; `generator` and
+    `discriminator` are also called with `num_classes`, and what they make takes the labels (N,) int64 as its second
+    argument.
+    """
+
+    @property
+    def num_labels(self) -> int:  # type: ignore[override]
+        """All classes."""
+        return self.num_classes
+
+    def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
+        return network(num_classes=self.num_classes, **facts)
+
+    def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """(N, latent_dim) standard normal, labels (N,) int64 -> (N, C, H, W) float in [-1, 1]."""
+        images: Tensor = self.generator(latents, labels)
+        return images
+
+    def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1], labels (N,) int64 -> logits (N,)."""
+        logits: Tensor = self.discriminator(images, labels)
+        return logits
+
+    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        """`samples`: a row for each of the first identities; the latents of a column are the same in all rows."""
+        rows, columns = min(self.num_classes, _EXHIBITED[0]), _EXHIBITED[1]
+        return {"samples": self._grid(self._fixed(columns).expand(rows, -1, -1), range(rows))}

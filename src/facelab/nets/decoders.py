@@ -1,0 +1,146 @@
+"""Decoders: latents to pictures. An autoencoder's second half, and a GAN's generator."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facelab.nets.encoders import ImageShape
+from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
+
+
+class UpBlock(nn.Sequential):
+    """4x4 transposed convolution of stride 2, leaky ReLU: (N, in_channels, H, W) -> (N, width, 2 H, 2 W).
+
+    Without normalisation: what comes of a latent does not depend on the others in its batch.
+
+    Args:
+        in_channels: of the input.
+        width: output channels.
+    """
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__(_doubling(in_channels, width), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+class ConvDecoder(nn.Module):
+    """A linear map to a small feature map, and transposed convolutions that double it: (N, latent_dim) -> (N, C, H, W).
+
+    Args:
+        latent_dim: length of the latents.
+        image_shape: (C, H, W) of the pictures.
+        widths: channels of the feature maps, the smallest map first; each map is doubled in height and width, the last
+            one into the picture.
+
+    Raises:
+        ValueError: the pictures' sides cannot be halved so often, or an argument is out of range.
+    """
+
+    def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
+        super().__init__()
+        height, width = smallest_map(latent_dim, image_shape, widths)
+        self.project = nn.Sequential(
+            nn.Linear(latent_dim, widths[0] * height * width),
+            nn.Unflatten(1, (widths[0], height, width)),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )
+        self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in pairwise(widths)))
+        self.output = _doubling(widths[-1], image_shape[0])
+        self.apply(he_normal)
+        unit_gain(self.output)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(N, latent_dim) float -> (N, C, H, W) float in [-1, 1]."""
+        features = self.project(latents).contiguous(memory_format=torch.channels_last)
+        return torch.tanh(self.output(self.blocks(features)))
+
+
+class ConditionalDecoder(ConvDecoder):
+    """A `ConvDecoder` that is told a label, as a learnt vector of length 1 put behind the latent.
+
+    Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014, section 3.2, with an embedding for the one-hot
+    label.
+
+    Args:
+        latent_dim: length of the latents.
+        image_shape: (C, H, W) of the pictures.
+        num_classes: number of labels.
+        label_dim: length of a label's vector.
+        widths: as for `ConvDecoder`.
+
+    Raises:
+        ValueError: as for `ConvDecoder`.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        num_classes: int,
+        label_dim: int = 64,
+        widths: Sequence[int] = (256, 128, 64, 32),
+    ) -> None:
+        super().__init__(latent_dim + label_dim, image_shape, widths)
+        self.labels = nn.Embedding(num_classes, label_dim)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        """(N, latent_dim) float, labels (N,) int64 -> (N, C, H, W) float in [-1, 1]."""
+        # As large as a standard normal latent of its length, so that neither drowns the other.
+        told = F.normalize(self.labels(labels)) * self.labels.embedding_dim**0.5
+        return super().forward(torch.cat([latents, told.to(latents)], dim=1))
+
+
+class DCGANGenerator(nn.Module):
+    """The generator of DCGAN: transposed convolutions, batch normalisation, ReLU, tanh.
+
+    Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
+    2016, section 3 and figure 1; there with widths of 1024, 512, 256 and 128.
+
+    Args:
+        latent_dim: length of the latents.
+        image_shape: (C, H, W) of the pictures.
+        widths: channels of the feature maps, the smallest map first; each is doubled, the last one into the picture.
+
+    Raises:
+        ValueError: the pictures' sides cannot be halved so often, or an argument is out of range.
+    """
+
+    def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
+        super().__init__()
+        height, width = smallest_map(latent_dim, image_shape, widths)
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, widths[0] * height * width, bias=False),
+            nn.Unflatten(1, (widths[0], height, width)),
+        ]
+        for inputs, outputs in zip(widths, [*widths[1:], image_shape[0]], strict=True):
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), _doubling(inputs, outputs)]
+        self.layers = nn.Sequential(*layers)
+        self.apply(dcgan_normal)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(N, latent_dim) float -> (N, C, H, W) float in [-1, 1]."""
+        return torch.tanh(self.layers(latents))
+
+
+def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
+
+
+def smallest_map(latent_dim: int, image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the feature map that `len(widths)` doublings turn into a picture.
+
+    Raises:
+        ValueError: there is none, or an argument is out of range.
+    """
+    _, height, width = image_shape
+    if not widths or min(widths) < 1 or latent_dim < 1:
+        raise ValueError(f"widths and latent_dim must be above 0, got {list(widths)} and {latent_dim}")
+    growth = 2 ** len(widths)
+    if height % growth or width % growth:
+        raise ValueError(
+            f"{len(widths)} widths double as many times and need pictures whose sides are multiples of {growth}, got "
+            f"{height} x {width}; change data.image_size, or the number of widths"
+        )
+    return height // growth, width // growth

@@ -1,0 +1,170 @@
+"""Generation: how a model's new faces compare with real ones, on the features of a face embedder."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from facelab import pictures
+from facelab.metrics.generation import (
+    copy_statistic,
+    frechet_distance,
+    kernel_distance,
+    kernel_distance_subsets,
+    nearest,
+    precision_recall,
+)
+from facelab.protocols.base import Report, Table
+
+_SUBSETS = 100
+_SHOWN = 16
+COPY_Z = -3.0  # Meehan et al., 2020, section 4: below it, a model is called data-copying
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How new faces are judged, and the runs this takes: each is a list of overrides, as for `python train.py`.
+
+    Such a run is looked up among the finished ones by its config, or trained first.
+
+    Args:
+        samples: how many faces are generated for it.
+        embedder: the run whose embeddings are the features; on the same data set.
+        face_classifier: the run that tells faces from other things; on pictures of the same size.
+        inception: path of an Inception network as TorchScript, called as `network(images, return_features=True)` with
+            (N, 3, H, W) uint8, which gives features (N, 2048): such as NVIDIA's `inception-2015-12-05.pt`, for KID and
+            FID as papers report them. Null for none.
+    """
+
+    samples: Annotated[int, Field(ge=10)]
+    embedder: list[str]
+    face_classifier: list[str]
+    inception: str | None = None
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Trained models that look at pictures (N, H, W, C) uint8.
+
+    Args:
+        embed: gives embeddings (N, D) float32.
+        face_share: gives the share of them that are taken for faces, in [0, 1].
+        inception: gives Inception features (N, 2048) float32; None where no weights were given.
+    """
+
+    embed: Callable[[Images], Tensor]
+    face_share: Callable[[Images], float]
+    inception: Callable[[Images], Tensor] | None = None
+
+
+def generation_report(samples: Images, train: Images, held_out: Images, judges: Judges) -> Report:
+    """Judge generated faces.
+
+    Features are the embedder's embeddings at length sqrt(D), so that the kernel of KID sees their cosine. Distances are
+    to the held-out real faces, which nothing was trained on: a model that only repeats its training faces gains nothing
+    by it.
+
+    `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
+    deviation) and `generation/frechet_face`; `..._floor` is what real faces reach: for KID the mean absolute distance
+    of two random halves of all real faces, 100 times drawn, for the Frechet distance training against held-out faces.
+    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces.
+    `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces.
+    `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie nearer to the training faces than
+    real unseen faces do. `generation/copy_share` is the share of samples nearer to the training face next to them than
+    99 in 100 held-out faces are to theirs.
+
+    Args:
+        samples: (S, H, W, C) generated.
+        train: (N, H, W, C) real, trained on.
+        held_out: (M, H, W, C) real, not trained on.
+        judges: who looks at them.
+    """
+    features = [_at_length(judges.embed(images)) for images in (samples, train, held_out)]
+    metrics = _metrics(*features)
+    metrics["generation/face_share"] = judges.face_share(samples)
+    metrics["generation/face_share_real"] = judges.face_share(held_out)
+    if judges.inception is not None:
+        seen, real = judges.inception(samples), judges.inception(held_out)
+        size = min(len(real) // 2, 1000)
+        metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
+        metrics["generation/fid"] = frechet_distance(real, seen)
+    return Report(
+        metrics, _table(metrics), pictures={"nearest_training_faces": _nearest_faces(samples, train, features)}
+    )
+
+
+def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
+    kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
+    floor = _kid_floor(torch.cat([train, held_out]))
+    precision, recall = precision_recall(train, samples)
+    to_train, _ = nearest(samples, train)
+    unseen_to_train, _ = nearest(held_out, train)
+    return {
+        "generation/kid_face": kid,
+        "generation/kid_face_sd": spread,
+        "generation/kid_face_floor": floor,
+        "generation/kid_face_over_floor": kid / floor,
+        "generation/frechet_face": frechet_distance(held_out, samples),
+        "generation/frechet_face_floor": frechet_distance(held_out, train),
+        "generation/precision": precision,
+        "generation/recall": recall,
+        "generation/copy_z": copy_statistic(to_train, unseen_to_train),
+        "generation/copy_share": float((to_train < torch.quantile(unseen_to_train, 0.01)).double().mean()),
+    }
+
+
+def _kid_floor(real: Tensor) -> float:
+    """Of the same distribution two samples are at distance 0 in the mean: what they are apart by chance is the unit."""
+    random = torch.Generator().manual_seed(0)
+    half = len(real) // 2
+    orders = [torch.randperm(len(real), generator=random) for _ in range(_SUBSETS)]
+    return float(np.mean([abs(kernel_distance(real[o[:half]], real[o[half : 2 * half]])) for o in orders]))
+
+
+def _at_length(embeddings: Tensor) -> Tensor:
+    """(N, D), every row of length sqrt(D)."""
+    rows = embeddings.double()
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit * math.sqrt(rows.shape[1])
+
+
+def _table(metrics: dict[str, float]) -> Table:
+    def value(name: str, form: str) -> str:
+        found = metrics.get(f"generation/{name}")
+        return "" if found is None else format(found, form)
+
+    rows = [
+        [
+            "KID, face embedder",
+            f"{value('kid_face', '.4f')} ± {value('kid_face_sd', '.4f')}",
+            value("kid_face_floor", ".4f"),
+        ],
+        ["Frechet distance, face embedder", value("frechet_face", ".1f"), value("frechet_face_floor", ".1f")],
+        ["precision", value("precision", ".1%"), ""],
+        ["recall", value("recall", ".1%"), ""],
+        ["accepted as faces", value("face_share", ".1%"), value("face_share_real", ".1%")],
+        [f"copy test, z (copies below {COPY_Z:g})", value("copy_z", ".1f"), ""],
+        ["nearer to a training face than 99 % of unseen", value("copy_share", ".1%"), ""],
+    ]
+    if "generation/kid" in metrics:
+        rows += [["KID, Inception", value("kid", ".4f"), ""], ["FID", value("fid", ".1f"), ""]]
+    return Table("generated faces", ["", "generated", "real"], rows)
+
+
+def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> pictures.Picture:
+    """Samples in the upper row of each pair, the training face next to each below it."""
+    shown = min(_SHOWN, len(samples))
+    _, index = nearest(features[0][:shown], features[1])
+    columns = 8
+    rows: list[Images] = []
+    for start in range(0, shown - columns + 1, columns):
+        rows += [samples[start : start + columns], train[index[start : start + columns].numpy()]]
+    return pictures.tile(np.stack(rows))

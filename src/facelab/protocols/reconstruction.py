@@ -1,0 +1,69 @@
+"""Reconstruction: how much of a face comes through the bottleneck, beside principal components of the same number."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facelab import pictures
+from facelab.data.faces import FaceSet
+from facelab.metrics.reconstruction import psnr_db
+from facelab.protocols.base import Answers, Report, Table
+from facelab.protocols.classification import linear_probe
+
+
+def reconstruction_report(train: Answers, test: Answers, faces: FaceSet) -> Report:
+    """Reconstruction of the test pictures, by the model and by PCA fitted to the training pictures.
+
+    `reconstruction/rmse`, the root mean squared error on the scale of grey levels in [0, 1]; `reconstruction/psnr`, a
+    mean over pictures in dB; `reconstruction/ssim`. PCA keeps as many components as the embedding has numbers, or one
+    fewer than there are training pictures if that is less: `reconstruction/pca_rmse`, and
+    `reconstruction/rmse_over_pca`. `pca/accuracy` is what the linear probe reaches on its components where training and
+    test share people; beside it stands the model's own `probe/accuracy`.
+
+    Args:
+        train: answers on the training pictures, whose terms hold `squared_error` and `ssim`.
+        test: likewise.
+        faces: the face set.
+    """
+    from sklearn.decomposition import PCA
+
+    errors = test.terms["squared_error"].astype(np.float64)
+    fit_to, shown = (_pixels(faces, part.indices) for part in (train, test))
+    components = min(test.embeddings.shape[1], len(fit_to) - 1, fit_to.shape[1])
+    pca = PCA(n_components=components, svd_solver="full").fit(fit_to)
+    coded = pca.transform(shown)
+    pca_rmse = float(np.sqrt(np.mean((pca.inverse_transform(coded) - shown) ** 2)))
+    rmse = float(np.sqrt(errors.mean()))
+    metrics = {
+        "reconstruction/rmse": rmse,
+        "reconstruction/rmse_train": float(np.sqrt(train.terms["squared_error"].mean(dtype=np.float64))),
+        "reconstruction/psnr": float(psnr_db(torch.from_numpy(errors)).mean()),
+        "reconstruction/ssim": float(test.terms["ssim"].mean(dtype=np.float64)),
+        "reconstruction/pca_rmse": pca_rmse,
+        "reconstruction/rmse_over_pca": rmse / pca_rmse,
+    }
+    rows = [
+        ["root mean squared error", f"{rmse:.4f}", f"{pca_rmse:.4f}"],
+        ["PSNR in dB", f"{metrics['reconstruction/psnr']:.1f}", ""],
+        ["SSIM", f"{metrics['reconstruction/ssim']:.3f}", ""],
+    ]
+    if np.isin(test.labels, train.labels).all():
+        by_model = np.mean(linear_probe(train.embeddings, train.labels, test.embeddings) == test.labels)
+        by_pca = np.mean(linear_probe(pca.transform(fit_to), train.labels, coded) == test.labels)
+        metrics["pca/accuracy"] = float(by_pca)
+        rows.append(["linear probe, accuracy", f"{by_model:.1%}", f"{by_pca:.1%}"])
+    table = Table("reconstruction of the test faces", ["", "model", f"PCA, {components} components"], rows)
+    return Report(metrics, table, pictures={"reconstruction_by_identity": _by_identity(errors, test, faces)})
+
+
+def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, H W C) in [0, 1]."""
+    return np.stack([faces.pixels[int(i)].ravel() for i in indices]) / 255.0
+
+
+def _by_identity(errors: NDArray[np.float64], test: Answers, faces: FaceSet) -> pictures.Picture:
+    people, person = np.unique(test.identities, return_inverse=True)
+    means = np.bincount(person, weights=errors) / np.bincount(person)
+    label_of = dict(zip(test.identities.tolist(), test.labels.tolist(), strict=True))
+    names = [faces.label_names[label_of[int(p)]] for p in people]
+    return pictures.bars(np.sqrt(means), names, "reconstruction error by identity", "RMSE, grey levels in [0, 1]")
