@@ -40,6 +40,15 @@ TINY_JUDGES = (
     f"generation.face_classifier=[{_NEEDED},'data=face_nonface','model.recipe.max_images=32']",
 )
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
+TINY_GAN = (
+    *TINY,
+    *TINY_JUDGES,
+    "model.latent_dim=4",
+    "model.generator.widths=[16,8]",
+    "model.discriminator.widths=[8,16]",
+    "model.recipe.batch_size=16",
+    "model.recipe.max_images=160",
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from facelab.cli import check_training, config_folder
 from facelab.judge import answers
 from facelab.launch import launch
 from facelab.nets.encoders import ImageShape
-from tests.conftest import TINY, TINY_CNN, Command, start, wait_for_checkpoint
+from tests.conftest import TINY, TINY_CNN, TINY_GAN, Command, start, wait_for_checkpoint
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -60,7 +60,8 @@ class _Gradients(pl.Callback):
 def _one_step(config: Mapping[str, Any]) -> dict[str, Tensor]:
     prepared = run._Prepared.of(config)
     gradients = _Gradients()
-    trainer = prepared.settings.make([ImagesSeen(16, 1), gradients], 1, has_validation=False)
+    several = not prepared.module.automatic_optimization
+    trainer = prepared.settings.make([ImagesSeen(16, 1), gradients], 1, has_validation=False, several_losses=several)
     trainer.fit(prepared.module, datamodule=prepared.data)
     return gradients.found
 
@@ -86,6 +87,22 @@ def test_float32_gradients_agree() -> None:
     for name, gradient in alone.items():
         assert gradient.abs().max() > 1e-4
         torch.testing.assert_close(shared[name], gradient, rtol=1e-5, atol=1e-5)
+
+
+def test_float32_gradients_of_a_gan_agree() -> None:
+    plain = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01}
+    one = _config(*TINY_GAN, "model=gan", "trainer.precision=32-true", "model.recipe.max_images=16")
+    one["model"]["generator_optimizer"] = one["model"]["discriminator_optimizer"] = plain
+    one["model"]["penalties"] = [
+        {"_target_": f"facelab.losses.adversarial.{name}", "_partial_": True} for name in ("r1", "r2")
+    ]
+    two = {**one, "trainer": {**one["trainer"], "devices": 2}}
+    alone, shared = _one_step(one), launch(2, _one_step, two)
+    assert alone.keys() == shared.keys()
+    assert {name.split(".")[0] for name in alone} == {"generator", "discriminator"}
+    for name, gradient in alone.items():
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-5, atol=1e-5)
+    assert max(float(gradient.abs().max()) for name, gradient in alone.items() if "generator" in name) > 1e-3
 
 
 def test_the_same_weights_give_the_same_test_metrics() -> None:

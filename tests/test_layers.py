@@ -30,6 +30,7 @@ ALLOWED = {
     "callbacks": {"models", "metrics", "gather", "checkpoint", "interrupt"},
     "summary": {"protocols", "tracking"},
     "record": {"data", "models", "pictures", "protocols", "tracking", "trained"},
+    "generate": {"config", "models", "pictures", "trained"},
     "needs": {"tracking", "trained"},
     "resume": {"checkpoint", "config", "tracking"},
     "runs": {"config", "tracking"},

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from facelab.checkpoint import CheckpointFiles, checkpoint_path, newest
 from facelab.errors import CheckpointError
 from facelab.tracking import TrackedRun
-from tests.conftest import TINY, TINY_CNN, Command, start, wait_for_checkpoint
+from tests.conftest import TINY, TINY_CNN, TINY_GAN, Command, start, wait_for_checkpoint
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -36,6 +36,14 @@ LONG = (
     "runtime.checkpoint_every_s=0.5",
 )
 
+LONG_GAN = (
+    *TINY_GAN,
+    "model=gan",
+    "model.recipe.max_images=3200",
+    "model.recipe.ema_half_life_images=500",
+    "runtime.checkpoint_every_s=0.5",
+)
+
 
 def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, float]]]:
     """All points of a run but those that tell the time."""
@@ -44,10 +52,17 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
     return {name: [(p.step, p.value) for p in client.get_metric_history(run_id, name)] for name in names}
 
 
+@pytest.mark.parametrize(("model", "pictures"), [(LONG, 4), (LONG_GAN, 17)], ids=["cnn", "gan"])
 def test_a_killed_run_goes_on_bit_for_bit(
-    facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
+    facelab: Command,
+    experiment: Experiment,
+    runs: Runs,
+    client: MlflowClient,
+    tmp_path: Path,
+    model: tuple[str, ...],
+    pictures: int,
 ) -> None:
-    overrides = (*LONG, *experiment)
+    overrides = (*model, *experiment)
     outcome = facelab("train", *overrides)
     assert outcome.status == 0, outcome.error
     (whole,) = runs()
@@ -79,7 +94,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     steps = [point.step for point in client.get_metric_history(folder.name, "train/images_per_second")]
     assert len(steps) == len(set(steps))  # nothing twice, also where the values differ
     shown = [item.path for item in client.list_artifacts(folder.name, "images") if item.path.endswith(".png")]
-    assert len(shown) == 4
+    assert len(shown) == pictures
     outcome = facelab("train", f"resume={folder.name}")
     assert outcome.status == 2
     assert "has finished" in outcome.error

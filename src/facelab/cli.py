@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
+  facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab runs [key=value ...]      a table of the runs; closes those whose process died
   facelab sync [key=value ...]      deliver what was recorded while the tracking store was away
   facelab ui [key=value ...]        MLflow's page on the runs made in this folder
@@ -111,7 +112,12 @@ def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, 
         return {}
     needs = {}
     for name in NEEDED:
-        composed = compose("train", config["generation"][name], return_hydra_config=True)
+        overrides = config["generation"][name]
+        try:
+            composed = compose("train", overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            explained = _explain_composition(error, "train", overrides)
+            raise ConfigError(f"generation.{name}: {explained}") from error
         needed = check_training(composed)
         its_choices = _choices(composed.hydra, needed)
         if name == "embedder":
@@ -123,6 +129,12 @@ def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, 
         needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")
         needs[name] = Need(needed, its_choices)
     return needs
+
+
+def _generate_task(composed: DictConfig) -> None:
+    from facelab.generate import Generation, generate
+
+    generate(_checked(composed, Generation))
 
 
 def _runs_task(composed: DictConfig) -> None:
@@ -151,7 +163,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
     return config
 
 
-_TASKS = {"train": _train_task, "runs": _runs_task, "sync": _sync_task, "ui": _ui_task}
+_TASKS = {"train": _train_task, "generate": _generate_task, "runs": _runs_task, "sync": _sync_task, "ui": _ui_task}
 
 
 def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:

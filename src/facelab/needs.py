@@ -44,7 +44,7 @@ def find_or_train(name: str, config_hash: str, store: Store, runs_folder: Path, 
             if (folder / WEIGHTS).is_file():
                 return folder
         print(
-            f"This run needs another one, {name}, which is trained first and then kept for all that need it.",
+            f"This run needs another one, its {name}, which is trained first and then kept for all that need it.",
             flush=True,
         )
         return train()

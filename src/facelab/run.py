@@ -39,6 +39,7 @@ from facelab.models.base import FaceModule, Generative, Reconstructing
 from facelab.needs import Need, find_or_train, record_lineage
 from facelab.protocols.base import Protocol
 from facelab.protocols.generation import GenerationSettings
+from facelab.protocols.inception import load_inception
 from facelab.protocols.reconstruction import reconstruction_report
 from facelab.recipe import Recipe
 from facelab.record import RunRecord
@@ -134,6 +135,8 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str], needs: Mapping[
     """
     prepared = _Prepared.of(config)  # here too where processes are started: bad input shows before they are
     experiment = prepared.experiment
+    if needs and experiment.generation.inception is not None:
+        load_inception(experiment.generation.inception)  # what is wrong with it shows before training
     needed = {name: _needed_run(name, need, experiment) for name, need in (needs or {}).items()}
     resolved = _resolved(config, prepared.settings)
     params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
@@ -160,7 +163,7 @@ def _needed_run(name: str, need: Need, experiment: Experiment) -> tuple[Path, st
     def train_it() -> Path:
         return train(need.config, need.choices).folder
 
-    return find_or_train(name, its_hash, experiment.tracking, runs_folder, train_it), its_hash
+    return find_or_train(name.replace("_", " "), its_hash, experiment.tracking, runs_folder, train_it), its_hash
 
 
 def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> Result:
@@ -239,7 +242,7 @@ class _Prepared:
         pl.seed_everything(experiment.seed, verbose=False)
         facts = _model_facts(faces, parts)
         module = configured("model", lambda: _make_model(experiment, facts))
-        configured("model", module.configure_optimizers)
+        configured(module.optimizer_keys, module.configure_optimizers)
         recipe, workers = module.recipe, experiment.runtime.workers
         if recipe.batch_size % settings.devices:
             raise ConfigError(

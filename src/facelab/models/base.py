@@ -57,6 +57,7 @@ class FaceModule(pl.LightningModule, ABC):
     """
 
     needs_originals: ClassVar[bool] = False  # whether training batches bring each picture as it was before augmentation
+    optimizer_keys: ClassVar[str] = "model.optimizer"  # where its config has them, for messages
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The GAN family: a generator and a discriminator that train against each other."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facelab.losses.adversarial import AdversarialTerms
 from facelab.models.base import FaceModule, Generative, StepOutput, as_grid
-from facelab.models.sampling import latents
+from facelab.models.sampling import between_latents, latents
 from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.encoders import ImageShape
 from facelab.recipe import Recipe
@@ -45,6 +45,8 @@ class GAN(FaceModule, Generative):
     Raises:
         ValueError: the networks cannot take such pictures.
     """
+
+    optimizer_keys: ClassVar[str] = "model.generator_optimizer, model.discriminator_optimizer"
 
     def __init__(
         self,
@@ -153,9 +155,7 @@ class GAN(FaceModule, Generative):
         """`interpolations`: from one latent to another, a row for each pair. `truncation`: the same latents in all
         rows, times 0, 0.25, 0.5, 0.75 and 1."""
         rows, columns = _EXHIBITED
-        ends = self._fixed(2 * rows).reshape(rows, 2, -1)
-        weights = torch.linspace(0, 1, columns, device=self.device)[None, :, None]
-        between = torch.lerp(ends[:, :1], ends[:, 1:], weights)
+        between = between_latents(rows, columns, self.latent_dim, seed=0).to(self.device)
         psi = torch.tensor([0, 0.25, 0.5, 0.75, 1], device=self.device)[:, None, None]
         row_labels = [row % max(1, self.num_labels) for row in range(rows)]
         return {

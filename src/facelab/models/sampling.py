@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.models.base import FaceModule, Generative, to_uint8
+from facelab.models.base import FaceModule, Generative, as_grid, to_uint8
 
 _BATCH = 256
 
@@ -14,6 +14,12 @@ def latents(count: int, latent_dim: int, seed: int) -> Tensor:
     """Standard normal latents (count, latent_dim) float32; the i-th depends on (seed, i) alone, whatever the count."""
     drawn = [np.random.default_rng([seed, i]).standard_normal(latent_dim, dtype=np.float32) for i in range(count)]
     return torch.from_numpy(np.stack(drawn))
+
+
+def between_latents(rows: int, columns: int, latent_dim: int, seed: int) -> Tensor:
+    """(rows, columns, latent_dim): straight lines from one latent to another, a pair of latents for each row."""
+    ends = latents(2 * rows, latent_dim, seed).reshape(rows, 2, -1)
+    return torch.lerp(ends[:, :1], ends[:, 1:], torch.linspace(0, 1, columns)[None, :, None])
 
 
 def sample(
@@ -41,3 +47,26 @@ def sample(
             part = slice(start, start + _BATCH)
             images.append(to_uint8(module.generate(drawn[part].to(module.device), labels[part].to(module.device))))
     return np.concatenate(images), labels.numpy()
+
+
+def interpolate(module: FaceModule, rows: int, columns: int, seed: int, label: int | None = None) -> NDArray[np.uint8]:
+    """Faces on straight lines from one latent to another, a pair of latents for each row.
+
+    Args:
+        module: a generative one, on whatever device.
+        rows: how many pairs.
+        columns: faces a row, both ends included.
+        seed: of the latents.
+        label: in [0, num_labels), for all of them; None for another one each row.
+
+    Returns:
+        (rows, columns, H, W, C) uint8.
+    """
+    assert isinstance(module, Generative)
+    between = between_latents(rows, columns, module.latent_dim, seed).flatten(0, 1).to(module.device)
+    of_rows = torch.arange(rows) % max(1, module.num_labels) if label is None else torch.full((rows,), label)
+    module.eval()
+    with torch.no_grad(), torch.autocast(module.device.type, enabled=False):
+        return to_uint8(
+            as_grid(module.generate(between, of_rows.repeat_interleave(columns).to(module.device)), columns)
+        )

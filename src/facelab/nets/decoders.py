@@ -58,7 +58,7 @@ class ConvDecoder(nn.Module):
 
 
 class ConditionalDecoder(ConvDecoder):
-    """A `ConvDecoder` that is told a label, as a learnt vector of length 1 put behind the latent.
+    """A `ConvDecoder` that is told a label, as a learnt direction put behind the latent.
 
     Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014, section 3.2, with an embedding for the one-hot
     label.
@@ -82,6 +82,9 @@ class ConditionalDecoder(ConvDecoder):
         label_dim: int = 64,
         widths: Sequence[int] = (256, 128, 64, 32),
     ) -> None:
+        smallest_map(latent_dim, image_shape, widths)
+        if label_dim < 1:
+            raise ValueError(f"label_dim must be above 0, got {label_dim}")
         super().__init__(latent_dim + label_dim, image_shape, widths)
         self.labels = nn.Embedding(num_classes, label_dim)
 

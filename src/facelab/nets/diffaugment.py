@@ -53,11 +53,11 @@ class DiffAugment:
         Returns:
             (N, C, H, W) float, not clipped.
         """
-        mirrored, bright, contrasted, x, y, cut_x, cut_y = draws.to(images).unbind(1)
+        mirrored, bright, contrasted, x, y, cut_x, cut_y = draws.unbind(1)
         images = torch.where((mirrored < self.flip).view(-1, 1, 1, 1), images.flip(3), images)
-        images = images + (self.brightness * (2 * bright - 1)).view(-1, 1, 1, 1)
+        images = images + (self.brightness * (2 * bright - 1)).to(images).view(-1, 1, 1, 1)
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = mean + (images - mean) * (1 + self.contrast * (2 * contrasted - 1)).view(-1, 1, 1, 1)
+        images = mean + (images - mean) * (1 + self.contrast * (2 * contrasted - 1)).to(images).view(-1, 1, 1, 1)
         images = self._translated(images, x, y)
         return images * self._kept(images, cut_x, cut_y)
 
