@@ -53,6 +53,15 @@ def test_the_original_stays_as_it_is(orl: FaceSet) -> None:
     assert np.array_equal(_augmentation("none")(before, seed=1, epoch=0, index=0), before)
 
 
+def test_originals_come_beside_what_was_made_of_them(orl: FaceSet) -> None:
+    parts = split(orl, FewShot(train_per_identity=1))
+    module = FaceDataModule(orl, parts, _augmentation("strong"), 24, 48, 1, workers=0, with_originals=True)
+    for batch in module.train_dataloader():
+        for image, original, index in zip(batch["image"], batch["original"], batch["index"], strict=True):
+            assert np.array_equal(original.permute(1, 2, 0).numpy(), orl.pixels[int(index)])
+            assert not torch.equal(image, original)
+
+
 def test_transforms_draw_independently(orl: FaceSet) -> None:
     import albumentations
 

@@ -1,0 +1,88 @@
+"""Generated faces, judged: by judges whose features are pixels."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelab.data.faces import FaceSet
+from facelab.protocols.generation import COPY_Z, Judges, generation_report
+
+Images = NDArray[np.uint8]
+
+
+def _shrunk(images: Images) -> Tensor:
+    """(N, 64): pictures as 8 x 8 means, around their common middle."""
+    small = torch.nn.functional.avg_pool2d(torch.from_numpy(images[..., 0].astype(np.float32))[:, None], 4)
+    return small.flatten(1) - 110
+
+
+JUDGES = Judges(embed=_shrunk, face_share=lambda images: float((images.mean(axis=(1, 2, 3)) > 60).mean()))
+
+
+@pytest.fixture(scope="module")
+def real(orl: FaceSet) -> tuple[Images, Images]:
+    pixels = np.stack([orl.pixels[i] for i in range(400)])
+    odd = np.arange(400) % 2 == 1
+    return pixels[odd], pixels[~odd]
+
+
+def _noisy(images: Images, levels: float) -> Images:
+    noise = np.random.default_rng(0).normal(0, levels, images.shape)
+    return np.clip(images + noise, 0, 255).astype(np.uint8)
+
+
+def test_real_faces_are_near_the_floor_and_noise_is_far(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    as_good = generation_report(held_out[::2], train, held_out[1::2], JUDGES).metrics
+    assert abs(as_good["generation/kid_face_over_floor"]) < 10  # below 0, since both halves hold the same people
+    noise = np.random.default_rng(0).integers(0, 256, train.shape).astype(np.uint8)
+    bad = generation_report(noise, train, held_out, JUDGES).metrics
+    assert bad["generation/kid_face_over_floor"] > 100
+    assert bad["generation/frechet_face"] > 3 * bad["generation/frechet_face_floor"]
+    assert bad["generation/precision"] == bad["generation/recall"] == 0
+    assert as_good["generation/recall"] > 0.8
+
+
+def test_worse_pictures_are_further_away(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    found = [generation_report(_noisy(held_out, n), train, held_out, JUDGES).metrics for n in (20, 80, 160)]
+    for name in ("kid_face", "frechet_face"):
+        values = [metrics[f"generation/{name}"] for metrics in found]
+        assert values == sorted(values)
+
+
+def test_a_copier_fails_the_copy_test_and_unseen_faces_pass(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    copier = generation_report(_noisy(train, 2), train, held_out, JUDGES).metrics
+    assert copier["generation/copy_z"] < COPY_Z
+    assert copier["generation/copy_share"] > 0.9
+    unseen = generation_report(held_out, train, held_out, JUDGES).metrics
+    assert unseen["generation/copy_z"] == pytest.approx(0, abs=1e-9)
+    assert unseen["generation/copy_share"] <= 0.02
+
+
+def test_one_face_again_and_again_has_no_recall(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    collapsed = generation_report(_noisy(held_out[:1].repeat(200, axis=0), 1), train, held_out, JUDGES).metrics
+    assert collapsed["generation/recall"] < 0.1
+
+
+def test_each_sample_stands_above_its_nearest_training_face(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    report = generation_report(train[::-1][:16].copy(), train, held_out, JUDGES)
+    picture = report.pictures["nearest_training_faces"]
+    height = picture.shape[0] // 4
+    rows = [picture[i * height : (i + 1) * height] for i in range(4)]
+    assert (rows[0] == rows[1]).all()  # every sample is a training face
+    assert (rows[2] == rows[3]).all()
+    assert (rows[0] != rows[2]).any()
+
+
+def test_the_share_of_faces_is_the_classifiers(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    samples = np.concatenate([held_out[:30], np.zeros_like(held_out[:10])])
+    metrics = generation_report(samples, train, held_out, JUDGES).metrics
+    bright = (held_out[:30].mean(axis=(1, 2, 3)) > 60).mean()
+    assert metrics["generation/face_share"] == pytest.approx(0.75 * bright)

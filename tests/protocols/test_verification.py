@@ -1,0 +1,105 @@
+"""Strangers, compared with each other."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from facelab.data.faces import FaceSet
+from facelab.data.split import IdentityDisjoint, Parts, split
+from facelab.errors import ConfigError
+from facelab.protocols import verification
+from facelab.protocols.base import Answers
+from facelab.protocols.classification import Classification
+from facelab.protocols.verification import Verification
+from tests.protocols.test_classification import named
+
+
+def _answers(people: int, pictures: int, noise: float, seed: int = 0) -> Answers:
+    """Embeddings around a random centre for each person."""
+    random = np.random.default_rng(seed)
+    identities = np.repeat(np.arange(people), pictures)
+    centres = random.standard_normal((people, 16))
+    embeddings = centres[identities] + noise * random.standard_normal((len(identities), 16))
+    return Answers(embeddings.astype(np.float32), None, identities, identities, np.arange(len(identities)))
+
+
+def _by_hand(test: Answers) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cosine and sameness of every pair, one at a time."""
+    scores, same = [], []
+    for i in range(len(test.identities)):
+        for j in range(i):
+            a, b = test.embeddings[i].astype(float), test.embeddings[j].astype(float)
+            scores.append(a @ b / np.sqrt((a @ a) * (b @ b)))
+            same.append(test.identities[i] == test.identities[j])
+    return np.array(scores), np.array(same)
+
+
+def test_all_pairs_are_compared_by_cosine() -> None:
+    test = _answers(people=6, pictures=4, noise=1.5)
+    report = Verification().evaluate(test, test, named("abcdef"))
+    scores, same = _by_hand(test)
+    assert report.metrics["verification/genuine_pairs"] == 6 * 6
+    assert report.metrics["verification/impostor_pairs"] == 15 * 16
+    assert report.metrics["verification/auc"] == pytest.approx(roc_auc_score(same, scores), abs=1e-6)
+    # TAR at FAR 1e-2: of 240 impostor pairs, two may be accepted.
+    threshold = np.sort(scores[~same])[-3]
+    assert report.metrics["verification/tar_at_far_1e-2"] == pytest.approx(np.mean(scores[same] > threshold))
+
+
+def test_the_length_of_embeddings_does_not_matter() -> None:
+    test = _answers(people=5, pictures=4, noise=1.0)
+    scaled = Answers(
+        test.embeddings * np.random.default_rng(1).uniform(0.1, 9, (20, 1)).astype(np.float32),
+        None,
+        test.labels,
+        test.identities,
+        test.indices,
+    )
+    first, second = (Verification().evaluate(t, t, named("abcde")).metrics for t in (test, scaled))
+    assert first == pytest.approx(second, abs=1e-6)
+
+
+def test_perfect_scores_of_few_people_prove_little() -> None:
+    test = _answers(people=8, pictures=3, noise=0.01)
+    report = Verification().evaluate(test, test, named("abcdefgh"))
+    assert report.metrics["verification/tar_at_far_1e-2"] == 1
+    low, high = report.intervals["verification/tar_at_far_1e-2"]
+    assert low == pytest.approx(0.025 ** (1 / 8), abs=1e-3)  # eight of eight, by the exact binomial
+    assert high == 1
+
+
+def test_intervals_hold_their_value_and_shrink_with_people() -> None:
+    widths = []
+    for people in (6, 40):
+        test = _answers(people, pictures=4, noise=1.5)
+        report = Verification().evaluate(test, test, named("a" * people))
+        low, high = report.intervals["verification/auc"]
+        assert low <= report.metrics["verification/auc"] <= high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 1.5
+
+
+def test_too_many_impostor_pairs_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "_MOST_IMPOSTORS", 500)
+    test = _answers(people=20, pictures=4, noise=1.5)
+    drawn = Verification().evaluate(test, test, named("a" * 20)).metrics
+    assert drawn["verification/impostor_pairs"] == 500
+    assert drawn["verification/genuine_pairs"] == 20 * 6
+    scores, same = _by_hand(test)
+    assert drawn["verification/auc"] == pytest.approx(roc_auc_score(same, scores), abs=0.03)
+
+
+def test_protocols_refuse_splits_they_cannot_be_asked_on(orl: FaceSet) -> None:
+    disjoint = split(orl, IdentityDisjoint(20))
+    assert set(orl.labels[disjoint.train]) == set(range(20))
+    assert set(orl.labels[disjoint.test]) == set(range(20, 40))
+    assert len(disjoint.val) == 0
+    Verification().check(disjoint, orl)
+    with pytest.raises(ConfigError, match="20 classes of the test have no training picture, 's21' among them"):
+        Classification().check(disjoint, orl)
+    none = np.empty(0, dtype=np.int64)
+    with pytest.raises(ConfigError, match="1 people of the test are in training"):
+        Verification().check(Parts(np.arange(0, 101), none, np.arange(101, 400)), orl)
+    with pytest.raises(ConfigError, match="genuine and impostor pairs"):
+        Verification().check(Parts(np.arange(0, 100), none, np.arange(100, 400, 10)), orl)
