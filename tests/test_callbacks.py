@@ -2,17 +2,21 @@
 
 import copy
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from facelab.callbacks.averaging import ExponentialMovingAverage, ema_decay
 from facelab.callbacks.images_seen import ImagesSeen
+from facelab.callbacks.samples import Samples
+from facelab.callbacks.training_log import TrainingLog
 from facelab.callbacks.validation import Validation
 from facelab.gather import gather_features
-from facelab.models.base import FaceModule, Features, OneLossModule, to_float
+from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
 from facelab.recipe import Cosine, Recipe
 
 
@@ -97,6 +101,48 @@ def test_the_average_by_hand() -> None:
         average = decay * average + (1 - decay) * weights
     assert torch.allclose(module.layer.weight, average, atol=1e-6)
     assert not torch.allclose(module.layer.weight, start)
+
+
+class Showing(Pointwise):
+    """Exhibits its own weights, as a picture of 3 x 3 pixels."""
+
+    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+        assert not self.training
+        assert faces.shape == (2, 3, 1, 1)
+        return {"weights": self.layer.weight[None, None, None]}
+
+
+def test_pictures_on_the_way_show_the_averaged_weights_and_disturb_nothing() -> None:
+    recorded: list[tuple[str, int, NDArray[np.uint8]]] = []
+    averaging = ExponentialMovingAverage(half_life_images=8, batch_size=4)
+    faces = torch.zeros(2, 3, 1, 1, dtype=torch.uint8)
+    samples = Samples(lambda name, grid, seen: recorded.append((name, seen, grid)), faces, 40, averaging)
+    shown, plain = Showing(), Pointwise()
+    plain.load_state_dict(shown.state_dict())
+    _fit(shown, averaging, samples)
+    _fit(plain, ExponentialMovingAverage(half_life_images=8, batch_size=4))
+    assert [seen for _, seen, _ in recorded] == [4, 8, 12, 16, 20, 24, 28, 32]  # tenths of 40
+    assert all(torch.equal(a, b) for a, b in zip(shown.history, plain.history, strict=True))
+    assert (recorded[-1][2] == to_uint8(shown.layer.weight.detach()[None, None, None])).all()  # the average, at the end
+    as_trained = [to_uint8(weights[None, None, None]) for weights in shown.history]
+    assert any((grid != weights).any() for (_, _, grid), weights in zip(recorded, as_trained, strict=True))
+
+
+def test_floats_become_the_pictures_they_were() -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert (to_uint8(to_float(images)) == images.movedim(1, -1).numpy()).all()
+
+
+def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have_it() -> None:
+    recorded: list[dict[str, float]] = []
+    log = TrainingLog(lambda values, seen: recorded.append(dict(values)))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.optimizers = []
+    for step in range(20):
+        terms = {"loss": torch.tensor(1.0), **({"penalty": torch.tensor(8.0)} if step % 8 == 0 else {})}
+        log.on_train_batch_end(trainer, module, {"terms": terms}, None, step)
+    assert recorded[0]["train/loss"] == 1
+    assert recorded[0]["train/penalty"] == 8
 
 
 def test_half_a_life_halves() -> None:

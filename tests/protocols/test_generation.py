@@ -41,7 +41,7 @@ def test_real_faces_are_near_the_floor_and_noise_is_far(real: tuple[Images, Imag
     bad = generation_report(noise, train, held_out, JUDGES).metrics
     assert bad["generation/kid_face_over_floor"] > 100
     assert bad["generation/frechet_face"] > 3 * bad["generation/frechet_face_floor"]
-    assert bad["generation/precision"] == bad["generation/recall"] == 0
+    assert max(bad["generation/precision"], bad["generation/recall"]) < 0.1
     assert as_good["generation/recall"] > 0.8
 
 
