@@ -37,7 +37,7 @@ _NEEDED = "'model=cnn','trainer=cpu','trainer.threads=1','model.encoder.widths=[
 TINY_JUDGES = (
     "generation.samples=20",
     f"generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
-    f"generation.face_classifier=[{_NEEDED},'data=face_nonface','model.recipe.max_images=32']",
+    f"generation.face_classifier=[{_NEEDED},'data=face_nonface','data.image_size=32','model.recipe.max_images=32']",
 )
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
 TINY_GAN = (

@@ -123,7 +123,7 @@ def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, 
         if name == "embedder":
             needed["data"], its_choices["data"] = config["data"], choices["data"]
         else:
-            needed["data"] |= {key: config["data"][key] for key in ("image_size", "channels")}
+            needed["data"]["channels"] = config["data"]["channels"]
         # In an experiment of their own: they answer no question of the one that needs them.
         needed["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
         needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")

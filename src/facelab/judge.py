@@ -7,9 +7,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
+from facelab.data.images import resize
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts
 from facelab.gather import gather_features
@@ -69,10 +71,10 @@ def judge_samples(
         needed: folders of the runs by the names in `NEEDED`.
     """
     embedder, classifier = (_on_device(load(needed[name]), module.device) for name in NEEDED)
-    face = classifier.facts.label_names.index("face")
+    face, side = classifier.facts.label_names.index("face"), classifier.facts.image_shape[1]
     judges = Judges(
         embed=lambda images: embeddings(embedder.module, images),
-        face_share=lambda images: float((predictions(classifier.module, images) == face).double().mean()),
+        face_share=lambda images: _share(predictions(classifier.module, _resized(images, side)) == face),
         inception=None if settings.inception is None else load_inception(settings.inception),
     )
     samples, _ = sample(module, settings.samples, seed)
@@ -83,6 +85,14 @@ def judge_samples(
 def _on_device(trained: Trained, device: torch.device) -> Trained:
     trained.module.to(device)
     return trained
+
+
+def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.stack([resize(Image.fromarray(image.squeeze()), side) for image in images])
+
+
+def _share(accepted: Tensor) -> float:
+    return float(accepted.double().mean())
 
 
 def _spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facelab.data import faces as faces_module
-from facelab.data.faces import ORL, FaceNonFace, FaceSet, Folder
+from facelab.data.faces import ORL, FaceNonFace, FaceSet, FaceSpoiltFace, Folder
 from tests.data.test_images import make_folder
 
 
@@ -34,6 +34,23 @@ def test_face_nonface_is_a_hundred_each() -> None:
     with np.errstate(invalid="ignore"):  # some non-faces are of one colour
         alike = np.corrcoef(pixels)
     assert np.nanmedian(alike[:100, :100]) > np.nanmedian(alike[100:, 100:]) + 0.05
+
+
+def test_faces_and_their_spoilt_copies() -> None:
+    plain, spoilt = FaceNonFace(image_size=25).load(), FaceSpoiltFace(image_size=25).load()
+    assert spoilt.label_names == ("face", "non_face")
+    assert np.bincount(spoilt.labels).tolist() == [100, 300]
+    for i in (0, 57, 199):
+        assert (spoilt.pixels[i] == plain.pixels[i]).all()
+    for i in (0, 57, 99):
+        face, shuffled, scrambled = (spoilt.pixels[n][..., 0].astype(float) for n in (i, 200 + i, 300 + i))
+        assert sorted(face.ravel()) == sorted(shuffled.ravel())  # the very same pixels
+        assert (face != shuffled).any()
+        first, second = (np.abs(np.fft.rfft2(image)).ravel()[1:] for image in (face, scrambled))
+        assert np.corrcoef(first, second)[0, 1] > 0.9  # the spectrum, but for what clipping does
+        assert abs(np.corrcoef(face.ravel(), scrambled.ravel())[0, 1]) < 0.7
+    again = FaceSpoiltFace(image_size=25).load()
+    assert again.fingerprint == spoilt.fingerprint
 
 
 def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:

@@ -38,7 +38,7 @@ class GenerationSettings:
     Args:
         samples: how many faces are generated for it.
         embedder: the run whose embeddings are the features; on the same data set.
-        face_classifier: the run that tells faces from other things; on pictures of the same size.
+        face_classifier: the run that tells faces from other things; pictures are resized to what it was trained on.
         inception: path of an Inception network as TorchScript, called as `network(images, return_features=True)` with
             (N, 3, H, W) uint8, which gives features (N, 2048): such as NVIDIA's `inception-2015-12-05.pt`, for KID and
             FID as papers report them. Null for none.
