@@ -75,7 +75,8 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
     `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
     deviation) and `generation/frechet_face`; `..._floor` is what real faces reach: for KID the mean absolute distance
     of two random halves of all real faces, 100 times drawn, for the Frechet distance training against held-out faces.
-    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces.
+    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces, and
+    with `_real` those of the held-out faces.
     `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces.
     `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie nearer to the training faces than
     real unseen faces do. `generation/copy_share` is the share of samples nearer to the training face next to them than
@@ -105,6 +106,7 @@ def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, floa
     kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
     floor = _kid_floor(torch.cat([train, held_out]))
     precision, recall = precision_recall(train, samples)
+    precision_real, recall_real = precision_recall(train, held_out)
     to_train, _ = nearest(samples, train)
     unseen_to_train, _ = nearest(held_out, train)
     return {
@@ -116,6 +118,8 @@ def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, floa
         "generation/frechet_face_floor": frechet_distance(held_out, train),
         "generation/precision": precision,
         "generation/recall": recall,
+        "generation/precision_real": precision_real,
+        "generation/recall_real": recall_real,
         "generation/copy_z": copy_statistic(to_train, unseen_to_train),
         "generation/copy_share": float((to_train < torch.quantile(unseen_to_train, 0.01)).double().mean()),
     }
@@ -148,8 +152,8 @@ def _table(metrics: dict[str, float]) -> Table:
             value("kid_face_floor", ".4f"),
         ],
         ["Frechet distance, face embedder", value("frechet_face", ".1f"), value("frechet_face_floor", ".1f")],
-        ["precision", value("precision", ".1%"), ""],
-        ["recall", value("recall", ".1%"), ""],
+        ["precision", value("precision", ".1%"), value("precision_real", ".1%")],
+        ["recall", value("recall", ".1%"), value("recall_real", ".1%")],
         ["accepted as faces", value("face_share", ".1%"), value("face_share_real", ".1%")],
         [f"copy test, z (copies below {COPY_Z:g})", value("copy_z", ".1f"), ""],
         ["nearer to a training face than 99 % of unseen", value("copy_share", ".1%"), ""],
