@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from facelab.cli import config_folder
-from facelab.config import build, check, flatten, plain, resolve_target
+from facelab.config import build, check, config_hash, flatten, plain, resolve_target
 from facelab.errors import ConfigError
 from facelab.run import Experiment
 
@@ -122,3 +122,27 @@ def test_every_missing_value_and_broken_interpolation_is_named() -> None:
 def test_flatten_names_list_entries() -> None:
     nested = {"a": {"b": 1, "c": []}, "d": [{"e": 2}, {"e": 3}], "f": [1, 2]}
     assert flatten(nested) == {"a.b": 1, "a.c": [], "d.0.e": 2, "d.1.e": 3, "f": [1, 2]}
+
+
+def test_a_config_has_an_identity() -> None:
+    one = config_hash(_composed())
+    assert len(one) == 64
+    same = ("name=other", "runtime.workers=0", "runtime.runs_folder=x", "tracking.folder=y", "trainer.devices=2")
+    assert {config_hash(_composed(override)) for override in same} == {one}
+    different = ("seed=2", "trainer.threads=1", "split.seed=1", "data.image_size=32", "model.optimizer.lr=0.1")
+    assert len({config_hash(_composed(override)) for override in different} | {one}) == len(different) + 1
+    # The command line's order and the place a value comes from do not matter.
+    first, second = (
+        _composed(*overrides) for overrides in (("seed=2", "data.channels=3"), ("data.channels=3", "seed=2"))
+    )
+    assert config_hash(first) == config_hash(second)
+
+
+def test_a_model_may_choose_its_augmentation_and_the_command_line_has_the_last_word() -> None:
+    def transforms(*overrides: str) -> list[str]:
+        return [node["_target_"] for node in _composed(*overrides)["augment"]["transforms"]]
+
+    assert transforms("model=gan") == transforms("model=gan_conditional") == transforms("model=dcgan") == []
+    assert transforms("model=gan", "augment=light") == transforms("augment=light")
+    assert transforms("model=autoencoder") == transforms("augment=medium")
+    assert transforms("model=autoencoder_denoising") == transforms("augment=standard") == transforms()

@@ -20,6 +20,7 @@ from facelab.models.base import Generative
 from facelab.models.sampling import sample
 from facelab.trained import embeddings, load
 from tests.conftest import TINY, TINY_GAN, Command, start
+from tests.data.test_images import make_folder
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -111,6 +112,20 @@ def test_a_generative_run_finds_or_trains_the_runs_that_judge_it(
     shown = _shown(client, first)
     assert shown["samples"] == set(range(16, 161, 16))
     assert {"nearest_training_faces", "interpolations", "truncation"} <= shown.keys()
+
+
+def test_sets_too_small_to_judge_by_are_refused_before_training(facelab: Command, tmp_path: Path) -> None:
+    outcome = facelab(
+        "train", "model=gan", *TINY_GAN, "data.last_person=2", "split=few_shot", "split.train_per_identity=1"
+    )
+    assert outcome.status == 2
+    assert "this split has 2 and 18 of them" in outcome.error
+    single = make_folder(tmp_path / "faces", people=5, pictures=2)
+    for path in single.glob("*/1.png"):
+        path.unlink()
+    outcome = facelab("train", "model=autoencoder", "data=folder", f"data.root={single}")
+    assert "class 'person0' has 1 pictures: too few for" in outcome.error
+    assert {path.name for path in tmp_path.iterdir()} == {"faces"}
 
 
 def test_verification_of_strangers(facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient) -> None:

@@ -30,7 +30,7 @@ from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
-from facelab.errors import ConfigError, DataError, Interrupted
+from facelab.errors import ConfigError, DataError, FacelabError, Interrupted
 from facelab.gather import share_buffers
 from facelab.interrupt import StopRequest
 from facelab.judge import NEEDED, answers, exhibited_faces, judge_samples
@@ -161,7 +161,10 @@ def _needed_run(name: str, need: Need, experiment: Experiment) -> tuple[Path, st
     runs_folder = Path(experiment.runtime.runs_folder)
 
     def train_it() -> Path:
-        return train(need.config, need.choices).folder
+        try:
+            return train(need.config, need.choices).folder
+        except FacelabError as error:
+            raise type(error)(f"generation.{name}, a run that this one needs: {error}") from error
 
     return find_or_train(name.replace("_", " "), its_hash, experiment.tracking, runs_folder, train_it), its_hash
 
@@ -243,6 +246,8 @@ class _Prepared:
         facts = _model_facts(faces, parts)
         module = configured("model", lambda: _make_model(experiment, facts))
         configured(module.optimizer_keys, module.configure_optimizers)
+        if isinstance(module, Generative):
+            experiment.generation.check(parts)
         recipe, workers = module.recipe, experiment.runtime.workers
         if recipe.batch_size % settings.devices:
             raise ConfigError(

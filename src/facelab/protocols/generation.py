@@ -12,6 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from facelab import pictures
+from facelab.data.split import Parts
+from facelab.errors import ConfigError
 from facelab.metrics.generation import (
     copy_statistic,
     frechet_distance,
@@ -24,6 +26,7 @@ from facelab.protocols.base import Report, Table
 
 _SUBSETS = 100
 _SHOWN = 16
+NEIGHBOURS = 3  # as in Kynkaanniemi et al., 2019
 COPY_Z = -3.0  # Meehan et al., 2020, section 4: below it, a model is called data-copying
 
 Images = NDArray[np.uint8]
@@ -48,6 +51,19 @@ class GenerationSettings:
     embedder: list[str]
     face_classifier: list[str]
     inception: str | None = None
+
+    def check(self, parts: Parts) -> None:
+        """See whether there are enough real faces to compare with, before training.
+
+        Raises:
+            ConfigError: there are not.
+        """
+        if min(len(parts.train), len(parts.test)) <= NEIGHBOURS:
+            raise ConfigError(
+                f"a generative model is judged by the {NEIGHBOURS} nearest neighbours of its faces, among training and "
+                f"among test pictures; this split has {len(parts.train)} and {len(parts.test)} of them. Add pictures, "
+                "or choose another split."
+            )
 
 
 @dataclass(frozen=True)
@@ -105,8 +121,8 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
 def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
     kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
     floor = _kid_floor(torch.cat([train, held_out]))
-    precision, recall = precision_recall(train, samples)
-    precision_real, recall_real = precision_recall(train, held_out)
+    precision, recall = precision_recall(train, samples, NEIGHBOURS)
+    precision_real, recall_real = precision_recall(train, held_out, NEIGHBOURS)
     to_train, _ = nearest(samples, train)
     unseen_to_train, _ = nearest(held_out, train)
     return {
