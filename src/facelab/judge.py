@@ -14,18 +14,52 @@ from facelab.data.faces import FaceSet
 from facelab.data.images import resize
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts
-from facelab.gather import gather_features
-from facelab.models.base import FaceModule
+from facelab.gather import gather_features, share_buffers
+from facelab.models.base import FaceModule, Generative, Reconstructing
 from facelab.models.sampling import sample
-from facelab.protocols.base import Answers, Report
+from facelab.protocols.base import Answers, Protocol, Report
 from facelab.protocols.generation import GenerationSettings, Judges, generation_report
 from facelab.protocols.inception import load_inception
+from facelab.protocols.reconstruction import reconstruction_report
 from facelab.trained import Trained, embeddings, load, predictions
 
 NEEDED = ("embedder", "face_classifier")  # what a generative run needs other runs for
 _EXHIBITED_FACES = 16
 _MOST_REAL_FACES = 2000
 _TERMS = ("squared_error", "ssim")
+
+
+def judge(
+    trainer: pl.Trainer,
+    module: FaceModule,
+    data: FaceDataModule,
+    protocol: Protocol,
+    generation: GenerationSettings,
+    needed: Mapping[str, Path],
+) -> list[Report]:
+    """Ask the protocol's question, and those of the model's family.
+
+    Every process must call this; only the first gets reports.
+
+    Args:
+        trainer: that trained the model.
+        module: the model; left on the trainer's device.
+        data: what it was trained on.
+        protocol: what every model is asked.
+        generation: how the faces of a generative one are judged.
+        needed: folders of the runs this takes, by the names in `NEEDED`; empty for other models.
+    """
+    share_buffers(module, trainer.strategy.root_device, trainer.world_size)
+    train, test = (answers(trainer, module, data, indices) for indices in (data.parts.train, data.parts.test))
+    if trainer.global_rank > 0:
+        return []
+    module.to(trainer.strategy.root_device)
+    reports = [protocol.evaluate(train, test, data.faces)]
+    if isinstance(module, Reconstructing):
+        reports.append(reconstruction_report(train, test, data.faces))
+    if isinstance(module, Generative):
+        reports.append(judge_samples(module, generation, data.faces, data.parts, data.seed, needed))
+    return reports
 
 
 def answers(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Answers:

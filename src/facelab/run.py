@@ -31,16 +31,14 @@ from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
 from facelab.errors import ConfigError, DataError, FacelabError, Interrupted
-from facelab.gather import share_buffers
 from facelab.interrupt import StopRequest
-from facelab.judge import NEEDED, answers, exhibited_faces, judge_samples
+from facelab.judge import NEEDED, exhibited_faces, judge
 from facelab.launch import launch
-from facelab.models.base import FaceModule, Generative, Reconstructing
+from facelab.models.base import FaceModule, Generative
 from facelab.needs import Need, find_or_train, record_lineage
 from facelab.protocols.base import Protocol
 from facelab.protocols.generation import GenerationSettings
 from facelab.protocols.inception import load_inception
-from facelab.protocols.reconstruction import reconstruction_report
 from facelab.recipe import Recipe
 from facelab.record import RunRecord
 from facelab.resume import CHECKPOINTS, find
@@ -307,18 +305,10 @@ def _fit(
     with stop.listening():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     validation.restore_best(module)
-    share_buffers(module, trainer.strategy.root_device, trainer.world_size)
-    on_train = answers(trainer, module, data, parts.train)
-    on_test = answers(trainer, module, data, parts.test)
+    needed = {name: tracked.folder.parent / tracked.need(name) for name in NEEDED if isinstance(module, Generative)}
+    reports = judge(trainer, module, data, experiment.protocol, experiment.generation, needed)
     if rank > 0:
         return None
-    module.to(trainer.strategy.root_device)
-    reports = [experiment.protocol.evaluate(on_train, on_test, faces)]
-    if isinstance(module, Reconstructing):
-        reports.append(reconstruction_report(on_train, on_test, faces))
-    if isinstance(module, Generative):
-        needed = {name: tracked.folder.parent / tracked.need(name) for name in NEEDED}
-        reports.append(judge_samples(module, experiment.generation, faces, parts, experiment.seed, needed))
     further = {"fit/seconds": clock.seconds, "fit/images_per_second": data.total_images / clock.seconds}
     best = validation.best_images_seen
     if best is not None:
