@@ -114,6 +114,28 @@ def test_a_generative_run_finds_or_trains_the_runs_that_judge_it(
     assert {"nearest_training_faces", "interpolations", "truncation"} <= shown.keys()
 
 
+@pytest.mark.parametrize(
+    ("loss", "penalty"),
+    [("non_saturating", "r2"), ("hinge", "r1"), ("wasserstein", "interpolated_gradient_penalty")],
+)
+def test_every_loss_and_penalty_trains(
+    facelab: Command, store_folder: Path, experiment: Experiment, runs: Runs, loss: str, penalty: str
+) -> None:
+    outcome = facelab(
+        "train",
+        "model=gan",
+        *TINY_GAN,
+        *experiment,
+        f"runtime.runs_folder={store_folder / 'runs'}",
+        f"model.loss._target_=facelab.losses.adversarial.{loss}",
+        f"model.penalties=[{{_target_:facelab.losses.adversarial.{penalty},_partial_:true}}]",
+        "model.penalty_every=2",
+    )
+    assert outcome.status == 0, outcome.error
+    (run,) = runs()
+    assert run.data.metrics["train/penalty"] > 0
+
+
 def test_sets_too_small_to_judge_by_are_refused_before_training(facelab: Command, tmp_path: Path) -> None:
     outcome = facelab(
         "train", "model=gan", *TINY_GAN, "data.last_person=2", "split=few_shot", "split.train_per_identity=1"
