@@ -38,15 +38,30 @@ def test_there_is_one_logit_for_each_picture(make: Make, shape: ImageShape) -> N
     discriminator, images = make(shape, widths=(2, 4, 4, 8)), torch.rand(3, *shape) * 2 - 1
     assert judged(discriminator, images).shape == (3,)
     features: Tensor = discriminator.features(images)  # type: ignore[operator]
-    assert features.shape == (3, 8 * (shape[1] // 16) * (shape[2] // 16))
+    assert features.shape == (3, 16 * (2 + 4 + 4 + 8))
 
 
 @pytest.mark.parametrize("make", [ConvDiscriminator, DCGANDiscriminator])
-def test_the_logit_is_a_linear_map_of_the_features(make: Make) -> None:
+def test_features_are_the_largest_values_of_every_map_in_sixteen_fields(make: Make) -> None:
+    torch.manual_seed(0)
+    discriminator, images = make((1, 32, 32), widths=(2, 4)).eval(), torch.rand(3, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        features: Tensor = discriminator.features(images)  # type: ignore[operator]
+        first = discriminator.blocks[0](images)  # type: ignore[operator, index]
+        second = discriminator.blocks[1](first)  # type: ignore[operator, index]
+    for picture, channel, row, column in ((0, 0, 0, 0), (1, 1, 3, 2), (2, 0, 1, 3)):
+        field = first[picture, channel, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        assert features[picture, channel * 16 + row * 4 + column] == field.max()
+        field = second[picture, 2 + channel, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert features[picture, 32 + (2 + channel) * 16 + row * 4 + column] == field.max()
+
+
+@pytest.mark.parametrize("make", [ConvDiscriminator, DCGANDiscriminator])
+def test_the_logit_is_a_linear_map_of_the_last_map(make: Make) -> None:
     discriminator, images = make((1, 16, 16), widths=(4, 8)).eval(), torch.rand(5, 1, 16, 16)
     assert isinstance(discriminator.output, nn.Linear)
     weight, bias = discriminator.output.weight.detach()[0], discriminator.output.bias.detach()
-    features: Tensor = discriminator.features(images).detach()  # type: ignore[operator]
+    features: Tensor = discriminator.blocks(images).flatten(1).detach()  # type: ignore[operator]
     assert torch.allclose(judged(discriminator, images), features @ weight + bias, atol=1e-6)
 
 
@@ -114,7 +129,7 @@ def test_logits_begin_at_the_size_of_the_features() -> None:
     for _ in range(60):
         discriminator = ConvDiscriminator((1, 8, 8), widths=(16,))
         with torch.no_grad():
-            features = discriminator.features(images)
+            features = discriminator.blocks(images).flatten(1)
             of_features.append(second_moment(features))
             of_logits.append(second_moment(discriminator.output(features)))
     # The weights' variance is one over their number: a logit's second moment is that of a feature.
@@ -129,7 +144,7 @@ def test_the_label_turns_the_logit_by_hand() -> None:
     directions = vectors / vectors.norm(dim=1, keepdim=True)
     first, second = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([1, 2, 0, 0, 2])
     with torch.no_grad():
-        pooled = discriminator.features(images).view(5, 8, 24).mean(dim=2)
+        pooled = discriminator.blocks(images).flatten(2).mean(dim=2)
         difference = discriminator(images, first) - discriminator(images, second)
     expected = [float(pooled[i] @ (directions[first[i]] - directions[second[i]])) for i in range(5)]
     assert difference.tolist() == pytest.approx(expected, abs=1e-5)
@@ -158,9 +173,9 @@ def test_the_length_of_a_labels_vector_does_not_matter() -> None:
 
 def test_the_dcgan_discriminator_is_the_papers() -> None:
     discriminator = DCGANDiscriminator((3, 64, 64), widths=(128, 256, 512, 1024))
-    kinds = [type(layer) for layer in discriminator.blocks]
+    layers = [layer for block in discriminator.blocks for layer in block.children()]
+    kinds = [type(layer) for layer in layers]
     assert kinds == [nn.Conv2d, nn.LeakyReLU, *[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3]
-    layers = list(discriminator.blocks)
     assert [layer.num_features for layer in layers if isinstance(layer, nn.BatchNorm2d)] == [256, 512, 1024]
     assert {layer.stride for layer in layers if isinstance(layer, nn.Conv2d)} == {(2, 2)}
     assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}

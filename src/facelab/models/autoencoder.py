@@ -31,8 +31,6 @@ class Autoencoder(OneLossModule, Reconstructing):
         latent_dim: length of the bottleneck.
         image_shape: (C, H, W) of the pictures.
         num_classes: number of classes; labels are not looked at.
-        views: called with pictures (N, C, H, W); views of them, over which the embedding is averaged at the end. None
-            for the pictures alone.
 
     Raises:
         ValueError: the networks cannot take such pictures.
@@ -48,22 +46,17 @@ class Autoencoder(OneLossModule, Reconstructing):
         latent_dim: Annotated[int, Field(ge=1)],
         image_shape: ImageShape,
         num_classes: int,
-        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
     ) -> None:
         super().__init__(recipe)
         self.latent_dim = latent_dim
         self.encoder = encoder(image_shape=image_shape, latent_dim=self.code_dim)
         self.decoder = decoder(image_shape=image_shape, latent_dim=latent_dim)
-        self._loss, self._optimizer, self._views = loss, optimizer, views
+        self._loss, self._optimizer = loss, optimizer
 
     @property
     def code_dim(self) -> int:
         """How many numbers the encoder gives."""
         return self.latent_dim
-
-    def views(self, images: Tensor) -> Iterable[Tensor]:
-        """As configured; the pictures alone by default."""
-        return [images] if self._views is None else self._views(images)
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, latent_dim) float: the bottleneck."""
@@ -86,7 +79,7 @@ class Autoencoder(OneLossModule, Reconstructing):
         return {"loss": self._loss(reconstruction, target), "psnr": _mean_psnr(reconstruction, target)}
 
     def features(self, batch: dict[str, Tensor], views: Iterable[Tensor]) -> Features:
-        """Embeddings, averaged over views, and how near the reconstruction of each picture itself is."""
+        """Embeddings, and how near the reconstruction of each picture itself is."""
         found = super().features(batch, views)
         with torch.autocast(batch["image"].device.type, enabled=False):
             reconstruction = self.decode(self.embed(batch["image"]))
@@ -162,9 +155,8 @@ class VariationalAutoencoder(Autoencoder, Generative):
         kl_weight: Annotated[float, Field(ge=0)],
         image_shape: ImageShape,
         num_classes: int,
-        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
     ) -> None:
-        super().__init__(encoder, decoder, loss, optimizer, recipe, latent_dim, image_shape, num_classes, views)
+        super().__init__(encoder, decoder, loss, optimizer, recipe, latent_dim, image_shape, num_classes)
         self.kl_weight = kl_weight
 
     @property

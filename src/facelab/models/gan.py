@@ -1,6 +1,6 @@
 """The GAN family: a generator and a discriminator that train against each other."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -20,9 +20,9 @@ _EXHIBITED = (8, 8)  # rows and columns of the grid of samples
 class GAN(FaceModule, Generative):
     """A generator that paints faces from noise, and a discriminator that tells them from real ones.
 
-    Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding is the discriminator's last feature layer, as
-    in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
-    (DCGAN), 2016, section 5. The generator's averaged weights are those that are looked at and kept.
+    Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding is made of the discriminator's feature maps,
+    as in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
+    (DCGAN), 2016, section 5.1. The generator's averaged weights are those that are looked at and kept.
 
     Args:
         generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> pictures in [-1, 1].
@@ -39,8 +39,6 @@ class GAN(FaceModule, Generative):
         latent_dim: length of the latents.
         image_shape: (C, H, W) of the pictures.
         num_classes: number of classes.
-        views: called with pictures (N, C, H, W); views of them, over which the embedding is averaged at the end. None
-            for the pictures alone.
 
     Raises:
         ValueError: the networks cannot take such pictures.
@@ -62,7 +60,6 @@ class GAN(FaceModule, Generative):
         latent_dim: Annotated[int, Field(ge=1)],
         image_shape: ImageShape,
         num_classes: int,
-        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
     ) -> None:
         super().__init__(recipe)
         self.automatic_optimization = False
@@ -70,18 +67,14 @@ class GAN(FaceModule, Generative):
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
         self.discriminator = self._made(discriminator, image_shape=image_shape)
         self._loss, self._penalties, self._penalty_every = loss, list(penalties), penalty_every
-        self._augment, self._views = augment, views
+        self._augment = augment
         self._optimizers = generator_optimizer, discriminator_optimizer
 
     def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
         return network(**facts)
 
-    def views(self, images: Tensor) -> Iterable[Tensor]:
-        """As configured; the pictures alone by default."""
-        return [images] if self._views is None else self._views(images)
-
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D) float: the discriminator's last feature layer."""
+        """(N, C, H, W) float in [-1, 1] -> (N, D) float: the discriminator's feature maps, pooled."""
         features: Tensor = self.discriminator.features(images)  # type: ignore[operator]
         return features
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facelab.nets.encoders import ImageShape
+from facelab.nets.encoders import ImageShape, last_map
 from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
 
 
@@ -23,7 +24,36 @@ class DownBlock(nn.Sequential):
         super().__init__(_halving(in_channels, width), nn.LeakyReLU(SLOPE, inplace=True))
 
 
-class ConvDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """Blocks, each of which gives a feature map, then one linear unit on the last map: (N, C, H, W) -> (N,).
+
+    Args:
+        blocks: of layers.
+        last_dim: how many numbers the last feature map has.
+    """
+
+    def __init__(self, blocks: nn.Sequential, last_dim: int) -> None:
+        super().__init__()
+        self.blocks, self.output = blocks, nn.Linear(last_dim, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N, 16 x the sum of all maps' channels): every map, max-pooled to 4 x 4.
+
+        Radford et al. (DCGAN), 2016, section 5.1.
+        """
+        maps = []
+        for block in self.blocks:
+            images = block(images)
+            maps.append(F.adaptive_max_pool2d(images, 4).flatten(1))
+        return torch.cat(maps, dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float in [-1, 1] -> (N,) logits."""
+        logits: Tensor = self.output(self.blocks(images).flatten(1)).squeeze(1)
+        return logits
+
+
+class ConvDiscriminator(Discriminator):
     """Blocks that halve the picture, then one linear unit: (N, C, H, W) -> (N,).
 
     Args:
@@ -35,23 +65,12 @@ class ConvDiscriminator(nn.Module):
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
-        super().__init__()
-        height, width = _last_map(image_shape, widths)
+        height, width = last_map(image_shape, widths)
         inputs = [image_shape[0], *widths[:-1]]
-        self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip(inputs, widths, strict=True)))
-        self.output = nn.Linear(widths[-1] * height * width, 1)
+        blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip(inputs, widths, strict=True)))
+        super().__init__(blocks, widths[-1] * height * width)
         self.apply(he_normal)
         unit_gain(self.output)
-
-    def features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D): the last layer before the logit."""
-        features: Tensor = self.blocks(images).flatten(1)
-        return features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N,) logits."""
-        logits: Tensor = self.output(self.features(images)).squeeze(1)
-        return logits
 
 
 class ProjectionDiscriminator(ConvDiscriminator):
@@ -82,7 +101,7 @@ class ProjectionDiscriminator(ConvDiscriminator):
         return logits
 
 
-class DCGANDiscriminator(nn.Module):
+class DCGANDiscriminator(Discriminator):
     """The discriminator of DCGAN: convolutions of stride 2, batch normalisation but for the first, leaky ReLU.
 
     Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
@@ -97,39 +116,14 @@ class DCGANDiscriminator(nn.Module):
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
-        super().__init__()
-        height, width = _last_map(image_shape, widths)
-        layers: list[nn.Module] = []
+        height, width = last_map(image_shape, widths)
+        blocks = []
         for number, (inputs, outputs) in enumerate(zip([image_shape[0], *widths[:-1]], widths, strict=True)):
-            layers += [_halving(inputs, outputs), *([nn.BatchNorm2d(outputs)] if number else [])]
-            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
-        self.blocks = nn.Sequential(*layers)
-        self.output = nn.Linear(widths[-1] * height * width, 1)
+            normalised = [nn.BatchNorm2d(outputs)] if number else []
+            blocks.append(nn.Sequential(_halving(inputs, outputs), *normalised, nn.LeakyReLU(SLOPE, inplace=True)))
+        super().__init__(nn.Sequential(*blocks), widths[-1] * height * width)
         self.apply(dcgan_normal)
-
-    def features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D): the last layer before the logit."""
-        features: Tensor = self.blocks(images).flatten(1)
-        return features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N,) logits."""
-        logits: Tensor = self.output(self.features(images)).squeeze(1)
-        return logits
 
 
 def _halving(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
-
-
-def _last_map(image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
-    _, height, width = image_shape
-    if not widths or min(widths) < 1:
-        raise ValueError(f"widths must be above 0, got {list(widths)}")
-    shrink = 2 ** len(widths)
-    if min(height, width) < shrink:
-        raise ValueError(
-            f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
-            "raise data.image_size or shorten widths"
-        )
-    return height // shrink, width // shrink

@@ -51,17 +51,28 @@ class ConvBlocks(nn.Sequential):
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int]) -> None:
-        channels, height, width = image_shape
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths must be above 0, got {list(widths)}")
-        shrink = 2 ** len(widths)
-        if min(height, width) < shrink:
-            raise ValueError(
-                f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
-                "raise data.image_size or shorten widths"
-            )
-        super().__init__(*(ConvBlock(c, w) for c, w in zip([channels, *widths[:-1]], widths, strict=True)))
-        self.feature_dim = widths[-1] * (height // shrink) * (width // shrink)
+        height, width = last_map(image_shape, widths)
+        inputs = [image_shape[0], *widths[:-1]]
+        super().__init__(*(ConvBlock(c, w) for c, w in zip(inputs, widths, strict=True)))
+        self.feature_dim = widths[-1] * height * width
+
+
+def last_map(image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the feature map that is left after halving the pictures once for each width.
+
+    Raises:
+        ValueError: nothing is left, or a width is out of range.
+    """
+    _, height, width = image_shape
+    if not widths or min(widths) < 1:
+        raise ValueError(f"widths must be above 0, got {list(widths)}")
+    shrink = 2 ** len(widths)
+    if min(height, width) < shrink:
+        raise ValueError(
+            f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
+            "raise data.image_size or shorten widths"
+        )
+    return height // shrink, width // shrink
 
 
 class ConvEncoder(nn.Module):
