@@ -39,8 +39,9 @@ def _facelab(environment: dict[str, str], folder: Path, *arguments: str) -> str:
 
 def test_the_wheel_carries_configs_and_experiments(installed: dict[str, str], tmp_path: Path) -> None:
     text = _facelab(installed, tmp_path, "train", "--help")
-    assert "model: cnn, cnn_arcface, cnn_seed" in text
+    assert "cnn, cnn_arcface, cnn_seed, dcgan, gan, gan_conditional, vae" in text
     assert "few_shot: sweep" in text
+    assert "families: sweep" in text
 
 
 def test_the_wheel_trains(installed: dict[str, str], tmp_path: Path) -> None:
