@@ -114,6 +114,18 @@ def test_a_generative_run_finds_or_trains_the_runs_that_judge_it(
     assert {"nearest_training_faces", "interpolations", "truncation"} <= shown.keys()
 
 
+@pytest.mark.slow
+def test_two_runs_at_once_train_what_both_need_only_once(
+    experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
+) -> None:
+    processes = [start(tmp_path, "model=gan", *TINY_GAN, *experiment, f"seed={seed}") for seed in (1, 2)]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    apart = client.get_experiment_by_name(f"{experiment[1].partition('=')[2]} · needed".replace("'", ""))
+    assert len(client.search_runs([apart.experiment_id])) == 2
+    assert len(runs()) == 2
+
+
 @pytest.mark.parametrize(
     ("loss", "penalty"),
     [("non_saturating", "r2"), ("hinge", "r1"), ("wasserstein", "interpolated_gradient_penalty")],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from facelab.tracking import Store, TrackedRun, find_finished
 from facelab.trained import WEIGHTS
@@ -38,7 +38,13 @@ def find_or_train(name: str, config_hash: str, store: Store, runs_folder: Path, 
         FacelabError: the store cannot be read, or training failed.
     """
     runs_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_folder / f"needed-{config_hash[:16]}.lock"):
+    lock = FileLock(runs_folder / f"needed-{config_hash[:16]}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"Waiting for another process, which trains the {name} that this run needs too.", flush=True)
+        lock.acquire()
+    try:
         for run_id in find_finished(store, config_hash):
             folder = (runs_folder / run_id).absolute()
             if (folder / WEIGHTS).is_file():
@@ -48,6 +54,8 @@ def find_or_train(name: str, config_hash: str, store: Store, runs_folder: Path, 
             flush=True,
         )
         return train()
+    finally:
+        lock.release()
 
 
 def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_hash: str) -> None:
