@@ -117,10 +117,10 @@ def main() -> None:
         for grid in ("reconstructions", "samples"):
             last = sorted(folder.glob(f"{grid}/*.png"))[-1:]
             for path in last:
-                Image.open(path).save(HERE / f"{name}_{grid}.png", optimize=True)
+                Image.open(path).convert("L").save(HERE / f"{name}_{grid}.png", optimize=True)
         nearest = folder / "nearest_training_faces.png"
         if nearest.is_file():
-            Image.open(nearest).save(HERE / f"{name}_nearest.png", optimize=True)
+            Image.open(nearest).convert("L").save(HERE / f"{name}_nearest.png", optimize=True)
 
 
 if __name__ == "__main__":
