@@ -50,7 +50,7 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]
     outcome = facelab("train", choice, *size, *short, "model.recipe.max_images=32")
     assert outcome.status == 0, outcome.error
-    assert "test faces" in outcome.out or "strangers" in outcome.out
+    assert "test faces" in outcome.out or "unseen people" in outcome.out
 
 
 def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:

@@ -115,10 +115,13 @@ def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, 
         overrides = config["generation"][name]
         try:
             composed = compose("train", overrides, return_hydra_config=True)
+            needed = check_training(composed)
         except (HydraException, OmegaConfBaseException) as error:
             explained = _explain_composition(error, "train", overrides)
             raise ConfigError(f"generation.{name}: {explained}") from error
-        needed = check_training(composed)
+        except ConfigError as error:
+            raise ConfigError(f"generation.{name}: {error}") from error
+        _check_judge(name, needed)
         its_choices = _choices(composed.hydra, needed)
         if name == "embedder":
             needed["data"], its_choices["data"] = config["data"], choices["data"]
@@ -126,6 +129,7 @@ def _needs(config: Mapping[str, Any], choices: Mapping[str, str]) -> "dict[str, 
             needed["data"]["channels"] = config["data"]["channels"]
         # In an experiment of their own: they answer no question of the one that needs them.
         needed["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
+        needed["trainer"]["accelerator"] = config["trainer"]["accelerator"]
         needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")
         needs[name] = Need(needed, its_choices)
     return needs
@@ -135,6 +139,26 @@ def _generate_task(composed: DictConfig) -> None:
     from facelab.generate import Generation, generate
 
     generate(_checked(composed, Generation))
+
+
+def _check_judge(name: str, needed: Mapping[str, Any]) -> None:
+    """See that a needed run will be able to judge."""
+    from facelab.config import resolve_target
+    from facelab.data.faces import FaceNonFace
+    from facelab.models.base import FaceModule, Generative
+
+    model = cast(type[FaceModule], resolve_target(needed["model"]["_target_"]))
+    data = cast(type, resolve_target(needed["data"]["_target_"]))
+    if issubclass(model, Generative):
+        raise ConfigError(
+            f"generation.{name}: a generative model would need judges itself. Name model=cnn, for instance."
+        )
+    if name == "face_classifier" and model.classify is FaceModule.classify:
+        raise ConfigError(
+            f"generation.{name}: {model.__name__} has no head to classify with. Name model=cnn, for instance."
+        )
+    if name == "face_classifier" and not issubclass(data, FaceNonFace):
+        raise ConfigError(f"generation.{name}: expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
 
 
 def _runs_task(composed: DictConfig) -> None:

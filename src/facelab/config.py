@@ -177,9 +177,11 @@ def check_node(node: Mapping[str, Any], key: str) -> None:
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """What a run is, in 64 hexadecimal digits: two runs of one hash would give the same result.
+    """What a run is, in 64 hexadecimal digits: two runs of one hash on the same pictures and kind of machine would give
+    the same result.
 
-    Left out is what does not change results: `runtime`, `tracking`, the name, and on how many devices of which kind.
+    Left out are `runtime`, `tracking`, the name, and on how many devices of which kind. Precision and number of threads
+    count, since both change rounding. The pictures of a folder have a fingerprint of their own, a tag of the run.
 
     Args:
         config: of a run, with every `auto` resolved.

@@ -67,7 +67,9 @@ def generate(config: Mapping[str, Any]) -> None:
         for file, image in zip(files, images, strict=True):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
         Image.fromarray(pictures.tile(_grid(images))).save(out / "grid.png")
-        strips = interpolate(trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=asked.seed, label=asked.label)
+        strips = interpolate(
+            trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=asked.seed, label=asked.label, psi=asked.psi
+        )
         Image.fromarray(pictures.tile(strips)).save(out / "interpolations.png")
         manifest = {
             "run": asked.run,

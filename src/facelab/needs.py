@@ -24,12 +24,20 @@ class Need:
     choices: Mapping[str, str]
 
 
-def find_or_train(name: str, config_hash: str, store: Store, runs_folder: Path, train: Callable[[], Path]) -> Path:
+def find_or_train(
+    name: str,
+    config_hash: str,
+    data_fingerprint: str | None,
+    store: Store,
+    runs_folder: Path,
+    train: Callable[[], Path],
+) -> Path:
     """The folder of a finished run of that hash. One process at a time trains it; others wait and find it.
 
     Args:
         name: for the message.
         config_hash: of the needed run.
+        data_fingerprint: of the pictures it must have been trained on; None where its config says it all.
         store: where it is looked up.
         runs_folder: where runs keep their files.
         train: called if there is none; gives the folder of the new run.
@@ -47,7 +55,9 @@ def find_or_train(name: str, config_hash: str, store: Store, runs_folder: Path, 
     try:
         for run_id in find_finished(store, config_hash):
             folder = (runs_folder / run_id).absolute()
-            if (folder / WEIGHTS).is_file():
+            if not (folder / WEIGHTS).is_file():
+                continue
+            if data_fingerprint in (None, TrackedRun.open(folder).recorded_tag("data.fingerprint")):
                 return folder
         print(
             f"This run needs another one, its {name}, which is trained first and then kept for all that need it.",

@@ -90,7 +90,7 @@ def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, ee
     axis.axvline(marked_far, color="0.6", linestyle=":", linewidth=1)
     axis.plot([eer], [1 - eer], "o", color="0.3", label=f"equal error rate {eer:.1%}")
     axis.set(xscale="log", xlim=(least / 2, 1), ylim=(0, 1.01), xlabel="false accept rate (FAR)")
-    axis.set(ylabel="true accept rate (TAR)", title=f"verification of strangers, AUC {auc:.3f}")
+    axis.set(ylabel="true accept rate (TAR)", title=f"verification of unseen people, AUC {auc:.3f}")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     return _drawn(figure)

@@ -44,7 +44,7 @@ from facelab.record import RunRecord
 from facelab.resume import CHECKPOINTS, find
 from facelab.summary import print_summary
 from facelab.tracking import CONFIG_HASH, Store, TrackedRun
-from facelab.trained import ModelFacts
+from facelab.trained import ModelFacts, load
 from facelab.trainer import TrainerSettings
 
 
@@ -135,7 +135,7 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str], needs: Mapping[
     experiment = prepared.experiment
     if needs and experiment.generation.inception is not None:
         load_inception(experiment.generation.inception)  # what is wrong with it shows before training
-    needed = {name: _needed_run(name, need, experiment) for name, need in (needs or {}).items()}
+    needed = {name: _needed_run(name, need, prepared, config) for name, need in (needs or {}).items()}
     resolved = _resolved(config, prepared.settings)
     params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
     name = experiment.name or _name(choices, experiment)
@@ -152,8 +152,10 @@ def _resolved(config: Mapping[str, Any], settings: TrainerSettings) -> dict[str,
     return {**kept, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
 
 
-def _needed_run(name: str, need: Need, experiment: Experiment) -> tuple[Path, str]:
-    """Folder and config hash of a run that this one needs."""
+def _needed_run(name: str, need: Need, prepared: "_Prepared", config: Mapping[str, Any]) -> tuple[Path, str]:
+    """Folder and config hash of a run that this one needs; one on the same data must have seen the same pictures."""
+    experiment = prepared.experiment
+    fingerprint = prepared.faces.fingerprint if need.config["data"] == config["data"] else None
     settings: TrainerSettings = build({"trainer": need.config["trainer"]})["trainer"].resolved()
     its_hash = config_hash(_resolved(need.config, settings))
     runs_folder = Path(experiment.runtime.runs_folder)
@@ -164,7 +166,8 @@ def _needed_run(name: str, need: Need, experiment: Experiment) -> tuple[Path, st
         except FacelabError as error:
             raise type(error)(f"generation.{name}, a run that this one needs: {error}") from error
 
-    return find_or_train(name.replace("_", " "), its_hash, experiment.tracking, runs_folder, train_it), its_hash
+    what, store = name.replace("_", " "), experiment.tracking
+    return find_or_train(what, its_hash, fingerprint, store, runs_folder, train_it), its_hash
 
 
 def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> Result:
@@ -188,6 +191,9 @@ def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any])
             f"resume={run_id}: the pictures of {prepared.faces.name} have changed since the run began. "
             "Bring back those it began with, or start a new run."
         )
+    if isinstance(prepared.module, Generative):
+        for name in NEEDED:
+            load(tracked.folder.parent / tracked.need(name))  # what is wrong with it shows before training
     for fault in interrupted.faults:
         print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
     seen = checkpoint.images_seen if checkpoint else 0

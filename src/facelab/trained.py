@@ -1,6 +1,7 @@
 """A trained model on disk: weights as safetensors beside the run's config. Nothing in them is ever executed."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     return torch.cat(found)
 
 
-def _batches(module: FaceModule, images: NDArray[np.uint8]) -> list[Tensor]:
-    parts = np.split(images, range(_BATCH, len(images), _BATCH))
-    return [to_float(torch.from_numpy(part).permute(0, 3, 1, 2).to(module.device)) for part in parts]
+def _batches(module: FaceModule, images: NDArray[np.uint8]) -> Iterator[Tensor]:
+    for start in range(0, len(images), _BATCH):
+        batch = torch.from_numpy(images[start : start + _BATCH])
+        yield to_float(batch.permute(0, 3, 1, 2).to(module.device))

@@ -53,7 +53,13 @@ def skimage_ssim(reconstruction: Tensor, original: Tensor) -> list[float]:
     ]
     return [
         skimage.metrics.structural_similarity(
-            x, y, data_range=2, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            (x + 1) / 2,
+            (y + 1) / 2,
+            data_range=1,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
         for x, y in zip(*mirrored, strict=True)
     ]

@@ -68,8 +68,8 @@ def wasserstein(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTer
 
 def relativistic_logistic(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
     """Jolicoeur-Martineau, "The Relativistic Discriminator", 2019 (RSGAN); Huang et al., "The GAN is dead; long live
-    the GAN!" (R3GAN), 2024, equation 2 with f(t) = -log(1 + exp(-t)): real pictures are to look more real than
-    generated ones, pair by pair.
+    the GAN!" (R3GAN), 2024, equation 2 with f(t) = -log(1 + exp(-t)), the generator's term turned round as in RSGAN:
+    real pictures are to look more real than generated ones, pair by pair.
 
     Args:
         real_logits: (N,).

@@ -37,6 +37,8 @@ def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
     if min(original.shape[2:]) < 11:
         return torch.full((len(original),), torch.nan, device=original.device)
     with torch.autocast(original.device.type, enabled=False):  # variances are differences of nearly equal numbers
-        found = structural_similarity_index_measure(reconstruction, original, data_range=2.0, reduction="none")
+        # On grey levels from 0: the comparison of mean light would mean nothing around 0.
+        levels = [(images + 1) / 2 for images in (reconstruction, original)]
+        found = structural_similarity_index_measure(levels[0], levels[1], data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)
     return found

@@ -88,9 +88,9 @@ class Autoencoder(OneLossModule, Reconstructing):
         return found
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """`loss`, the mean squared error in [0, 1]; `psnr` in dB; `ssim`."""
+        """`loss`, the mean squared error of pictures in [-1, 1], whatever is trained on; `psnr` in dB; `ssim`."""
         errors = features["squared_error"]
-        return {"loss": errors.mean(), "psnr": psnr_db(errors).mean(), "ssim": features["ssim"].mean()}
+        return {"loss": 4 * errors.mean(), "psnr": psnr_db(errors).mean(), "ssim": features["ssim"].mean()}
 
     def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
         """`reconstructions`: pairs of rows, faces above what is made of them."""
@@ -121,6 +121,8 @@ class Autoencoder(OneLossModule, Reconstructing):
 class DenoisingAutoencoder(Autoencoder):
     """Is shown augmented pictures and learns to paint them as they were before: unmoved, unhidden, in their own light.
 
+    Whether an unseen face was mirrored cannot be known: of such an augmentation it learns to paint something between.
+
     Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders", 2008, with augmentation in
     place of masking noise. Arguments as for `Autoencoder`.
     """
@@ -140,7 +142,8 @@ class VariationalAutoencoder(Autoencoder, Generative):
     since the loss is a mean over them. The embedding is the mean. Arguments as for `Autoencoder`, and
 
     Args:
-        kl_weight: beta: what a nat of divergence costs.
+        kl_weight: beta: what a nat of divergence costs. With the squared error of pictures in [-1, 1], 1 stands for a
+            decoder of variance 1/2.
         **autoencoder: arguments of `Autoencoder`.
     """
 

@@ -22,7 +22,8 @@ class GAN(FaceModule, Generative):
 
     Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding is made of the discriminator's feature maps,
     as in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
-    (DCGAN), 2016, section 5.1. The generator's averaged weights are those that are looked at and kept.
+    (DCGAN), 2016, section 5.1. Where the recipe averages weights, the averages of both are what is looked
+    at, asked and kept.
 
     Args:
         generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> pictures in [-1, 1].

@@ -49,7 +49,9 @@ def sample(
     return np.concatenate(images), labels.numpy()
 
 
-def interpolate(module: FaceModule, rows: int, columns: int, seed: int, label: int | None = None) -> NDArray[np.uint8]:
+def interpolate(
+    module: FaceModule, rows: int, columns: int, seed: int, label: int | None = None, psi: float = 1.0
+) -> NDArray[np.uint8]:
     """Faces on straight lines from one latent to another, a pair of latents for each row.
 
     Args:
@@ -58,12 +60,13 @@ def interpolate(module: FaceModule, rows: int, columns: int, seed: int, label: i
         columns: faces a row, both ends included.
         seed: of the latents.
         label: in [0, num_labels), for all of them; None for another one each row.
+        psi: latents are multiplied by it.
 
     Returns:
         (rows, columns, H, W, C) uint8.
     """
     assert isinstance(module, Generative)
-    between = between_latents(rows, columns, module.latent_dim, seed).flatten(0, 1).to(module.device)
+    between = psi * between_latents(rows, columns, module.latent_dim, seed).flatten(0, 1).to(module.device)
     of_rows = torch.arange(rows) % max(1, module.num_labels) if label is None else torch.full((rows,), label)
     module.eval()
     with torch.no_grad(), torch.autocast(module.device.type, enabled=False):

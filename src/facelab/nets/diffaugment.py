@@ -8,7 +8,7 @@ from torch import Tensor
 class DiffAugment:
     """The same kinds of change to real and to generated pictures, through which gradients reach the generator.
 
-    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020, equations 4 to 6. Random numbers
+    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020, section 3. Random numbers
     come from outside, so that a picture's change can be keyed by the picture and not by the process that draws it.
 
     Args:

@@ -77,7 +77,7 @@ class ProjectionDiscriminator(ConvDiscriminator):
     """A `ConvDiscriminator` that is told the label: to its logit comes the inner product of the features' mean over the
     map with a vector of the label.
 
-    Miyato and Koyama, "cGANs with Projection Discriminator", 2018, equation 5.
+    Miyato and Koyama, "cGANs with Projection Discriminator", 2018, figure 1 (d).
 
     Args:
         image_shape: (C, H, W) of the pictures.

@@ -85,8 +85,8 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
     """Judge generated faces.
 
     Features are the embedder's embeddings at length sqrt(D), so that the kernel of KID sees their cosine. Distances are
-    to the held-out real faces, which nothing was trained on: a model that only repeats its training faces gains nothing
-    by it.
+    to the held-out real faces, which the generator was not trained on: a model that only repeats its training faces
+    gains little by it. Frechet distance, precision and recall depend on numbers, and compare equally many of each kind.
 
     `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
     deviation) and `generation/frechet_face`; `..._floor` is what real faces reach: for KID the mean absolute distance
@@ -112,7 +112,7 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
         seen, real = judges.inception(samples), judges.inception(held_out)
         size = min(len(real) // 2, 1000)
         metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
-        metrics["generation/fid"] = frechet_distance(real, seen)
+        metrics["generation/fid"] = frechet_distance(real, seen[: len(real)])
     return Report(
         metrics, _table(metrics), pictures={"nearest_training_faces": _nearest_faces(samples, train, features)}
     )
@@ -121,8 +121,10 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
 def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
     kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
     floor = _kid_floor(torch.cat([train, held_out]))
-    precision, recall = precision_recall(train, samples, NEIGHBOURS)
-    precision_real, recall_real = precision_recall(train, held_out, NEIGHBOURS)
+    size = min(len(samples), len(train), len(held_out))
+    as_many, of_train, of_held_out = samples[:size], _spread(train, size), _spread(held_out, size)
+    precision, recall = precision_recall(of_train, as_many, NEIGHBOURS)
+    precision_real, recall_real = precision_recall(of_train, of_held_out, NEIGHBOURS)
     to_train, _ = nearest(samples, train)
     unseen_to_train, _ = nearest(held_out, train)
     return {
@@ -130,8 +132,8 @@ def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, floa
         "generation/kid_face_sd": spread,
         "generation/kid_face_floor": floor,
         "generation/kid_face_over_floor": kid / floor,
-        "generation/frechet_face": frechet_distance(held_out, samples),
-        "generation/frechet_face_floor": frechet_distance(held_out, train),
+        "generation/frechet_face": frechet_distance(of_held_out, as_many),
+        "generation/frechet_face_floor": frechet_distance(of_held_out, of_train),
         "generation/precision": precision,
         "generation/recall": recall,
         "generation/precision_real": precision_real,
@@ -139,6 +141,11 @@ def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, floa
         "generation/copy_z": copy_statistic(to_train, unseen_to_train),
         "generation/copy_share": float((to_train < torch.quantile(unseen_to_train, 0.01)).double().mean()),
     }
+
+
+def _spread(features: Tensor, size: int) -> Tensor:
+    """So many rows, evenly spread."""
+    return features[torch.linspace(0, len(features) - 1, size).long()]
 
 
 def _kid_floor(real: Tensor) -> float:

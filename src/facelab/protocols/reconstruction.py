@@ -38,14 +38,16 @@ def reconstruction_report(train: Answers, test: Answers, faces: FaceSet) -> Repo
         "reconstruction/rmse": rmse,
         "reconstruction/rmse_train": float(np.sqrt(train.terms["squared_error"].mean(dtype=np.float64))),
         "reconstruction/psnr": float(psnr_db(torch.from_numpy(errors)).mean()),
-        "reconstruction/ssim": float(test.terms["ssim"].mean(dtype=np.float64)),
         "reconstruction/pca_rmse": pca_rmse,
         "reconstruction/rmse_over_pca": rmse / pca_rmse,
     }
+    ssim = float(test.terms["ssim"].mean(dtype=np.float64))
+    if np.isfinite(ssim):  # pictures smaller than its window have none
+        metrics["reconstruction/ssim"] = ssim
     rows = [
         ["root mean squared error", f"{rmse:.4f}", f"{pca_rmse:.4f}"],
         ["PSNR in dB", f"{metrics['reconstruction/psnr']:.1f}", ""],
-        ["SSIM", f"{metrics['reconstruction/ssim']:.3f}", ""],
+        ["SSIM", f"{ssim:.3f}", ""],
     ]
     if np.isin(test.labels, train.labels).all():
         by_model = np.mean(linear_probe(train.embeddings, train.labels, test.embeddings) == test.labels)

@@ -49,7 +49,7 @@ class Verification(Protocol):
         first, second = _pairs(test.identities)
         lengths = np.linalg.norm(test.embeddings, axis=1, keepdims=True)
         directions = test.embeddings / np.maximum(lengths, 1e-12)
-        scores = torch.from_numpy(np.einsum("nd,nd->n", directions[first], directions[second]))
+        scores = torch.from_numpy(_cosines(directions, first, second))
         same = torch.from_numpy(test.identities[first] == test.identities[second])
         curve = roc(scores[same], scores[~same])
         values = _values(curve)
@@ -65,9 +65,8 @@ class Verification(Protocol):
             for name, value in values.items()
         ]
         people = len(np.unique(test.identities))
-        title = (
-            f"verification of {people} strangers, {int(same.sum()):,} genuine and {int((~same).sum()):,} impostor pairs"
-        )
+        pairs = f"{int(same.sum()):,} genuine and {int((~same).sum()):,} impostor pairs"
+        title = f"verification of {people} unseen people, {pairs}"
         drawn = pictures.roc_curve(curve.far.numpy(), curve.tar.numpy(), values["auc"], values["eer"], FAR)
         return Report(
             metrics,
@@ -93,6 +92,14 @@ def _pairs(identities: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     return first, second
 
 
+def _cosines(
+    directions: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], at_once: int = 10_000
+) -> NDArray[np.float32]:
+    """Of every pair; a few at a time, since embeddings can be long."""
+    parts = [slice(start, start + at_once) for start in range(0, len(first), at_once)]
+    return np.concatenate([np.einsum("nd,nd->n", directions[first[p]], directions[second[p]]) for p in parts])
+
+
 def _intervals(
     scores: torch.Tensor,
     same: torch.Tensor,
@@ -105,7 +112,7 @@ def _intervals(
 
     A person drawn twice counts twice in every pair. Where all genuine pairs are accepted, every resample is perfect
     too; the interval of TAR therefore reaches at least as far down and up as the exact binomial one (Clopper and
-    Pearson, 1934) would if each person were one trial.
+    Pearson, 1934) would if each person with a genuine pair were one trial.
     """
     people, person = np.unique(identities, return_inverse=True)
     one, other = torch.from_numpy(person[first]), torch.from_numpy(person[second])
@@ -119,8 +126,9 @@ def _intervals(
     for name, value in values.items():
         low, high = np.quantile([values[name] for values in resampled], [tail, 1 - tail])
         if name.startswith("tar"):
-            exact = binomtest(round(value * len(people)), len(people)).proportion_ci(LEVEL, method="exact")
-            centre = round(value * len(people)) / len(people)
+            compared = int((np.bincount(person) > 1).sum())  # people with a genuine pair
+            exact = binomtest(round(value * compared), compared).proportion_ci(LEVEL, method="exact")
+            centre = round(value * compared) / compared
             low, high = min(low, value - (centre - exact.low)), max(high, value + (exact.high - centre))
         found[name] = (max(0.0, float(low)), min(1.0, float(high)))
     return found
