@@ -4,6 +4,7 @@ Takes all finished few-shot runs of the 40 people in the folder, whatever comman
 """
 
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -25,7 +26,6 @@ RECOGNITION = {
     "test/f1": "F1 (macro)",
     "probe/accuracy": "linear probe",
     "knn/accuracy": "1-NN",
-    "fit/seconds": "training, s",
 }
 RECONSTRUCTION = {
     "reconstruction/rmse": "RMSE",
@@ -80,7 +80,7 @@ def finished(runs: Path) -> tuple[Runs, dict[str, Path]]:
 
 
 def cell(values: Iterable[float], name: str) -> str:
-    """Mean and 95 % interval of it over the runs (Student's t)."""
+    """Mean and 95 % interval of it over the runs (Student's t); of fewer than three, each value."""
     numbers = np.array([value for value in values if value is not None])
     if not len(numbers):
         return ""
@@ -88,8 +88,8 @@ def cell(values: Iterable[float], name: str) -> str:
         numbers, digits = 100 * numbers, 1
     else:
         digits = 0 if numbers.mean() >= 100 else 1 if numbers.mean() >= 3 else 3 if name.startswith("recon") else 4
-    if len(numbers) == 1:
-        return f"{numbers[0]:.{digits}f}"
+    if len(numbers) < 3:  # too few for an interval
+        return ", ".join(f"{number:.{digits}f}" for number in numbers)
     half = t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / len(numbers) ** 0.5
     return f"{numbers.mean():.{digits}f} ± {half:.{digits}f}"
 
@@ -102,6 +102,10 @@ def table(found: Runs, columns: dict[str, str]) -> str:
             cells = [cell((m[key] for m in metrics if key in m), key) for key in columns]
             lines.append(f"| `{name}` | {k} | {len(metrics)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _file(name: str) -> str:
+    return re.sub(r"\W+", "_", name).lower()
 
 
 def main() -> None:
@@ -117,10 +121,10 @@ def main() -> None:
         for grid in ("reconstructions", "samples"):
             last = sorted(folder.glob(f"{grid}/*.png"))[-1:]
             for path in last:
-                Image.open(path).convert("L").save(HERE / f"{name}_{grid}.png", optimize=True)
+                Image.open(path).convert("L").save(HERE / f"{_file(name)}_{grid}.png", optimize=True)
         nearest = folder / "nearest_training_faces.png"
         if nearest.is_file():
-            Image.open(nearest).convert("L").save(HERE / f"{name}_nearest.png", optimize=True)
+            Image.open(nearest).convert("L").save(HERE / f"{_file(name)}_nearest.png", optimize=True)
 
 
 if __name__ == "__main__":
