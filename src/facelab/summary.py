@@ -19,12 +19,14 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         trained: how long, and which weights were kept.
     """
     for report in reports:
-        table = Table(title=f"{tracked.name}: {report.table.title}", title_justify="left")
+        table = Table()
         for number, heading in enumerate(report.table.columns):
             table.add_column(heading, justify="right" if number else "left", style="bold" if number == 1 else None)
         for row in report.table.rows:
             table.add_row(*row)
         console.print()
+        # Not the table's own title, which would be wrapped to the table's width.
+        console.print(f"{tracked.name}: {report.table.title}", style="italic", highlight=False, soft_wrap=True)
         console.print(table)
     lines = {
         "trained": trained,
