@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all check format bench ui
+.PHONY: help setup train test test-all test-slurm check format bench ui
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -26,6 +26,10 @@ test: setup ## the tests, without the slow ones
 
 test-all: setup ## all tests
 	$(BIN)/python -m pytest
+
+test-slurm: setup ## sweeps through a SLURM cluster of one node, set up for the test (Debian, as root)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,slurm]'
+	$(BIN)/python -m pytest tests/slurm/sweeps.py
 
 check: setup ## ruff and mypy (strict)
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.images_seen import ImagesSeen
 from facelab.callbacks.stop_on_nan import StopOnNaN
 from facelab.callbacks.training_log import Record, TrainingLog
-from facelab.cli import check_training, config_folder
+from facelab.compose import check_training, config_folder
 from facelab.config import build
 from facelab.data.module import FaceDataModule
 from facelab.data.split import split

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from facelab.cli import check_training, config_folder
+from facelab.compose import check_training, config_folder
 from tests.conftest import TINY, TINY_JUDGES, Command
 from tests.data.test_images import make_folder
 

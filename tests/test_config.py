@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from facelab.cli import config_folder
+from facelab.compose import config_folder
 from facelab.config import build, check, config_hash, flatten, plain, resolve_target
 from facelab.errors import ConfigError
 from facelab.run import Experiment

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from facelab import run
 from facelab.callbacks.images_seen import ImagesSeen
-from facelab.cli import check_training, config_folder
+from facelab.compose import check_training, config_folder
 from facelab.judge import answers
 from facelab.launch import launch
 from facelab.nets.encoders import ImageShape

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, TINY_CNN, Command, start
+from tests.conftest import TINY_CNN, Command, start
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -132,21 +132,6 @@ def test_a_loss_that_is_no_number_stops_the_run_within_a_step(
     assert run.info.status == "FAILED"
     assert "NaN" in run.data.tags["reason"]
     assert "test/accuracy" not in run.data.metrics
-
-
-def test_a_sweep_runs_every_combination(facelab: Command, experiment: Experiment, runs: Runs) -> None:
-    outcome = facelab("train", "-m", *TINY, *experiment, "model=cnn_seed", "model.recipe.max_images=32", "seed=1,2")
-    assert outcome.status == 0, outcome.error
-    assert sorted(run.data.params["seed"] for run in runs()) == ["1", "2"]
-
-
-def test_a_sweep_goes_on_after_a_failed_job(facelab: Command, experiment: Experiment, runs: Runs) -> None:
-    outcome = facelab(
-        "train", "-m", *TINY_CNN, *experiment, "model.recipe.max_images=320", "model.optimizer.lr=1e30,1e-3"
-    )
-    assert outcome.status == 1
-    assert "NaN" in outcome.error
-    assert sorted(run.info.status for run in runs()) == ["FAILED", "FINISHED"]
 
 
 def test_two_processes_give_one_run_and_count_every_picture_once(

@@ -41,6 +41,8 @@ RUNTIME_ARGUMENTS = frozenset(
         *("real_logits", "generated_logits", "discriminate", "real", "generated"),
     }
 )
+# Root keys that say where and how a run is made, and not which.
+NO_PART_OF_A_RUN = ("runtime", "tracking", "resume", "sweep", "executor", "search")
 _NODE_KEYS = frozenset({"_target_", "_partial_"})
 
 
@@ -186,7 +188,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     Args:
         config: of a run, with every `auto` resolved.
     """
-    kept = {key: value for key, value in config.items() if key not in ("runtime", "tracking", "name", "resume")}
+    kept = {key: value for key, value in config.items() if key not in (*NO_PART_OF_A_RUN, "name")}
     kept["trainer"] = {k: v for k, v in config["trainer"].items() if k not in ("accelerator", "devices")}
     return hashlib.sha256(json.dumps(flatten(kept), sort_keys=True).encode()).hexdigest()
 

@@ -1,14 +1,34 @@
-"""Stopping at a moment from which a run can go on."""
+"""Stopping at a moment from which a run can go on, and not outliving who started it."""
 
+import ctypes
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import connection, parent_process
 from types import FrameType
 
 from facelab.errors import Interrupted
 
 _IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # whoever says nohup wants to go on
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *_IGNORABLE)
+
+
+def die_with_parent() -> None:
+    """End this process, as SIGKILL does, when the one that started it ends, in whatever way; main thread only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = parent_process()
+    if parent is not None:  # elsewhere, and for who was dead before the line above
+        threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class StopRequest:

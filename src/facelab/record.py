@@ -4,10 +4,8 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +15,7 @@ from facelab.data.module import Sample
 from facelab.data.split import Parts
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Report
-from facelab.tracking import TrackedRun
+from facelab.tracking import TOTAL_IMAGES, TrackedRun
 from facelab.trained import WEIGHTS, ModelFacts, save
 
 _GRID_FACES = 32
@@ -35,17 +33,15 @@ class RunRecord:
         self.tracked, self.faces = tracked, faces
         self.folder = tracked.folder
 
-    def begin(self, config: Mapping[str, Any], parts: Parts, batch: Sample) -> None:
-        """Before the first step: the resolved config, the data's identity, and a batch as the model will see it.
+    def begin(self, total_images: int, parts: Parts, batch: Sample) -> None:
+        """Before the first step: its length, the data's identity, and a batch as the model will see it.
 
         Args:
-            config: every value of it resolved.
+            total_images: length of the run.
             parts: the split.
             batch: of augmented training pictures.
         """
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        (self.folder / "config.yaml").write_text(text, encoding="utf-8")
-        self.tracked.file("config.yaml")
+        self.tracked.tag(TOTAL_IMAGES, str(total_images))
         counts = {part: len(indices) for part, indices in parts.items()}
         profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts}
         self.tracked.dataset(

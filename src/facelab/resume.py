@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from facelab.checkpoint import Checkpoint, newest
-from facelab.config import flatten
+from facelab.config import NO_PART_OF_A_RUN, flatten
 from facelab.errors import ConfigError, TrackingError
 from facelab.tracking import TrackedRun
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, CONFIG = "checkpoints", "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
     runs_folder = Path(composed["runtime"]["runs_folder"])
     folder = (runs_folder / run_id).absolute()
     try:
-        tracked = TrackedRun.open(folder)
-        saved: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        tracked, saved = TrackedRun.open(folder), read_config(folder)
     except (TrackingError, OSError, yaml.YAMLError) as error:
         raise ConfigError(
             f"resume={run_id}: there is no such run in {runs_folder.absolute()}.{_others(runs_folder)} Runs keep their "
@@ -58,17 +57,48 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
         ) from error
     if tracked.ended == "FINISHED":
         raise ConfigError(f"resume={run_id}: the run has finished. Start a new one for another result.")
-    config = {**saved, "runtime": {**saved["runtime"], **_asked(composed["runtime"], default["runtime"])}}
     _refuse_changes(run_id, saved, composed, default)
-    checkpoint, faults = newest(folder / CHECKPOINTS)
+    return reopen(tracked, _asked(composed["runtime"], default["runtime"]))
+
+
+def reopen(tracked: TrackedRun, runtime: Mapping[str, Any]) -> InterruptedRun:
+    """A run with the newest checkpoint it can go on from.
+
+    Args:
+        tracked: the run.
+        runtime: values of `runtime` that hold from now on.
+
+    Raises:
+        ConfigError: its config was changed by hand.
+        CheckpointError: it has checkpoints, and none can be used.
+    """
+    saved = read_config(tracked.folder)
+    config = {**saved, "runtime": {**saved["runtime"], **runtime}}
+    checkpoint, faults = newest(tracked.folder / CHECKPOINTS)
     if checkpoint is not None:
         kept, now = (_identity(values) for values in (checkpoint.config, config))
         if kept != now:
             raise ConfigError(
-                f"resume={run_id}: {folder / 'config.yaml'} was changed since the checkpoint was saved: "
+                f"resume={tracked.id}: {tracked.folder / CONFIG} was changed since the checkpoint was saved: "
                 f"{_differences(now, kept)}. Change it back, or start a new run."
             )
     return InterruptedRun(tracked, config, checkpoint, faults, tracked.recorded_tag("data.fingerprint"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config a run was begun with.
+
+    Raises:
+        OSError, yaml.YAMLError: it cannot be read.
+    """
+    config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    return config
+
+
+def write_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Keep the config in the run's folder."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
 def _refuse_changes(
@@ -90,7 +120,7 @@ _ABSENT = object()
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The flat config without what may change on the way, or says where and not what."""
-    return flatten({name: value for name, value in config.items() if name not in ("runtime", "tracking", "resume")})
+    return flatten({name: value for name, value in config.items() if name not in NO_PART_OF_A_RUN})
 
 
 def _differences(now: Mapping[str, Any], own: Mapping[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """The only assembler: from a config to data, model, trainer and tracker, and from there to metrics."""
 
-import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -16,6 +14,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
+from facelab.begin import begin, resolved
 from facelab.callbacks.averaging import ExponentialMovingAverage
 from facelab.callbacks.checkpoints import Checkpoints
 from facelab.callbacks.images_seen import ImagesSeen
@@ -25,13 +24,13 @@ from facelab.callbacks.stop_on_nan import StopOnNaN
 from facelab.callbacks.training_log import TrainingLog
 from facelab.callbacks.validation import Validation
 from facelab.checkpoint import tidy
-from facelab.config import build, check, config_hash, configured, flatten
+from facelab.config import build, check, config_hash, configured
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet, FaceSource
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Parts, Split, split
-from facelab.errors import ConfigError, DataError, FacelabError, Interrupted
-from facelab.interrupt import StopRequest
+from facelab.errors import CheckpointError, ConfigError, DataError, FacelabError, Interrupted
+from facelab.interrupt import StopRequest, die_with_parent
 from facelab.judge import NEEDED, exhibited_faces, judge
 from facelab.launch import launch
 from facelab.models.base import FaceModule, Generative
@@ -41,9 +40,12 @@ from facelab.protocols.generation import GenerationSettings
 from facelab.protocols.inception import load_inception
 from facelab.recipe import Recipe
 from facelab.record import RunRecord
-from facelab.resume import CHECKPOINTS, find
+from facelab.resume import CHECKPOINTS, InterruptedRun, find, reopen
 from facelab.summary import print_summary
-from facelab.tracking import CONFIG_HASH, Store, TrackedRun
+from facelab.sweep.executor import Place
+from facelab.sweep.search import Search
+from facelab.sweep.settings import SweepSettings
+from facelab.tracking import NEEDS, Store, TrackedRun
 from facelab.trained import ModelFacts, load
 from facelab.trainer import TrainerSettings
 
@@ -94,6 +96,9 @@ class Experiment:
         seed: of initial weights, order, augmentation and dropout; the split has a seed of its own.
         name: of the run on MLflow's page; null for one made of the choices.
         resume: id of a run to go on with, in place of a new one; its own config holds.
+        sweep: how the runs of a sweep are held together; a single run is not touched by it.
+        executor: where they run.
+        search: how a search draws its trials; null for all combinations of the swept values.
     """
 
     data: FaceSource
@@ -108,6 +113,9 @@ class Experiment:
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None
     resume: str | None = None
+    sweep: SweepSettings | None = None
+    executor: Place | None = None
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -131,33 +139,116 @@ def train(config: Mapping[str, Any], choices: Mapping[str, str], needs: Mapping[
         FacelabError: something the user can mend; nothing is recorded if it shows before training.
         KeyboardInterrupt: the user stopped it; the run is closed as KILLED and can be resumed.
     """
-    prepared = _Prepared.of(config)  # here too where processes are started: bad input shows before they are
-    experiment = prepared.experiment
-    if needs and experiment.generation.inception is not None:
-        load_inception(experiment.generation.inception)  # what is wrong with it shows before training
-    needed = {name: _needed_run(name, need, prepared, config) for name, need in (needs or {}).items()}
-    resolved = _resolved(config, prepared.settings)
-    params = {**choices, **{key: _text(value) for key, value in flatten(resolved).items()}}
-    name = experiment.name or _name(choices, experiment)
-    tracked = TrackedRun.create(experiment.tracking, name, params, Path(experiment.runtime.runs_folder))
-    tracked.tag(CONFIG_HASH, config_hash(resolved))
-    for what, (folder, its_hash) in needed.items():
-        record_lineage(what, tracked, folder, its_hash)
-    return _live(prepared, resolved, tracked, checkpoint=None)
+    kept = resolved(config)
+    prepared = _Prepared.of(kept)  # here too where processes are started: bad input shows before they are
+    tracked = begin(kept, choices)
+    return _live(prepared, kept, tracked, checkpoint=None, needs=needs or {})
 
 
-def _resolved(config: Mapping[str, Any], settings: TrainerSettings) -> dict[str, Any]:
-    """The config as it is kept: with what `auto` came to, and without what only says where to begin."""
-    kept = {key: value for key, value in config.items() if key != "resume"}
-    return {**kept, "trainer": {**config["trainer"], **dataclasses.asdict(settings)}}
+def resume(
+    run_id: str,
+    composed: Mapping[str, Any],
+    default: Mapping[str, Any],
+    needs_of: Callable[[Mapping[str, Any]], Mapping[str, Need]],
+) -> Result:
+    """Go on with a run that was interrupted, from its newest checkpoint, or from the start if it has none.
+
+    Args:
+        run_id: as in MLflow.
+        composed: the config as the command line has it now.
+        default: the config as it is without any argument; what differs from it has been asked for.
+        needs_of: the further runs that a run of a config needs; asked if it was interrupted before it had them.
+
+    Raises:
+        FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
+        KeyboardInterrupt: the user stopped it again.
+    """
+    interrupted = find(run_id, composed, default)
+    check(interrupted.config, Experiment)
+    return _go_on(interrupted, needs_of(interrupted.config))
+
+
+def run_job(folder: Path, runtime: Mapping[str, Any], needs: Mapping[str, Need]) -> Result:
+    """Train a run that was begun by a sweep, or go on with it.
+
+    Args:
+        folder: of the run.
+        runtime: values of `runtime` that hold from now on.
+        needs: further runs that this one needs.
+
+    Raises:
+        FacelabError: as for `train`.
+        KeyboardInterrupt: it was told to stop; the run is closed as KILLED and can be resumed.
+    """
+    tracked = TrackedRun.open(folder)
+    try:
+        interrupted = reopen(tracked, runtime)
+    except CheckpointError as error:
+        print(f"Note: {error} The run begins anew.", file=sys.stderr)
+        shutil.rmtree(folder / CHECKPOINTS)
+        interrupted = reopen(tracked, runtime)
+    return _go_on(interrupted, needs)
+
+
+def _go_on(interrupted: InterruptedRun, needs: Mapping[str, Need]) -> Result:
+    prepared = _Prepared.of(interrupted.config)
+    tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
+    if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
+        raise DataError(
+            f"resume={tracked.id}: the pictures of {prepared.faces.name} have changed since the run began. "
+            "Bring back those it began with, or start a new run."
+        )
+    for fault in interrupted.faults:
+        print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
+    if checkpoint:
+        total = f"{prepared.data.total_images:,} images"
+        print(f"Going on with {tracked.name} after {checkpoint.images_seen:,} of {total}.", flush=True)
+    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, needs)
+
+
+def _live(
+    prepared: "_Prepared",
+    config: Mapping[str, Any],
+    tracked: TrackedRun,
+    checkpoint: Path | None,
+    needs: Mapping[str, Need],
+) -> Result:
+    """Train in this process or in several, and close the run by how that ends."""
+    stop, devices = StopRequest(), prepared.settings.devices
+    with stop.installed(), tracked.delivering(_warn), _closing(tracked):
+        tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
+        if tracked.ended:
+            tracked.status("RUNNING")
+        _fetch_needs(needs, prepared, config, tracked)
+        if checkpoint is None:
+            RunRecord(tracked, prepared.faces).begin(
+                prepared.data.total_images, prepared.parts, prepared.data.first_batch()
+            )
+        if devices == 1:
+            result = _fit(prepared, config, tracked, checkpoint, stop)
+        else:
+            result = launch(devices, _fit_as_rank, config, tracked.folder, checkpoint)
+    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights; nobody goes on with it
+    assert result is not None, "the first process always has a result"
+    return result
+
+
+def _fetch_needs(
+    needs: Mapping[str, Need], prepared: "_Prepared", config: Mapping[str, Any], tracked: TrackedRun
+) -> None:
+    """Find or train the runs that this one needs and has not had so far, and see that all can be used."""
+    for name, need in needs.items():
+        if tracked.recorded_tag(f"{NEEDS}{name}") is None:
+            folder, its_hash = _needed_run(name, need, prepared, config)
+            record_lineage(name, tracked, folder, its_hash)
+        load(tracked.folder.parent / tracked.need(name))  # what is wrong with it shows before training
 
 
 def _needed_run(name: str, need: Need, prepared: "_Prepared", config: Mapping[str, Any]) -> tuple[Path, str]:
     """Folder and config hash of a run that this one needs; one on the same data must have seen the same pictures."""
     experiment = prepared.experiment
     fingerprint = prepared.faces.fingerprint if need.config["data"] == config["data"] else None
-    settings: TrainerSettings = build({"trainer": need.config["trainer"]})["trainer"].resolved()
-    its_hash = config_hash(_resolved(need.config, settings))
+    its_hash = config_hash(resolved(need.config))
     runs_folder = Path(experiment.runtime.runs_folder)
 
     def train_it() -> Path:
@@ -168,61 +259,6 @@ def _needed_run(name: str, need: Need, prepared: "_Prepared", config: Mapping[st
 
     what, store = name.replace("_", " "), experiment.tracking
     return find_or_train(what, its_hash, fingerprint, store, runs_folder, train_it), its_hash
-
-
-def resume(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -> Result:
-    """Go on with a run that was interrupted, from its newest checkpoint, or from the start if it has none.
-
-    Args:
-        run_id: as in MLflow.
-        composed: the config as the command line has it now.
-        default: the config as it is without any argument; what differs from it has been asked for.
-
-    Raises:
-        FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
-        KeyboardInterrupt: the user stopped it again.
-    """
-    interrupted = find(run_id, composed, default)
-    check(interrupted.config, Experiment)
-    prepared = _Prepared.of(interrupted.config)
-    tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
-    if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
-        raise DataError(
-            f"resume={run_id}: the pictures of {prepared.faces.name} have changed since the run began. "
-            "Bring back those it began with, or start a new run."
-        )
-    if isinstance(prepared.module, Generative):
-        for name in NEEDED:
-            load(tracked.folder.parent / tracked.need(name))  # what is wrong with it shows before training
-    for fault in interrupted.faults:
-        print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
-    seen = checkpoint.images_seen if checkpoint else 0
-    print(f"Going on with {tracked.name} after {seen:,} of {prepared.data.total_images:,} images.", flush=True)
-    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, resumed=True)
-
-
-def _live(
-    prepared: "_Prepared",
-    config: Mapping[str, Any],
-    tracked: TrackedRun,
-    checkpoint: Path | None,
-    resumed: bool = False,
-) -> Result:
-    """Train in this process or in several, and close the run by how that ends."""
-    stop, devices = StopRequest(), prepared.settings.devices
-    with stop.installed(), tracked.delivering(_warn), _closing(tracked):
-        if resumed:
-            tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
-            tracked.status("RUNNING")
-        if checkpoint is None:
-            RunRecord(tracked, prepared.faces).begin(config, prepared.parts, prepared.data.first_batch())
-        if devices == 1:
-            result = _fit(prepared, config, tracked, checkpoint, stop)
-        else:
-            result = launch(devices, _fit_as_rank, config, tracked.folder, checkpoint)
-    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights; nobody goes on with it
-    assert result is not None, "the first process always has a result"
-    return result
 
 
 @dataclass(frozen=True)
@@ -252,6 +288,8 @@ class _Prepared:
         configured(module.optimizer_keys, module.configure_optimizers)
         if isinstance(module, Generative):
             experiment.generation.check(parts)
+            if experiment.generation.inception is not None:
+                load_inception(experiment.generation.inception)  # what is wrong with it shows before training
         recipe, workers = module.recipe, experiment.runtime.workers
         if recipe.batch_size % settings.devices:
             raise ConfigError(
@@ -273,6 +311,7 @@ class _Prepared:
 
 
 def _fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> Result | None:
+    die_with_parent()
     stop = StopRequest(patient=True)
     with stop.installed():
         return _fit(_Prepared.of(config), config, TrackedRun.open(folder), checkpoint, stop)
@@ -318,7 +357,7 @@ def _fit(
     further = {"fit/seconds": clock.seconds, "fit/images_per_second": data.total_images / clock.seconds}
     best = validation.best_images_seen
     if best is not None:
-        further["fit/best_images_seen"] = best
+        further.update({"fit/best_images_seen": best, **validation.best_metrics})
     record.conclude(module, prepared.facts, reports, shown(module, module.closing_exhibits, held_out), further)
     weights = "last" if best is None else f"best on validation, after {best:,} images"
     trained = f"{data.total_images:,} images in {clock.seconds:.0f} s; weights: {weights}; {settings.precision}"
@@ -362,12 +401,3 @@ def _closing(tracked: TrackedRun) -> Iterator[None]:
 
 def _warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-def _name(choices: Mapping[str, str], experiment: Experiment) -> str:
-    """Such as `cnn · k=5 · split=0 · seed=1`: short, since MLflow's columns are narrow."""
-    return f"{choices['model']} · {experiment.split.title} · seed={experiment.seed}"
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -60,6 +60,20 @@ class TrainerSettings:
         threads = self.threads or max(1, cores // self.devices)
         return replace(self, accelerator=accelerator, precision=precision, threads=threads)
 
+    def refuse_auto(self) -> None:
+        """See that nothing is left to the machine that asks.
+
+        Raises:
+            ConfigError: says what is.
+        """
+        open_keys = {"accelerator": "cpu or gpu", "precision": "32-true or bf16-mixed"}
+        left = [f"trainer.{key}={choices}" for key, choices in open_keys.items() if getattr(self, key) == "auto"]
+        if left:
+            raise ConfigError(
+                f"trainer: the run is trained on another machine, and what that one has is not known here. Say "
+                f"{' and '.join(left)}."
+            )
+
     def make(
         self,
         callbacks: list[pl.Callback],
@@ -113,4 +127,5 @@ def _quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it starts at images_seen
     warnings.filterwarnings("ignore", message=".*persistent_workers.*")
+    warnings.filterwarnings("ignore", message=".*srun.*")  # jobs of a cluster start their own processes
     warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from facelab.cli import config_folder
+from facelab.compose import config_folder
 from facelab.config import build, plain
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import model_selection
 
 from facelab.data.faces import FaceSet
-from facelab.data.split import FewShot, Ratio, _largest_remainder, split
+from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, _largest_remainder, split
 from facelab.errors import DataError
 
 
@@ -30,6 +31,50 @@ def test_ratio_takes_six_two_two_of_every_person(orl: FaceSet) -> None:
         assert np.array_equal(np.bincount(orl.labels[indices]), np.full(40, count))
     assert len(np.unique(np.concatenate([parts.train, parts.val, parts.test]))) == 400
     assert not np.array_equal(parts.test, split(orl, Ratio(seed=1)).test)
+
+
+def test_folds_cover_every_picture_once_as_test_and_once_as_validation(orl: FaceSet) -> None:
+    folds = [split(orl, KFold(folds=5, fold=fold)) for fold in range(5)]
+    for parts in folds:
+        assert np.array_equal(np.sort(np.concatenate([parts.train, parts.val, parts.test])), np.arange(400))
+        for indices, count in ((parts.train, 6), (parts.val, 2), (parts.test, 2)):
+            assert np.array_equal(np.bincount(orl.labels[indices]), np.full(40, count))
+    assert np.array_equal(np.sort(np.concatenate([parts.test for parts in folds])), np.arange(400))
+    for fold, parts in enumerate(folds):
+        assert np.array_equal(parts.val, folds[(fold + 1) % 5].test)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 10])
+@pytest.mark.parametrize("folds", [3, 4, 7])
+def test_parts_of_a_class_are_as_large_as_scikit_learns(orl: FaceSet, count: int, folds: int) -> None:
+    faces = _few(orl, count)
+    if count < folds:
+        with pytest.raises(DataError, match=f"class 's1' has {count} pictures: too few for split.folds={folds}"):
+            split(faces, KFold(folds=folds))
+        return
+    expected = [len(test) for _, test in model_selection.KFold(folds).split(np.zeros((count, 1)))]
+    for fold in range(folds):
+        parts = split(faces, KFold(folds=folds, fold=fold))
+        assert np.array_equal(np.bincount(faces.labels[parts.test]), np.full(40, expected[fold]))
+        assert np.array_equal(np.bincount(faces.labels[parts.val]), np.full(40, expected[(fold + 1) % folds]))
+        assert len(parts.train) + len(parts.val) + len(parts.test) == 40 * count
+
+
+def test_the_seed_alone_shuffles_folds(orl: FaceSet) -> None:
+    assert np.array_equal(split(orl, KFold(fold=2)).test, split(orl, KFold(fold=2)).test)
+    assert not np.array_equal(split(orl, KFold(fold=2)).test, split(orl, KFold(fold=2, seed=1)).test)
+    assert KFold(fold=2, seed=3).title == "fold=2/5 · split=3"
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(2, 0), (5, 5), (5, -1)])
+def test_folds_that_are_none_are_refused(folds: int, fold: int) -> None:
+    with pytest.raises(ValueError, match="fold"):
+        KFold(folds=folds, fold=fold)
+
+
+def test_splits_say_whether_they_have_validation(orl: FaceSet) -> None:
+    for rule in (Ratio(), Ratio(0.8, 0, 0.2), KFold(), FewShot(), IdentityDisjoint()):
+        assert rule.has_validation == (len(split(orl, rule).val) > 0)
 
 
 def test_copies_in_two_parts_are_refused(orl: FaceSet) -> None:
@@ -67,3 +112,16 @@ def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:
         (root / "person0" / f"{number}.png").write_bytes((root / "person0" / "0.png").read_bytes())
     with pytest.raises(DataError, match="Delete one of each pair"):
         split(Folder(str(root)).load(), Ratio())
+
+
+def _few(faces: FaceSet, count: int) -> FaceSet:
+    """The first pictures of every class."""
+    kept = np.concatenate([np.flatnonzero(faces.labels == label)[:count] for label in range(len(faces.label_names))])
+    return dataclasses.replace(
+        faces,
+        pixels=np.zeros((len(kept), 8, 8, 1), dtype=np.uint8),
+        names=[faces.names[i] for i in kept],
+        labels=faces.labels[kept],
+        identities=faces.identities[kept],
+        digests=[faces.digests[i] for i in kept],
+    )

@@ -26,6 +26,7 @@ class Validation(pl.Callback):
         self._record, self._num_classes = record, num_classes
         self._seen: list[Features] = []
         self._best: tuple[float, float] | None = None
+        self._best_metrics: dict[str, float] = {}
         self.best_images_seen: int | None = None
         self._best_state: dict[str, Tensor] = {}
 
@@ -58,16 +59,28 @@ class Validation(pl.Callback):
         standing = (metrics.get("val/f1", 0.0), -metrics.get("val/loss", 0.0))
         if self._best is None or standing > self._best:
             self._best, self.best_images_seen = standing, pl_module.images_seen
+            self._best_metrics = metrics
             self._best_state = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: the best so far."""
-        return {"best": self._best, "best_images_seen": self.best_images_seen, "best_state": self._best_state}
+        return {
+            "best": self._best,
+            "best_metrics": self._best_metrics,
+            "best_images_seen": self.best_images_seen,
+            "best_state": self._best_state,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint."""
         self._best, self.best_images_seen = state_dict["best"], state_dict["best_images_seen"]
+        self._best_metrics = state_dict["best_metrics"]
         self._best_state = state_dict["best_state"]
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """`best/...`: what validation said of the weights that are kept; empty without any validation."""
+        return {name.replace("val/", "best/", 1): value for name, value in self._best_metrics.items()}
 
     def restore_best(self, module: FaceModule) -> None:
         """Put the best weights back; without any validation the last ones stay."""

@@ -37,6 +37,11 @@ class Split(ABC):
     def title(self) -> str:
         """A few words for run names, such as `k=5 · split=0`."""
 
+    @property
+    @abstractmethod
+    def has_validation(self) -> bool:
+        """Whether some pictures are for validation; a search needs them, since it must not choose by the test."""
+
     @abstractmethod
     def divide(self, faces: FaceSet) -> Parts:
         """Divide a set; `split` is the call to use, which also checks the result.
@@ -70,6 +75,11 @@ class Ratio(Split):
         """`split=0`."""
         return f"split={self.seed}"
 
+    @property
+    def has_validation(self) -> bool:
+        """Unless its share is 0."""
+        return self.shares["val"] > 0
+
     def divide(self, faces: FaceSet) -> Parts:
         """Divide every class by the largest remainder method, so that the counts add up."""
         random = np.random.default_rng(self.seed)
@@ -93,6 +103,59 @@ class Ratio(Split):
         return Parts(**{part: np.sort(np.concatenate(chunks)) for part, chunks in parts.items()})
 
 
+class KFold(Split):
+    """Cross-validation: every class's pictures, shuffled, are cut into parts, and each fold tests on another part.
+
+    Part number `fold` is the test, the next one validation (after the last comes the first), the others training. Over
+    all folds every picture is tested exactly once. Where a class's pictures are no multiple of `folds`, its first parts
+    have one more.
+
+    Args:
+        folds: how many parts.
+        fold: which of them is the test, counted from 0.
+        seed: of the shuffle, the same for all folds; the training seed does not touch it.
+    """
+
+    def __init__(
+        self,
+        folds: Annotated[int, Field(ge=3)] = 5,
+        fold: Annotated[int, Field(ge=0)] = 0,
+        seed: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        if folds < 3:
+            raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
+        if not 0 <= fold < folds:
+            raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
+        self.folds, self.fold, self.seed = folds, fold, seed
+
+    @property
+    def title(self) -> str:
+        """`fold=0/5 · split=0`."""
+        return f"fold={self.fold}/{self.folds} · split={self.seed}"
+
+    @property
+    def has_validation(self) -> bool:
+        """Always."""
+        return True
+
+    def divide(self, faces: FaceSet) -> Parts:
+        """Divide every class."""
+        random = np.random.default_rng(self.seed)
+        train, val, test = [], [], []
+        for label, name in enumerate(faces.label_names):
+            members = np.flatnonzero(faces.labels == label)
+            if len(members) < self.folds:
+                raise DataError(
+                    f"class '{name}' has {len(members)} pictures: too few for split.folds={self.folds}, which needs "
+                    "one for each part. Add pictures, leave the class out, or lower split.folds."
+                )
+            parts = np.array_split(random.permutation(members), self.folds)
+            test.append(parts[self.fold])
+            val.append(parts[(self.fold + 1) % self.folds])
+            train += [parts[(self.fold + step) % self.folds] for step in range(2, self.folds)]
+        return Parts(*(np.sort(np.concatenate(chunks)) for chunks in (train, val, test)))
+
+
 class FewShot(Split):
     """The fixed few-shot protocol: k pictures a person to train, all others to test, no validation.
 
@@ -113,6 +176,11 @@ class FewShot(Split):
     def title(self) -> str:
         """`k=5 · split=0`."""
         return f"k={self.train_per_identity} · split={self.seed}"
+
+    @property
+    def has_validation(self) -> bool:
+        """Never."""
+        return False
 
     def divide(self, faces: FaceSet) -> Parts:
         """Divide every class."""
@@ -152,6 +220,11 @@ class IdentityDisjoint(Split):
     def title(self) -> str:
         """`20 people`."""
         return f"{self.train_people} people"
+
+    @property
+    def has_validation(self) -> bool:
+        """Never."""
+        return False
 
     def divide(self, faces: FaceSet) -> Parts:
         """Divide by people."""

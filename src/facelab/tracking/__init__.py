@@ -1,17 +1,54 @@
 """Runs in MLflow. Nothing outside this package imports mlflow."""
 
+from facelab.tracking.environment import commit_of_now
 from facelab.tracking.overview import find_finished, recent_runs
-from facelab.tracking.run import CONFIG_HASH, Status, TrackedRun
-from facelab.tracking.store import ServerStore, SqliteStore, Store, connect
+from facelab.tracking.run import CONFIG_HASH, NEEDS, TOTAL_IMAGES, Status, TrackedRun
+from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
+from facelab.tracking.sweeps import (
+    ChildRow,
+    SweepRow,
+    begin_sweep,
+    child_tags,
+    children,
+    find_sweep,
+    histories,
+    keep_files,
+    record_sweep,
+    recorded_pictures,
+    remove,
+    runs_by_id,
+    supersede,
+    sweep_names,
+)
+from facelab.tracking.watch import Watch
 
 __all__ = [
     "CONFIG_HASH",
+    "NEEDS",
+    "TOTAL_IMAGES",
+    "ChildRow",
     "ServerStore",
     "SqliteStore",
     "Status",
     "Store",
+    "SweepRow",
     "TrackedRun",
+    "Watch",
+    "begin_sweep",
+    "child_tags",
+    "children",
+    "commit_of_now",
     "connect",
     "find_finished",
+    "find_sweep",
+    "histories",
+    "keep_files",
     "recent_runs",
+    "record_sweep",
+    "recorded_pictures",
+    "remove",
+    "runs_by_id",
+    "supersede",
+    "sweep_names",
+    "warm_up",
 ]

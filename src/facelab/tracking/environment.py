@@ -1,5 +1,6 @@
 """What a run ran on: code, packages, hardware."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -13,6 +14,7 @@ import torch
 _NAMED = ("torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "albumentations", "numpy")
 
 
+@functools.cache  # as the process began: what it has loaded by then is what runs
 def git_state(folder: Path) -> dict[str, str]:
     """Tags for the commit that `folder` is checked out at, and whether files differ from it; empty outside git."""
 
@@ -31,6 +33,12 @@ def git_state(folder: Path) -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
 
 
+def commit_of_now() -> str:
+    """The commit of the running code; empty outside git."""
+    return git_state(code_folder()).get("mlflow.source.git.commit", "")
+
+
+@functools.cache
 def hardware() -> dict[str, str]:
     """Tags for processor, memory and accelerators."""
     tags = {
@@ -45,6 +53,7 @@ def hardware() -> dict[str, str]:
     return tags
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Tags for Python, facelab and the packages that matter most."""
     named = {f"version.{name}": importlib.metadata.version(name) for name in ("facelab", *_NAMED)}

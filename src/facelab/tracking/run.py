@@ -26,6 +26,7 @@ HEARTBEAT = "heartbeat"
 REASON = "reason"
 CONFIG_HASH = "config.hash"
 NEEDS = "needs."
+TOTAL_IMAGES = "total_images"
 HEARTBEAT_EVERY_S = 10.0
 _PARAMS_PER_CALL = 100
 _METRICS_PER_CALL = 1000
@@ -51,7 +52,14 @@ class TrackedRun:
         self.spool = Spool(folder)
 
     @classmethod
-    def create(cls, store: Store, name: str, params: Mapping[str, str], runs_folder: Path) -> "TrackedRun":
+    def create(
+        cls,
+        store: Store,
+        name: str,
+        params: Mapping[str, str],
+        runs_folder: Path,
+        tags: Mapping[str, str] | None = None,
+    ) -> "TrackedRun":
         """Begin a run.
 
         Args:
@@ -59,6 +67,7 @@ class TrackedRun:
             name: the run's name on MLflow's page.
             params: what the run was asked to do; values are written as text.
             runs_folder: gets a folder of the run's id.
+            tags: further ones, besides those on code, packages and hardware.
 
         Raises:
             TrackingError: the store cannot be reached or written; no run has been made then.
@@ -72,6 +81,7 @@ class TrackedRun:
             "mlflow.source.name": "facelab train",
             "mlflow.source.type": "LOCAL",
             HEARTBEAT: str(_now_ms()),
+            **(tags or {}),
         }
         try:
             run_id: str = client.create_run(experiment_id, tags=facts, run_name=name).info.run_id
@@ -85,11 +95,7 @@ class TrackedRun:
                 raise
         except (MlflowException, OSError) as error:
             raise TrackingError(f"{store.uri} could not be written: {error}") from error
-        folder = (runs_folder / run_id).absolute()
-        folder.mkdir(parents=True)
-        run = cls(folder, store.uri, name)
-        run.spool.add({"run": run_id, "uri": store.uri, "name": name})
-        return run
+        return cls.adopt(store, run_id, name, runs_folder)
 
     @classmethod
     def open(cls, folder: Path) -> "TrackedRun":
@@ -103,11 +109,26 @@ class TrackedRun:
             raise TrackingError(f"{folder} is not the folder of a run.")
         return cls(folder.absolute(), header["uri"], header["name"])
 
+    @classmethod
+    def adopt(cls, store: Store, run_id: str, name: str, runs_folder: Path) -> "TrackedRun":
+        """A run of the store that has no folder here: it gets one."""
+        folder = (runs_folder / run_id).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, store.uri, name)
+        run.spool.add({"run": run_id, "uri": store.uri, "name": name})
+        return run
+
     @property
     def ended(self) -> Status | None:
         """How it ended, as far as it was recorded here; None if it did not."""
         said = [item["status"] for item in self.spool.items() if "status" in item]
         return said[-1] if said and said[-1] != "RUNNING" else None
+
+    def settle(self) -> bool:
+        """Deliver what waits, if the store takes it and no other process is at it; whether all is delivered."""
+        with suppress(TrackingError, MlflowException, OSError), self.alone():
+            self.deliver(connect(self.uri))
+        return not self.spool.waiting()
 
     def recorded_tag(self, key: str) -> str | None:
         """A tag set before; None if it was not."""
@@ -138,8 +159,7 @@ class TrackedRun:
     def tag_now(self, key: str, value: str) -> None:
         """Set a tag of a run that has ended; what the store does not take stays for `facelab sync`."""
         self.tag(key, value)
-        with suppress(TrackingError, MlflowException, OSError), self.alone():
-            self.deliver(connect(self.uri))
+        self.settle()
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: str, context: str) -> None:
         """Record which data were used.

@@ -15,7 +15,7 @@ from typing import Any
 
 from facelab.errors import TrackingError
 
-_LINES, _ACCOUNT = "spool.jsonl", "spool.delivered"
+SPOOL, _ACCOUNT = "spool.jsonl", "spool.delivered"
 
 Item = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path, self._account = folder / _LINES, folder / _ACCOUNT
+        self._path, self._account = folder / SPOOL, folder / _ACCOUNT
         self._lock = threading.Lock()
         self._known = {known for spooled in self._read(0) for known in _names(spooled.item)}
         self._end_last_line()

@@ -34,6 +34,16 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
+def warm_up() -> None:
+    """Import what a first call to a store would, so that the processes forked from this one need not."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    from alembic import command, script  # noqa: F401
+    from mlflow.store.db import utils  # noqa: F401
+    from sqlalchemy.orm import configure_mappers
+
+    configure_mappers()
+
+
 class Store(ABC):
     """A place for runs.
 

@@ -1,31 +1,31 @@
-"""Hydra's sweep with every job's config checked before the first one starts."""
+"""Hands Hydra's sweeps over to facelab."""
 
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 
-class FacelabSweeper(BasicSweeper):
-    """All combinations of the swept values, one job each, in order.
+class FacelabSweeper(Sweeper):
+    """All combinations of the swept values, or a search among them; see `facelab.sweep`.
 
     This class is loaded in every Hydra program of the environment, so it imports nothing heavy.
+
+    Args:
+        params: overrides by key, as an experiment of `experiments/` gives them; the command line goes before them.
     """
 
+    def __init__(self, params: dict[str, Any] | None) -> None:
+        self._params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self._context, self._config = hydra_context, config
+
     def sweep(self, arguments: list[str]) -> Any:
-        """Check all jobs, then run them.
+        """Called by Hydra, with the overrides of the command line."""
+        from facelab.cli import sweep
 
-        Raises:
-            ConfigError: a job's config is wrong; none has been started.
-        """
-        from facelab.cli import check_training
-
-        assert self.config is not None
-        assert self.launcher is not None
-        assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        jobs = [list(job) for batch in self.split_arguments(parsed, None) for job in batch]
-        for job in jobs:
-            check_training(loader.load_sweep_config(self.config, job))
-        return self.launcher.launch(jobs, initial_job_idx=0)
+        params = [f"{key}={value}" for key, value in self._params.items()]
+        raise SystemExit(sweep(self._config, self._context.config_loader, [*params, *arguments]))

@@ -1,0 +1,240 @@
+"""Pictures of a comparison, as SVG."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from facelab.compare.statistics import Estimate
+from facelab.compare.table import is_share, short
+
+Curve = Sequence[tuple[int, float]]
+
+_WIDTH_INCHES = 7.0
+_GRID_POINTS = 200
+_LOG_FROM_RATIO = 20  # values that span more are drawn on a logarithmic axis
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Curves of several runs as one.
+
+    Args:
+        label: what the runs have in common.
+        curves: at least one, each of at least one point (images seen, value), in order.
+    """
+
+    label: str
+    curves: list[Curve]
+
+
+def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: str) -> str:
+    """A dot for each mean, with a whisker for its 95 % interval; the first at the top.
+
+    Args:
+        labels: of the rows.
+        estimates: as many.
+        metric: whose values they are.
+    """
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.9 + 0.28 * len(labels)), layout="constrained")
+    axis = figure.subplots()
+    for row, found in enumerate(estimates):
+        if found.half_width is not None:
+            axis.plot([found.mean - found.half_width, found.mean + found.half_width], [row, row], color="#4477aa")
+        axis.plot([found.mean], [row], "o", color="#4477aa", markersize=5)
+    values = [found.mean for found in estimates]
+    margin = 0.15 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
+    widest = max([found.half_width or 0.0 for found in estimates])
+    # An interval of two values can be wider than all the means lie apart: it is cut, the means stay told apart.
+    reach = min(widest, 1.5 * (max(values) - min(values))) if max(values) > min(values) else widest
+    low, high = min(values) - max(margin, reach), max(values) + max(margin, reach)
+    axis.set_xlim((max(low, -0.02), min(high, 1.02)) if is_share(metric) else (low, high))
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.set_xlabel(metric)
+    axis.grid(axis="x", alpha=0.3)
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    if is_share(metric):
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return _svg(figure)
+
+
+def learning_curves(bands: Sequence[Band], metric: str, title: str) -> str:
+    """The mean of each band's curves, between the lowest and the highest of them.
+
+    Args:
+        bands: at least one, at most as many as can be told apart by colour (eight).
+        metric: whose values they are.
+        title: above the chart.
+    """
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for band, colour in zip(bands, _COLOURS, strict=False):
+        images, mean, low, high = envelope(band.curves)
+        label = f"{band.label} ({len(band.curves)} runs)" if len(band.curves) > 1 else band.label
+        axis.plot(images, mean, color=colour, linewidth=1.8, label=label, marker="o" if len(images) == 1 else "")
+        axis.fill_between(images, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.set(xlabel="images seen", ylabel=metric, title=title)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.grid(alpha=0.3)
+    if is_share(metric):
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def envelope(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
+    """Images seen, mean, lowest and highest of curves that need not share their points, each interpolated within its
+    own reach.
+
+    Args:
+        curves: as in `Band`.
+
+    Returns:
+        Four arrays of one length.
+    """
+    steps = np.unique([step for curve in curves for step, _ in curve]).astype(np.float64)
+    if len(steps) > _GRID_POINTS:
+        steps = np.linspace(steps[0], steps[-1], _GRID_POINTS)
+    rows = []
+    for curve in curves:
+        own = np.asarray(curve, dtype=np.float64)
+        rows.append(np.interp(steps, own[:, 0], own[:, 1], left=np.nan, right=np.nan))
+    values = np.stack(rows)
+    there = np.isfinite(values).any(axis=0)
+    values = values[:, there]
+    return steps[there], np.nanmean(values, 0), np.nanmin(values, 0), np.nanmax(values, 0)
+
+
+def importance(shares: Mapping[str, float]) -> str:
+    """A bar for each parameter's share of what makes trials differ, the largest first.
+
+    Args:
+        shares: by parameter, summing to 1.
+    """
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.8 + 0.3 * len(shares)), layout="constrained")
+    axis = figure.subplots()
+    axis.barh(range(len(shares)), list(shares.values()), color="#4477aa", height=0.6)
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.set_ylim(len(shares) - 0.5, -0.5)
+    axis.set_xlabel("importance")
+    axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.grid(axis="x", alpha=0.3)
+    return _svg(figure)
+
+
+def parallel_coordinates(
+    points: Sequence[Mapping[str, str]], values: Sequence[float], metric: str, lowest_first: bool
+) -> str:
+    """A line for each trial through its values; the better, the darker.
+
+    Args:
+        points: the trials' values by parameter, as texts; the same parameters in each.
+        values: of the metric, finite.
+        metric: whose values they are.
+        lowest_first: whether lower is better.
+    """
+    names = list(points[0])
+    columns = [_heights([point[name] for point in points]) for name in names]
+    columns.append(_heights([repr(value) for value in values]))
+    heights = np.stack([heights for heights, _ in columns], axis=1)
+    order = np.argsort(values)
+    if lowest_first:
+        order = order[::-1]
+    shade = np.empty(len(values))
+    shade[order] = np.linspace(0, 1, len(values)) if len(values) > 1 else 1.0
+    figure = Figure(figsize=(_WIDTH_INCHES, 3.8), layout="constrained")
+    axis = figure.subplots()
+    colours = mpl.colormaps["viridis_r"](shade[order])
+    colours[:, 3] = 0.05 + 0.85 * shade[order] ** max(1.0, len(values) / 50)  # of many, the best are to be seen
+    lines = [np.column_stack([np.arange(len(columns)), heights[trial]]) for trial in order]
+    axis.add_collection(LineCollection(lines, colors=colours, linewidths=1))
+    for position, (_, ticks) in enumerate(columns):
+        axis.axvline(position, color="0.3", linewidth=0.8)
+        for height, text in ticks:
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
+            axis.text(position, height, f" {text}", fontsize=7, va="center", ha="left", bbox=box)
+    axis.set_xticks(range(len(columns)), [*map(short, names), metric])
+    axis.set(yticks=[], xlim=(-0.1, len(columns) - 0.65), ylim=(-0.06, 1.06))
+    axis.spines[["left", "right", "top", "bottom"]].set_visible(False)
+    return _svg(figure)
+
+
+def optimisation(trials: Sequence[int], values: Sequence[float], metric: str, lowest_first: bool) -> str:
+    """Each trial's value, and the best so far.
+
+    Args:
+        trials: their numbers, rising.
+        values: of the metric, finite.
+        metric: whose values they are.
+        lowest_first: whether lower is better.
+    """
+    figure = Figure(figsize=(_WIDTH_INCHES, 3.2), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(trials, values, "o", color="#4477aa", markersize=4, alpha=0.7, label="trial")
+    best = (np.minimum if lowest_first else np.maximum).accumulate(np.asarray(values, dtype=np.float64))
+    axis.step(trials, best, where="post", color="#ee6677", label="best so far")
+    axis.set(xlabel="trial", ylabel=metric)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    if is_share(metric):
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.legend(fontsize=8, loc="lower right")
+    return _svg(figure)
+
+
+def numbers(texts: Sequence[str]) -> list[float] | None:
+    """Values as numbers, if all are finite ones."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        return None
+    return found if all(map(math.isfinite, found)) else None
+
+
+def is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether positive values span so much, most of them so near the lower end, that only a logarithmic axis shows
+    them.
+    """
+    low, high = min(values), max(values)
+    return low > 0 and high / low >= _LOG_FROM_RATIO and float(np.median(values)) < (low + high) / 4
+
+
+def _heights(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
+    """Places in [0, 1] of a parameter's values, and a few of them as (place, text)."""
+    found = numbers(texts)
+    if found is None:
+        kinds = sorted(set(texts))
+        place = {kind: (i / (len(kinds) - 1) if len(kinds) > 1 else 0.5) for i, kind in enumerate(kinds)}
+        return np.array([place[text] for text in texts]), [(place[kind], _clipped(kind)) for kind in kinds[:12]]
+    values = np.array(found)
+    if is_logarithmic(found):
+        values = np.log10(values)
+    low, high = float(values.min()), float(values.max())
+    if high == low:
+        return np.full(len(values), 0.5), [(0.5, f"{found[0]:.4g}")]
+    scaled = (values - low) / (high - low)
+    middle = 10 ** ((low + high) / 2) if is_logarithmic(found) else (low + high) / 2
+    return scaled, [(0.0, f"{min(found):.3g}"), (0.5, f"{middle:.3g}"), (1.0, f"{max(found):.3g}")]
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 18 else f"{text[:17]}…"
+
+
+def _svg(figure: Figure) -> str:
+    written = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "facelab"}):
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(written, metadata={"Date": None})
+    return written.getvalue()

@@ -1,0 +1,130 @@
+"""A sweep on the terminal."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from facelab.tracking import Watch
+
+_SHOWN = ("val/f1", "train/accuracy", "train/loss", "train/discriminator_loss", "train/psnr")
+
+
+class Board:
+    """One live table: what runs, how far, what failed, how long it will take. Lines where output is no terminal.
+
+    Args:
+        console: where to draw.
+        total: jobs of the sweep, those that are done already left out.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total = console, total
+        self._begun = time.monotonic()
+        self._finished = self._failed = self._stopped = 0
+        self._running: dict[str, tuple[str, Watch, float]] = {}
+        self._note = ""
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "Board":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, run_id: str, name: str, watch: Watch) -> None:
+        """A job has been started."""
+        self._running[run_id] = (name, watch, time.monotonic())
+        if not self._console.is_terminal:
+            self._say(f"{self._place()}  started   {name}")
+
+    def finished(self, run_id: str) -> None:
+        """It has finished."""
+        self._finished += 1
+        self._ended(run_id, "[green]finished[/]")
+
+    def failed(self, run_id: str, reason: str, log: Path) -> None:
+        """It has failed; said at once."""
+        self._failed += 1
+        self._ended(run_id, "[red]failed[/]", f"{first_line(reason)}  (log: {log})")
+
+    def stopped(self, run_id: str, how: str, why: str = "") -> None:
+        """It was stopped."""
+        self._stopped += 1
+        self._ended(run_id, f"[yellow]{how}[/]", why)
+
+    def note(self, text: str) -> None:
+        """A line below the table, in place of the one before."""
+        if text != self._note and text and not self._console.is_terminal:
+            self._say(text)
+        self._note = text
+
+    def _ended(self, run_id: str, how: str, further: str = "") -> None:
+        name, _, since = self._running.pop(run_id)
+        line = Text.from_markup(f"{self._place()}  {how}  ")
+        line.append(f"{name}  {_duration(time.monotonic() - since)}  {further}".rstrip())
+        self._console.print(line, soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _place(self) -> str:
+        done = self._finished + self._failed + self._stopped
+        width = len(str(self._total))
+        return f"{done:>{width}}/{self._total}"
+
+    def _draw(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(width=24)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        for name, watch, since in self._running.values():
+            bar = ProgressBar(total=1.0, completed=watch.share, pulse=watch.total_images is None, width=24)
+            seen = f"{watch.images_seen:,} of {watch.total_images:,} images" if watch.total_images else "begins"
+            table.add_row(Text(name), bar, seen, f"{_values(watch.latest)}  {_duration(time.monotonic() - since)}")
+        counts = [f"{self._finished} finished", f"{len(self._running)} running"]
+        counts += [f"[red]{self._failed} failed[/]"] if self._failed else []
+        counts += [f"[yellow]{self._stopped} stopped[/]"] if self._stopped else []
+        counts += [f"{self._left()} to come"] if self._left() else []
+        eta = self._eta_s()
+        passed = _duration(time.monotonic() - self._begun)
+        status = f"{', '.join(counts)}   {passed}" + (f"   ETA {_duration(eta)}" if eta is not None else "")
+        return Group(table, status, *([Text(self._note)] if self._note else []))
+
+    def _left(self) -> int:
+        return max(0, self._total - self._finished - self._failed - self._stopped - len(self._running))
+
+    def _eta_s(self) -> float | None:
+        """All jobs taken as equally long."""
+        done = (
+            self._finished + self._failed + self._stopped + sum(watch.share for _, watch, _ in self._running.values())
+        )
+        return (time.monotonic() - self._begun) * (self._total - done) / done if done > 0.05 else None
+
+
+def first_line(reason: str) -> str:
+    """Of several, for a list."""
+    return next(iter(reason.strip().splitlines()), "")
+
+
+def _values(latest: Mapping[str, float]) -> str:
+    shown = [
+        f"{name.rpartition('/')[0][:5]} {name.rpartition('/')[2]} {latest[name]:.3f}"
+        for name in _SHOWN
+        if name in latest
+    ]
+    return "  ".join(shown[:2])
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,482 @@
+"""Run a sweep from start to end: what is missing is trained, what is interrupted goes on, what fails is told."""
+
+import dataclasses
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.text import Text
+
+from facelab.begin import begin, resolved
+from facelab.config import build
+from facelab.errors import ConfigError, Interrupted, TrackingError
+from facelab.interrupt import StopRequest
+from facelab.sweep.board import Board, first_line
+from facelab.sweep.children import Standing, never_lived, standings
+from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
+from facelab.sweep.plan import Job, Plan, axis_name, points, values
+from facelab.sweep.search import Search, Study, Trial, overlay
+from facelab.sweep.settings import SweepSettings
+from facelab.sweep.source import Combinations, Source, Trials, kept
+from facelab.sweep.space import Space, read_space
+from facelab.sweep.worker import LOG
+from facelab.tracking import (
+    ChildRow,
+    ServerStore,
+    Store,
+    SweepRow,
+    TrackedRun,
+    Watch,
+    begin_sweep,
+    child_tags,
+    children,
+    commit_of_now,
+    find_sweep,
+    record_sweep,
+    remove,
+    supersede,
+)
+
+_LOOK_EVERY_S = 0.5
+_STOP_WITHIN_S = 120.0
+_CHECK_SHOWN_FROM = 30
+_LISTED = 10
+_INTERRUPTED = 130
+_IN_EVERY_NAME = {"model", "seed", "split", "split.seed", "split.train_per_identity", "split.fold"}
+
+
+def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
+    """Run a sweep.
+
+    Args:
+        plan: what is to be done.
+        base: config of the sweep itself, checked: the fixed overrides alone.
+
+    Returns:
+        0 if all jobs have finished, 1 if one failed, 130 if the sweep was interrupted.
+
+    Raises:
+        FacelabError: something the user can mend; no job has been started if it shows before.
+    """
+    console = Console()
+    used = ("sweep", "executor", "tracking", "runtime", "split", "search")
+    built = build({key: base[key] for key in used if key in base})
+    settings: SweepSettings = built["sweep"]
+    place: Place = built["executor"]
+    store: Store = built["tracking"]
+    built["runtime"].check()
+    place.check(isinstance(store, ServerStore))
+    runs_folder = Path(built["runtime"].runs_folder).absolute()
+    search: Search | None = built.get("search")
+    jobs: list[Job] = []
+    facts = None
+    if search is not None:
+        space = read_space(plan.axes)
+        search.check(space, built["split"].has_validation, built["split"].title)
+        axes = {key: [dimension.text] for key, dimension in space.items()}
+        # As the comparison knows it: judged by the weights that trials kept.
+        facts = {**dataclasses.asdict(search), "metric": kept(search.metric), "trials": search.total(space)}
+        facts["sampler"] = type(search).__name__
+    else:
+        axes = {axis_name(axis): values(axis) for axis in plan.axes}
+    with place.executor(settings.jobs) as executor:
+        devices = base["trainer"]["devices"]
+        if search is None:
+            jobs = _composed(plan, console)
+            devices = max(job.config["trainer"]["devices"] for job in jobs)
+        threads = place.threads_per_job(settings.jobs, devices)
+        with _claimed(plan, settings, facts, store, runs_folder, axes, threads) as (row, parent):
+            sweep = _Sweep(plan, settings, place, store, runs_folder, console, executor, row, parent)
+            return sweep.run(jobs) if search is None else sweep.search(search, space)
+
+
+def _composed(plan: Plan, console: Console) -> list[Job]:
+    """All jobs, each checked; what is wrong shows before the first one starts."""
+    jobs = []
+    listed = list(points(plan.axes))
+    with console.status("") as status:
+        for number, point in enumerate(listed):
+            if len(listed) >= _CHECK_SHOWN_FROM:
+                status.update(f"checking config {number + 1} of {len(listed)}")
+            jobs.append(plan.compose(point))
+    return jobs
+
+
+@contextmanager
+def _claimed(
+    plan: Plan,
+    settings: SweepSettings,
+    search: Mapping[str, Any] | None,
+    store: Store,
+    runs_folder: Path,
+    axes: Mapping[str, list[str]],
+    threads: int,
+) -> Iterator[tuple[SweepRow, TrackedRun]]:
+    """The sweep's parent run, found or begun; nobody else has it meanwhile."""
+    name = settings.name or plan.default_name
+    runs_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs_folder / "sweeps.lock"):  # two first starts of one sweep must not make two
+        row = find_sweep(store, name)
+        if row is None:
+            begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
+            row = find_sweep(store, name)
+            assert row is not None
+        _refuse_another(row, name, axes, plan)
+        try:
+            parent = TrackedRun.open(runs_folder / row.id)
+        except TrackingError:
+            parent = TrackedRun.adopt(store, row.id, name, runs_folder)
+    lock = FileLock(parent.folder / "sweep.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"sweep.name: the sweep '{name}' is being run by another process. Wait for it, or stop it first."
+        ) from None
+    try:
+        record_sweep(parent, row, axes, plan.command, search)
+        yield row, parent
+    finally:
+        lock.release()
+
+
+def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], plan: Plan) -> None:
+    """A name belongs to one sweep; values may be added to its axes, or left out."""
+    differences = []
+    if plan.searching != (row.search is not None):
+        differences.append("one of them is a search and the other is not")
+    if set(row.axes) != set(axes):
+        differences.append(f"its axes are {', '.join(row.axes) or 'none'}, and now {', '.join(axes) or 'none'}")
+    now, then = set(plan.identity), set(row.fixed)
+    if now != then:
+        differences.append(
+            f"it has {', '.join(sorted(then)) or 'nothing'} fixed, and now {', '.join(sorted(now)) or 'nothing'}"
+        )
+    if differences:
+        raise ConfigError(
+            f"sweep.name={name}: there is another sweep of this name: {'; '.join(differences)}. It was begun with: "
+            f"{row.command}. Choose another name, or give the same axes and choices (more values are welcome)."
+        )
+
+
+@dataclass
+class _Running:
+    standing: Standing
+    handle: Handle
+    run: TrackedRun
+    watch: Watch
+    stopped: str = ""  # why, if it was
+    pruned: bool = False
+
+
+class _Sweep:
+    """A sweep that is alive in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: SweepSettings,
+        place: Place,
+        store: Store,
+        runs_folder: Path,
+        console: Console,
+        executor: Executor,
+        row: SweepRow,
+        parent: TrackedRun,
+    ) -> None:
+        self._plan, self._settings, self._place = plan, settings, place
+        self._store, self._runs_folder, self._console = store, runs_folder, console
+        self._executor, self._row, self._parent = executor, row, parent
+        self._running: list[_Running] = []
+        self._failures: list[tuple[str, str, Path]] = []
+        self._finished = self._interrupted = self._pruned = 0
+        self._closing_down = False
+        self._stop = StopRequest()
+
+    def run(self, jobs: Sequence[Job]) -> int:
+        """All jobs; returns the exit status."""
+        status = self._alive(lambda: Combinations(self._missing(jobs)), len(jobs))
+        self._report(status)
+        return status
+
+    def search(self, search: Search, space: Space) -> int:
+        """All trials; returns the exit status."""
+        study = Study(self._parent.folder / "study.log", self._row.name, search, space)
+        total = search.total(space)
+
+        def trials() -> Source:
+            rows = self._rows()
+            demand = Demand.of(self._settled(self._plan.compose({})).config)
+            source = Trials(
+                study, search.metric, lambda trial: self._of_trial(trial, rows), total, demand, self._invalid
+            )
+            before = f", {source.done_before} done before" if source.done_before else ""
+            self._say(f"Search {self._row.name}: {total} trials{before}  (run {self._row.id} in {self._store.uri})")
+            for key, dimension in space.items():
+                self._say(f"  {key}: {dimension.text}")
+            return source
+
+        status = self._alive(trials, total)
+        self._report(status)
+        best = study.best()
+        if best is not None:
+            self._keep_best(search, *best)
+        return status
+
+    def _alive(self, make: Callable[[], Source], total: int) -> int:
+        """Run the jobs of a source, and close the parent run by how that ends."""
+        with self._stop.installed(), self._parent.delivering(self._warn):
+            self._parent.status("RUNNING")
+            try:
+                source = make()
+                with Board(self._console, source.total) as board, self._stop.listening():
+                    self._work(source, board)
+            except (KeyboardInterrupt, Interrupted):
+                self._stop.requested = True
+            except BaseException as error:
+                self._end_all()
+                self._parent.status("FAILED", f"{type(error).__name__}: {error}")
+                raise
+            self._end_all()
+            return self._conclude(total)
+
+    def _rows(self) -> list[ChildRow]:
+        """All runs of the sweep so far, without those that a kill left half made."""
+        rows = children(self._store, self._row.id)
+        for row in rows:
+            if never_lived(row, self._runs_folder):
+                remove(self._store, row.id)
+        return [row for row in rows if not never_lived(row, self._runs_folder)]
+
+    def _missing(self, jobs: Sequence[Job]) -> list[Standing]:
+        """What is to be done, after a word about what is not."""
+        whole = [self._settled(job) for job in jobs]
+        found = standings(whole, self._rows(), self._runs_folder, commit_of_now(), self._settings.stale)
+        for standing in found:
+            if standing.done:
+                self._finished += 1
+                if (self._runs_folder / standing.done).is_dir():
+                    TrackedRun.open(self._runs_folder / standing.done).settle()
+                if standing.replaced:
+                    supersede(self._store, standing.replaced, standing.done)
+        missing = [standing for standing in found if not standing.done]
+        on = sum(standing.begun is not None for standing in missing)
+        parts = [f"{len(found)} jobs"]
+        parts += [f"{self._finished} finished before"] if self._finished else []
+        parts += [f"{on} to go on with"] if on else []
+        self._say(f"Sweep {self._row.name}: {', '.join(parts)}  (run {self._row.id} in {self._store.uri})")
+        self._tell_older([standing for standing in found if standing.older])
+        return missing
+
+    def _tell_older(self, older: Sequence[Standing]) -> None:
+        if not older:
+            return
+        commits = ", ".join(sorted({standing.older[:10] for standing in older}))
+        what = "kept; sweep.stale=redo trains them anew" if self._settings.stale == "keep" else "trained anew"
+        self._say(f"{len(older)} were finished by older code ({commits}): {what}.")
+        for standing in older[:_LISTED]:
+            self._say(f"  {' '.join(f'{key}={value}' for key, value in standing.job.point.items())}")
+        if len(older) > _LISTED:
+            self._say(f"  and {len(older) - _LISTED} more")
+
+    def _of_trial(self, trial: Trial, rows: Sequence[ChildRow]) -> Standing:
+        job = self._settled(self._plan.compose(trial.overrides, trial.number))
+        own = [row for row in rows if row.trial == trial.number]
+        return standings([job], own, self._runs_folder, commit="", stale="keep")[0]
+
+    def _settled(self, job: Job) -> Job:
+        """With the config as its run keeps it; the sweep's own thread count where it leaves that open."""
+        trainer = job.config["trainer"]
+        config = {**job.config, "trainer": {**trainer, "threads": trainer["threads"] or self._row.threads}}
+        return dataclasses.replace(job, config=resolved(config, elsewhere=self._place.elsewhere))
+
+    def _work(self, source: Source, board: Board) -> None:
+        stopping_since: float | None = None
+        while True:
+            if self._stop.requested and stopping_since is None:
+                stopping_since = time.monotonic()
+                self._closing_down = True
+                board.note("Stopping: running jobs save a checkpoint. Ctrl-C again ends them at once.")
+                for running in self._running:
+                    self._stop_one(running, "interrupted")
+            if stopping_since is not None and time.monotonic() - stopping_since > _STOP_WITHIN_S:
+                return
+            anything_waits = self._start_what_fits(source, board)
+            if not self._running:
+                if not anything_waits:
+                    return
+                time.sleep(_LOOK_EVERY_S)
+            self._executor.wait([running.handle for running in self._running], _LOOK_EVERY_S)
+            for running in list(self._running):
+                for images_seen, validation in running.watch.look():
+                    if not running.stopped and source.hopeless(running.standing.job, images_seen, validation):
+                        running.pruned = True
+                        self._stop_one(running, f"pruned after {images_seen:,} images: others did better by then")
+                ending = running.handle.ended()
+                if ending is not None:
+                    self._take_leave(running, ending, source, board)
+
+    def _take_leave(self, running: _Running, ending: Ending, source: Source, board: Board) -> None:
+        self._running.remove(running)
+        if self._settings.fail_fast and not (ending.finished or running.stopped):
+            self._closing_down = True
+            for other in self._running:
+                self._stop_one(other, "stopped, since another job failed (sweep.fail_fast)")
+        if not self._plan.searching:  # a search draws better when it knows how this one ended
+            self._start_what_fits(source, board)  # first: the books can wait, a free core should not
+        self._book(running, ending, source, board)
+
+    def _start_what_fits(self, source: Source, board: Board) -> bool:
+        """Start jobs while there is room; whether some wait for something else than room."""
+        busy_elsewhere: list[Standing] = []
+        while not self._closing_down:
+            demand = source.upcoming()
+            if demand is None or not self._executor.has_room(demand):
+                break
+            standing = source.next()
+            if standing is not None and not self._start(standing, board):
+                busy_elsewhere.append(standing)
+        for standing in busy_elsewhere:
+            source.back(standing)
+        return bool(busy_elsewhere)
+
+    def _start(self, standing: Standing, board: Board) -> bool:
+        """Start a job; False if another process is still at its run."""
+        job, demand = standing.job, Demand.of(standing.job.config)
+        handle = None
+        if standing.begun is not None:
+            call = Call(standing.begun.folder, job.needs, demand)
+            handle = self._executor.running(call)
+            if handle is None and not standing.begun.settle() and _is_alive(standing.begun):
+                board.note(f"{standing.begun.name} is still being trained by another process; waiting for it.")
+                return False
+        run = standing.begun or self._begin(job)
+        if standing.replaced:
+            supersede(self._store, standing.replaced, run.id)
+        handle = handle or self._executor.start(Call(run.folder, job.needs, demand))
+        watch = Watch(run.folder)
+        self._running.append(_Running(standing, handle, run, watch))
+        board.started(run.id, run.name, watch)
+        return True
+
+    def _begin(self, job: Job) -> TrackedRun:
+        further = [f"{key.rpartition('.')[2]}={value}" for key, value in job.point.items() if key not in _IN_EVERY_NAME]
+        number = [] if job.trial is None else [f"trial {job.trial}"]
+        tags = child_tags(self._row.id, job.point, job.trial)
+        return begin(job.config, job.choices, tags, " · ".join([*number, *further]))
+
+    def _stop_one(self, running: _Running, why: str) -> None:
+        running.stopped = why
+        running.handle.stop()
+
+    def _book(self, running: _Running, ending: Ending, source: Source, board: Board) -> None:
+        """Write down how a job ended, where its own process could not."""
+        run, job = running.run, running.standing.job
+        running.watch.look()
+        log = run.folder / LOG
+        if log.is_file():
+            run.file(LOG)
+        if ending.finished or run.ended == "FINISHED":
+            self._finished += 1
+            source.ended(job, "finished", running.watch.latest)
+            board.finished(run.id)
+        elif running.stopped or run.ended == "KILLED":
+            why = running.stopped or "interrupted"
+            if run.ended != "KILLED" or running.stopped:
+                run.status("KILLED", why)
+            if running.pruned:
+                self._pruned += 1
+                source.ended(job, "pruned", running.watch.latest)
+            else:
+                self._interrupted += 1
+            board.stopped(run.id, "pruned" if running.pruned else "stopped", why)
+        else:
+            if run.ended != "FAILED":
+                run.status("FAILED", ending.reason)
+            self._failures.append((run.name, ending.reason, log))
+            source.ended(job, "failed", running.watch.latest)
+            board.failed(run.id, ending.reason, log)
+        run.settle()
+        running.handle.close()
+
+    def _invalid(self, trial: Trial, why: str) -> None:
+        self._failures.append((f"trial {trial.number}", why, self._parent.folder / "study.log"))
+        self._warn(f"trial {trial.number} cannot be tried: {why}")
+
+    def _end_all(self) -> None:
+        """Whatever still runs is ended, and its run closed."""
+        for running in self._running:
+            running.handle.kill()
+            running.handle.close()
+            if running.run.ended in (None, "RUNNING"):
+                running.run.status("KILLED", running.stopped or "interrupted")
+            running.run.settle()
+            self._interrupted += 1
+        self._running.clear()
+
+    def _conclude(self, total: int) -> int:
+        """Close the parent run, and say how it stands."""
+        failed = len(self._failures)
+        counts = {"finished": self._finished, "failed": failed, "pruned": self._pruned}
+        self._parent.metrics({f"sweep/{name}": float(count) for name, count in counts.items()}, _now_s())
+        if self._failures:
+            lines = [f"{failed} of {total} jobs failed:"]
+            for name, reason, log in self._failures:
+                lines.append(f"  {name}: {first_line(reason)}\n    log: {log}")
+            self._warn("\n".join(lines))
+        if self._stop.requested or (self._interrupted and not failed):
+            self._parent.status("KILLED", "interrupted")
+            self._say(f"{self._finished} of {total} jobs have finished. Go on with: {self._plan.command}")
+            return _INTERRUPTED
+        if failed:
+            self._parent.status("FAILED", f"{failed} of {total} jobs failed")
+            if not self._plan.searching:
+                self._say(f"Try them again, when what is wrong is mended: {self._plan.command}")
+            return 1
+        self._parent.status("FINISHED")
+        return 0
+
+    def _report(self, status: int) -> None:
+        """The comparison, unless the sweep was interrupted."""
+        row = find_sweep(self._store, self._row.id)
+        if status != _INTERRUPTED and row is not None:
+            from facelab.compare.commands import report  # here, since a sweep's start need not wait for it
+
+            self._say("")
+            report(self._store, row, self._runs_folder, self._console)
+
+    def _keep_best(self, search: Search, number: int, value: float, overrides: Mapping[str, str]) -> None:
+        """The best trial as an experiment."""
+        groups = self._plan.compose(overrides, number).choices.keys()
+        name = re.sub(r"\W+", "_", self._row.name)
+        file = Path("experiments") / name / "best.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(overlay(overrides, self._plan.lasting, self._plan.command, groups), encoding="utf-8")
+        texts = " ".join(f"{key}={text}" for key, text in overrides.items())
+        self._say(f"Best: trial {number}, {search.metric} {value:.4f} with {texts}")
+        self._say(f"Train it: python train.py +{name}=best   ({file})")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _warn(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+def _is_alive(run: TrackedRun) -> bool:
+    try:
+        with run.alone():
+            return False
+    except TrackingError:
+        return True
+
+
+def _now_s() -> int:
+    return int(time.time())

@@ -1,0 +1,176 @@
+"""The jobs of a sweep on this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import psutil
+import torch
+
+from facelab.errors import ConfigError
+from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
+from facelab.sweep.worker import DONE, serve
+
+_JOB_BYTES = 1.5 * 2**30  # what a job of the default size takes
+_GRACE_S = 5.0
+
+
+class Local(Place):
+    """Processes of this machine, forked from one that has imported all that is heavy.
+
+    A job that crashes, in whatever way, harms no other. On the CPU jobs share the cores; on GPUs each has its own.
+    """
+
+    def check(self, tracking_is_server: bool) -> None:
+        """Nothing is missing here."""
+
+    def threads_per_job(self, jobs: int | None, devices: int) -> int:
+        """One, unless fewer jobs than cores are asked for: threads that wait for each other cost more."""
+        return max(1, _cores() // (jobs * devices)) if jobs else 1
+
+    def executor(self, jobs: int | None) -> "Processes":
+        """Processes of this machine."""
+        return Processes(jobs)
+
+
+class Processes(Executor):
+    """Processes of this machine.
+
+    Args:
+        jobs: how many at a time at most; None for what cores, memory and GPUs allow.
+    """
+
+    def __init__(self, jobs: int | None) -> None:
+        self._jobs = jobs
+        self._gpus = _gpus()
+        self._free_gpus = list(self._gpus)
+        self._cores, self._used_cores = _cores(), 0
+        self._most = jobs or max(1, int(psutil.virtual_memory().available / _JOB_BYTES))
+        self._running: list[_Process] = []
+        self._context = multiprocessing.get_context("forkserver")
+
+    def __enter__(self) -> "Processes":
+        """Start the process that all jobs are forked from; it imports while the sweep makes ready."""
+        self._context.set_forkserver_preload(["facelab.sweep.preload"])
+        forkserver.ensure_running()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """End what still runs."""
+        for process in self._running:
+            process.kill()
+            process.close()
+
+    def has_room(self, demand: Demand) -> bool:
+        """Whether cores, memory and GPUs are left for it; a job larger than the machine waits till it is alone."""
+        for process in [process for process in self._running if process.ended() is not None]:
+            self._running.remove(process)
+            self._free_gpus += process.gpus
+            self._used_cores -= process.cores
+        gpus, cores = self._share(demand)
+        if gpus > len(self._gpus):
+            raise ConfigError(f"trainer.devices={gpus}: this machine has {len(self._gpus)} GPUs.")
+        crowded = len(self._running) >= self._most or self._used_cores + cores > self._cores
+        return gpus <= len(self._free_gpus) and not (self._running and crowded)
+
+    def start(self, call: Call) -> "_Process":
+        """Fork a process."""
+        gpus, cores = self._share(call.demand)
+        taken = [self._free_gpus.pop(0) for _ in range(gpus)]
+        self._used_cores += cores
+        listening, said = self._context.Pipe(duplex=False)
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if gpus else {}
+        child = self._context.Process(target=serve, args=(call, {**os.environ, **visible}, said))
+        child.start()
+        said.close()
+        process = _Process(child, listening, taken, cores)
+        self._running.append(process)
+        return process
+
+    def wait(self, handles: Sequence[Handle], timeout_s: float) -> None:
+        """Until a process ends or time is up."""
+        connection.wait([handle.sentinel for handle in handles if isinstance(handle, _Process)], timeout_s)
+
+    def _share(self, demand: Demand) -> tuple[int, int]:
+        """GPUs, and cores to be counted, of a job."""
+        if demand.gpu:
+            return demand.devices, 0
+        return 0, 0 if self._jobs else demand.devices * demand.threads
+
+
+class _Process(Handle):
+    def __init__(self, child: ForkServerProcess, listening: Connection, gpus: list[str], cores: int) -> None:
+        self.gpus, self.cores = gpus, cores
+        self.sentinel = child.sentinel
+        self._child, self._listening = child, listening
+        self._pid = child.pid
+        self._ending: Ending | None = None
+        self._closed = False
+
+    def ended(self) -> Ending | None:
+        """Done only if it said so and left with status 0: neither alone is proof."""
+        if self._ending is None and not self._closed and not self._child.is_alive():
+            self._ending = self._judge()
+            self._signal(signal.SIGKILL)  # what it may have left behind: ranks, loader workers
+        return self._ending
+
+    def stop(self) -> None:
+        """As Ctrl-C in a terminal: all its processes are told."""
+        if self._pid is not None and not self._signal(signal.SIGINT):
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)  # it has no group of its own yet, and nothing to save
+
+    def kill(self) -> None:
+        """All its processes."""
+        if not self._closed:
+            self._signal(signal.SIGKILL)
+            self._child.join(_GRACE_S)
+
+    def close(self) -> None:
+        """Its pipes and file descriptors."""
+        if self._closed:
+            return
+        self.ended()
+        self._closed = True
+        self._listening.close()
+        with suppress(ValueError):  # it outlived SIGKILL: in the kernel's hands
+            self._child.close()
+
+    def _judge(self) -> Ending:
+        word = ""
+        with suppress(EOFError, OSError):
+            if self._listening.poll():
+                word = self._listening.recv()
+        code = self._child.exitcode
+        if code == 0 and word == DONE:
+            return Ending(True)
+        if word and word != DONE:
+            return Ending(False, word)
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
+            return Ending(False, f"its process was ended by {name}{hint}")
+        return Ending(False, f"its process left without a word, with status {code}")
+
+    def _signal(self, number: signal.Signals) -> bool:
+        if self._pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, number)
+                return True
+        return False
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]

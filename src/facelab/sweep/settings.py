@@ -1,0 +1,23 @@
+"""What a sweep is asked for, beside its axes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How the runs of a sweep are held together.
+
+    Args:
+        name: of the sweep; the same name goes on with the same sweep. null for one made of its axes and fixed choices.
+        jobs: how many at a time; null for as many as cores, memory or GPUs allow.
+        fail_fast: stop at the first job that fails.
+        stale: runs that an older commit finished are kept, or redone on this one.
+    """
+
+    name: str | None = None
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    fail_fast: bool = False
+    stale: Literal["keep", "redo"] = "keep"

@@ -1,0 +1,153 @@
+"""Where the jobs of a sweep come from: all combinations of its axes, or a search."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+from facelab.errors import ConfigError
+from facelab.sweep.children import Standing
+from facelab.sweep.executor import Demand
+from facelab.sweep.plan import Job
+from facelab.sweep.search import Study, Trial
+
+Outcome = Literal["finished", "failed", "pruned"]
+
+
+class Source(ABC):
+    """Hands out jobs, one after the other, and hears how they go."""
+
+    total: int  # jobs it will have handed out at the end
+
+    @abstractmethod
+    def upcoming(self) -> Demand | None:
+        """What the next job takes of a machine; None if there is none."""
+
+    @abstractmethod
+    def next(self) -> Standing | None:
+        """The next job; None if there turns out to be none."""
+
+    @abstractmethod
+    def back(self, standing: Standing) -> None:
+        """Take a job back, to be handed out later."""
+
+    def hopeless(self, job: Job, images_seen: int, validation: Mapping[str, float]) -> bool:
+        """Whether a job that was validated should be stopped.
+
+        Args:
+            job: that runs.
+            images_seen: by it.
+            validation: `val/...` by name.
+        """
+        return False
+
+    @abstractmethod
+    def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
+        """Hear how a job ended.
+
+        Args:
+            job: that ended.
+            how: it did.
+            latest: its last values by name.
+        """
+
+
+class Combinations(Source):
+    """Jobs that are known from the start.
+
+    Args:
+        standings: of those that are not done.
+    """
+
+    def __init__(self, standings: Iterable[Standing]) -> None:
+        self._waiting = deque(standings)
+        self.total = len(self._waiting)
+
+    def upcoming(self) -> Demand | None:
+        """Of the first in line."""
+        return Demand.of(self._waiting[0].job.config) if self._waiting else None
+
+    def next(self) -> Standing | None:
+        """In order."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def back(self, standing: Standing) -> None:
+        """To the end."""
+        self._waiting.append(standing)
+
+    def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
+        """Nothing that comes depends on it."""
+
+
+class Trials(Source):
+    """Jobs that a search draws, knowing what came out of those before; interrupted ones first.
+
+    Args:
+        study: the search.
+        metric: by which it judges, `val/...`.
+        standing: composes and checks the config of a trial, and finds its run if it has begun.
+        total: trials of the whole search.
+        demand: what a trial takes of a machine.
+        invalid: told of a trial whose config is wrong, and why.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        metric: str,
+        standing: Callable[[Trial], Standing],
+        total: int,
+        demand: Demand,
+        invalid: Callable[[Trial, str], None],
+    ) -> None:
+        self._study, self._metric, self._standing, self._invalid = study, metric, standing, invalid
+        self._search_total, self._demand = total, demand
+        self._waiting = deque(study.unfinished())
+        self._back: deque[Standing] = deque()
+        counts = study.counts()
+        self.done_before = sum(counts.values()) - counts["running"]
+        self.total = max(total, sum(counts.values())) - self.done_before
+
+    def upcoming(self) -> Demand | None:
+        """Taken as the same for all trials: what one draws is not known before there is room for it."""
+        asked = sum(self._study.counts().values())
+        return self._demand if self._back or self._waiting or asked < self._search_total else None
+
+    def next(self) -> Standing | None:
+        """An interrupted trial, or a new one."""
+        if self._back:
+            return self._back.popleft()
+        while trial := (self._waiting.popleft() if self._waiting else self._study.ask()):
+            try:
+                return self._standing(trial)
+            except ConfigError as error:
+                self._study.fail(trial.number)
+                if trial.number == 0:
+                    raise  # the first one shows what is wrong with all
+                self._invalid(trial, str(error))
+        return None
+
+    def back(self, standing: Standing) -> None:
+        """To be handed out next."""
+        self._back.append(standing)
+
+    def hopeless(self, job: Job, images_seen: int, validation: Mapping[str, float]) -> bool:
+        """By the median of the others."""
+        assert job.trial is not None
+        return self._metric in validation and self._study.should_prune(job.trial, images_seen, validation[self._metric])
+
+    def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
+        """The value of a trial is that of the weights it kept; one without a value has failed."""
+        assert job.trial is not None
+        value = latest.get(kept(self._metric))
+        if how == "finished" and value is not None:
+            self._study.tell(job.trial, value)
+        elif how == "pruned":
+            self._study.prune(job.trial)
+        else:
+            self._study.fail(job.trial)
+
+
+def kept(metric: str) -> str:
+    """The name under which a run records a validation metric of the weights it kept: `best/f1` of `val/f1`."""
+    return f"best/{metric.removeprefix('val/')}"

@@ -1,0 +1,78 @@
+"""The process of one job. An entry point, as the command line is: it may import everything."""
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from facelab.errors import FacelabError, Interrupted
+from facelab.interrupt import die_with_parent
+from facelab.sweep.executor import Call
+from facelab.tracking import TrackedRun
+
+LOG = "log.txt"
+DONE = "done"
+
+
+def run_job(call: Call) -> None:
+    """Train the run of a job, or go on with it from its newest checkpoint; nothing happens if it has finished.
+
+    Args:
+        call: the job.
+
+    Raises:
+        FacelabError: something the user can mend.
+        KeyboardInterrupt: the job was told to stop; its run is closed as KILLED and can be resumed.
+    """
+    from facelab import run
+
+    if TrackedRun.open(call.folder).ended != "FINISHED":
+        run.run_job(call.folder, {"workers": call.demand.workers}, call.needs)
+
+
+def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
+    """Run a job in a process of its own on this machine; the last word, `DONE` or a reason, goes back.
+
+    Args:
+        call: the job.
+        environment: variables of the sweep's process, with what this job may use of the machine.
+        said: takes the last word.
+    """
+    die_with_parent()
+    os.setsid()  # Ctrl-C in the terminal is the sweep's alone: it tells the jobs
+    os.environ.clear()
+    os.environ.update(environment)
+    _write_to(call.folder / LOG)
+    try:
+        print(f"process {os.getpid()} begins at {_now()}")
+        run_job(call)
+        print(f"done at {_now()}")
+    except (KeyboardInterrupt, Interrupted):
+        said.send("interrupted")
+        raise SystemExit(130) from None
+    except FacelabError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        said.send(f"{type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+    except BaseException as error:  # SystemExit too: a library that leaves with status 0 has not trained
+        traceback.print_exc()
+        said.send(f"{type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+    said.send(DONE)
+
+
+def _now() -> str:
+    return datetime.now().isoformat(" ", "milliseconds")
+
+
+def _write_to(file: Path) -> None:
+    """All output, also of libraries written in C, goes to the log."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        stream.flush()
+        os.dup2(log, descriptor)
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.close(log)

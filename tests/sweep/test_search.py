@@ -1,0 +1,363 @@
+"""A search draws what it should, forgets nothing when its process dies, and never chooses by test faces."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from facelab.compose import check_training, config_folder
+from facelab.config import build
+from facelab.errors import ConfigError, TrackingError
+from facelab.sweep.search import CMAES, TPE, Grid, Random, Search, Study, overlay
+from facelab.sweep.space import Space, read_space
+
+SAMPLERS: dict[str, Callable[..., Search]] = {"tpe": TPE, "random": Random, "cmaes": CMAES}
+
+
+def space_of(*axes: str) -> Space:
+    return read_space(OverridesParser.create().parse_overrides(list(axes)))
+
+
+NUMBERS = space_of("lr=interval(1e-4,1e-1)", "width=int(interval(1,64))", "decay=range(0,1,0.1)")
+MIXED = space_of("lr=interval(1e-4,1e-1)", "model=cnn,gan", "width=int(interval(1,64))", "one=choice(5)")
+SMALL = space_of("model=cnn,gan", "k=range(1,4)", "drop=0.0,0.5")
+
+
+def score(overrides: Mapping[str, str]) -> float:
+    """Best at lr = 0.01, width = 32."""
+    lr, width = float(overrides["lr"]), float(overrides["width"])
+    return -((math.log10(lr) + 2) ** 2) - ((width - 32) / 32) ** 2 - (overrides.get("model") == "gan")
+
+
+def go_on(study: Study, asked: dict[int, Mapping[str, str]], until: int) -> None:
+    """Try configs one at a time until so many were asked for; the fifth of every seven fails, the sixth is stopped."""
+    for begun in study.unfinished():
+        assert asked[begun.number] == begun.overrides
+        end(study, begun.number, begun.overrides)
+    while len(asked) < until:
+        trial = study.ask()
+        assert trial is not None
+        assert trial.number == len(asked)
+        asked[trial.number] = trial.overrides
+        end(study, trial.number, trial.overrides)
+
+
+def end(study: Study, number: int, overrides: Mapping[str, str]) -> None:
+    study.should_prune(number, 100, score(overrides) - 1)
+    if number % 7 == 4:
+        study.fail(number)
+    elif number % 7 == 5:
+        study.prune(number)
+    else:
+        study.tell(number, score(overrides))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("seed", [0, 5])
+def test_an_interrupted_search_asks_for_what_an_uninterrupted_one_does(tmp_path: Path, sampler: str, seed: int) -> None:
+    space = NUMBERS if sampler == "cmaes" else MIXED
+    search = SAMPLERS[sampler](trials=40, seed=seed)
+    whole: dict[int, Mapping[str, str]] = {}
+    study = Study(tmp_path / "whole.log", "s", search, space)
+    go_on(study, whole, 40)
+    assert study.ask() is None
+    assert len({tuple(overrides.items()) for overrides in whole.values()}) > 35
+
+    pieces: dict[int, Mapping[str, str]] = {}
+    for until in (1, 2, 11, 12, 25, 33, 39, 40):
+        study = Study(tmp_path / "pieces.log", "s", search, space)
+        go_on(study, pieces, until)
+        if until < 40:  # asked for, and never told
+            trial = study.ask()
+            assert trial is not None
+            pieces[trial.number] = trial.overrides
+    assert pieces == whole
+
+    other = Study(tmp_path / "other.log", "s", SAMPLERS[sampler](trials=40, seed=seed + 1), space).ask()
+    assert other is not None
+    assert other.overrides != whole[0]
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "grid"])
+def test_dying_at_any_line_of_the_file_changes_nothing(tmp_path: Path, sampler: str) -> None:
+    """The file is cut after every line, and in the midst of it, while trials are drawn and told."""
+    space = SMALL if sampler == "grid" else NUMBERS
+    search = Grid() if sampler == "grid" else SAMPLERS[sampler](trials=12, startup_trials=3)
+
+    def value(overrides: Mapping[str, str]) -> float:
+        return float(overrides["k"]) if sampler == "grid" else score(overrides)
+
+    def run(study: Study) -> dict[int, Mapping[str, str]]:
+        asked = {}
+        for begun in study.unfinished():
+            asked[begun.number] = begun.overrides
+            study.tell(begun.number, value(begun.overrides))
+        while (trial := study.ask()) is not None:
+            asked[trial.number] = trial.overrides
+            study.tell(trial.number, value(trial.overrides))
+        return asked
+
+    whole = run(Study(tmp_path / "whole.log", "s", search, space))
+    lines = (tmp_path / "whole.log").read_bytes().splitlines(keepends=True)
+    for count in range(0, len(lines), 3):
+        torn = tmp_path / "torn.log"
+        torn.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
+        study = Study(torn, "s", search, space)
+        rest = run(study)
+        assert rest == {number: whole[number] for number in rest}
+        assert study.counts()["finished"] == 12
+        assert study.best() == Study(tmp_path / "whole.log", "s", search, space).best()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_search_finds_what_is_good(tmp_path: Path, sampler: str) -> None:
+    search = SAMPLERS[sampler](trials=60, prune=False)
+    study = Study(tmp_path / "study.log", "s", search, space_of("lr=interval(1e-4,1)", "width=interval(0,64)"))
+    values = []
+    while (trial := study.ask()) is not None:
+        values.append(score(trial.overrides))
+        study.tell(trial.number, values[-1])
+    best = study.best()
+    assert best is not None
+    assert best[1] == max(values) > -0.02
+    assert score(best[2]) == best[1]
+    assert sum(values[-20:]) / 20 > sum(values[:20]) / 20
+
+
+def test_parallel_trials_differ_and_may_end_in_any_order(tmp_path: Path) -> None:
+    for sampler, make in SAMPLERS.items():
+        study = Study(tmp_path / f"{sampler}.log", "s", make(trials=24), NUMBERS)
+        running = [trial for trial in (study.ask() for _ in range(4)) if trial is not None]
+        seen = {tuple(trial.overrides.items()) for trial in running}
+        while running:
+            trial = running.pop(len(seen) % len(running))
+            study.tell(trial.number, score(trial.overrides))
+            if (following := study.ask()) is not None:
+                running.append(following)
+                seen.add(tuple(following.overrides.items()))
+        assert len(seen) == 24
+        assert study.counts() == {"finished": 24, "pruned": 0, "failed": 0, "running": 0}
+
+
+def test_a_grid_gives_each_point_once_in_the_order_of_a_plain_sweep(tmp_path: Path) -> None:
+    points: list[tuple[str, ...]] = []
+    for stop_at in (3, 4, 9, 13):
+        study = Study(tmp_path / "grid.log", "s", Grid(), SMALL)  # reopened
+        for begun in study.unfinished():
+            study.fail(begun.number)
+        while len(points) < stop_at and (trial := study.ask()) is not None:
+            points.append(tuple(trial.overrides.values()))
+            if len(points) % 2:
+                study.tell(trial.number, 1.0)
+    assert points == [(m, k, d) for m in ("cnn", "gan") for k in "123" for d in ("0.0", "0.5")]
+    assert study.ask() is None
+    some = Study(tmp_path / "some.log", "s", Grid(trials=2), SMALL)
+    assert [some.ask() is None for _ in range(3)] == [False, False, True]
+
+
+def test_more_trials_go_on_with_a_search_that_was_done(tmp_path: Path) -> None:
+    def asked(trials: int, path: str) -> list[Mapping[str, str]]:
+        study, found = Study(tmp_path / path, "s", TPE(trials=trials), MIXED), []
+        while (trial := study.ask()) is not None:
+            found.append(trial.overrides)
+            study.tell(trial.number, score(trial.overrides))
+        return found
+
+    assert asked(12, "grown.log") + asked(20, "grown.log") == asked(20, "whole.log")
+    assert asked(5, "grown.log") == []
+
+
+def test_nan_and_crashes_are_failed_trials(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study.log", "s", TPE(trials=30, startup_trials=2), MIXED)
+    assert study.best() is None
+    for number in range(30):
+        trial = study.ask()
+        assert trial is not None
+        if number % 3 == 0:
+            study.tell(number, [math.nan, math.inf, -math.inf][number // 3 % 3])
+        elif number % 3 == 1:
+            assert not study.should_prune(number, 10, math.nan)
+            study.fail(number)
+        else:
+            study.tell(number, score(trial.overrides))
+            study.fail(number)  # it has ended already: no error, no change
+            study.tell(number, 100.0)
+            assert not study.should_prune(number, 20, 0.0)
+    assert study.counts() == {"finished": 10, "pruned": 0, "failed": 20, "running": 0}
+    best = study.best()
+    assert best is not None
+    assert best[0] % 3 == 2
+    assert best[1] == score(best[2])
+
+
+def test_the_best_is_the_first_of_equals_in_the_direction_asked_for(tmp_path: Path) -> None:
+    for direction, number in (("maximize", 1), ("minimize", 0)):
+        study = Study(tmp_path / f"{direction}.log", "s", Random(direction=direction), SMALL)  # type: ignore[arg-type]
+        for value in (0.1, 0.9, 0.9, 0.1):
+            trial = study.ask()
+            assert trial is not None
+            study.tell(trial.number, value)
+        study.ask()
+        best = study.best()
+        assert best is not None
+        assert best[0] == number
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> None:
+    """By hand: at 100 images the finished trials have 1, 2, 3; at 200 images 5, 6, 7. Medians 2 and 6."""
+    sign = 1 if direction == "maximize" else -1
+    search = Random(direction=direction, startup_trials=3, warmup_images=100)  # type: ignore[arg-type]
+    study = Study(tmp_path / "study.log", "s", search, SMALL)
+
+    def judge(number: int, images: int, value: float) -> bool:
+        return study.should_prune(number, images, sign * value)
+
+    for number, (early, late) in enumerate([(1, 5), (2, 6), (3, 7)]):
+        study.ask()
+        assert not judge(number, 50, 0)
+        assert not judge(number, 100, early)  # too few have finished
+        assert not judge(number, 200, late)
+        study.tell(number, sign * late)
+    for _ in range(3):
+        study.ask()
+    assert not judge(3, 50, -9)  # has seen too little
+    assert judge(3, 100, 1.9)
+    assert judge(3, 100, 1.9)  # the same again
+    study.prune(3)
+    assert not judge(3, 200, 0)
+    assert not judge(4, 100, 2.1)
+    study = Study(tmp_path / "study.log", "s", search, SMALL)  # goes on from a checkpoint
+    assert not judge(4, 50, 0)
+    assert not judge(4, 100, 2.1)
+    assert judge(4, 200, 5.9)
+    assert not judge(5, 100, 9)
+    assert not judge(5, 200, 0)  # its best so far is above
+    assert study.counts() == {"finished": 3, "pruned": 1, "failed": 0, "running": 2}
+    without = Random(direction=direction, startup_trials=3, prune=False)  # type: ignore[arg-type]
+    assert not Study(tmp_path / "study.log", "s", without, SMALL).should_prune(4, 200, sign * 5.9)
+
+
+def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    Study(path, "s", TPE(), SMALL).ask()
+    Study(path, "s", Random(trials=3, seed=4), SMALL)  # another way of drawing goes on with the same trials
+    before = path.read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"its metric is val/f1, and now val/loss; its direction is maximize, and now"
+    ):
+        Study(path, "s", TPE(metric="val/loss", direction="minimize"), SMALL)
+    changed = space_of("model=cnn,gan,vae", "drop=0.0,0.5", "lr=interval(1,2)")
+    with pytest.raises(ConfigError) as caught:
+        Study(path, "s", TPE(), changed)
+    assert "its model is cnn, gan, and now cnn, gan, vae" in str(caught.value)
+    assert "it searched over k (3 values from 1 to 3, equally spaced) too" in str(caught.value)
+    assert "it did not search over lr" in str(caught.value)
+    with pytest.raises(ConfigError, match="another search, 's'"):
+        Study(path, "t", TPE(), SMALL)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"nowhere/study\.log could not be read or written"):
+        Study(tmp_path / "nowhere" / "study.log", "s", TPE(), SMALL)
+    path = tmp_path / "study.log"
+    Study(path, "s", TPE(), SMALL).ask()
+    path.write_bytes(b"\x00rubbish\n" + path.read_bytes())
+    with pytest.raises(TrackingError, match="is damaged"):
+        Study(path, "s", TPE(), SMALL)
+
+
+def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    Study(path, "s", TPE(), SMALL).ask()
+    (tmp_path / "study.log.lock").touch()
+    assert len(Study(path, "s", TPE(), SMALL).unfinished()) == 1
+
+
+@pytest.mark.parametrize(
+    ("search", "space", "complaint"),
+    [
+        (TPE(metric="test/f1"), SMALL, "search.metric=test/f1: expected a metric of the validation faces"),
+        (Grid(metric="probe/f1"), SMALL, "search.metric=probe/f1"),
+        (Grid(), NUMBERS, r"lr=0.0001 to 0.1, logarithmic has no steps. Give lr=range\(low,high,step\)"),
+        (CMAES(), MIXED, "model, one has no order"),
+        (TPE(), {}, "nothing to search over"),
+    ],
+)
+def test_searches_that_cannot_be_made_are_refused(search: Search, space: Space, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        search.check(space, True, "ratio")
+
+
+@pytest.mark.parametrize("search", [TPE(), Random(), Grid(), CMAES()])
+def test_a_split_without_validation_is_refused(search: Search) -> None:
+    whole = space_of("k=range(1,4)", "width=int(interval(1,64))")
+    search.check(whole, True, "ratio")
+    with pytest.raises(ConfigError, match="split=few_shot has no validation faces"):
+        search.check(whole, False, "few_shot")
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid", "cmaes"])
+def test_every_search_is_built_from_its_config(name: str) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = check_training(compose("train", [f"search={name}", "search.trials=7"]))
+        built = build({"search": config["search"]})["search"]
+        assert isinstance(built, Search)
+        assert built.total(SMALL) == 7
+        with pytest.raises(ConfigError) as caught:
+            check_training(compose("train", [f"search={name}", "search.trials=0", "search.direction=up"]))
+        assert "search.trials" in str(caught.value)
+        assert "search.direction" in str(caught.value)
+
+
+def composed(*overrides: str) -> Any:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=False)
+
+
+GROUPS = ("data", "split", "augment", "model", "trainer", "tracking", "protocol", "generation", "executor", "search")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fixed"),
+    [
+        ({"model": "cnn_arcface", "model.recipe.batch_size": "16"}, ["split=kfold", "split.fold=2", "seed=4"]),
+        ({"model.recipe.batch_size": "1e-05"}, ["name='a, b: \"c\" # d'", "data.root='1e5'", "+data.extra='true'"]),
+        ({"model.encoder.widths": "[8,16]"}, ["model=cnn", "model=cnn_seed", "model=cnn", "~search"]),
+        ({"data.name": "\\$\\{model._target_\\}"}, ["model.recipe={batch_size:3}", "data=face_nonface"]),
+        ({"seed": "null"}, ["+few_shot=sweep", "split.train_per_identity=2"]),
+        ({"split": "ratio"}, ["+few_shot=sweep"]),
+        ({"name": "'5'"}, []),
+        ({}, ["model=gan"]),
+    ],
+)
+def test_the_overlay_gives_the_config_of_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, str], fixed: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments" / "found").mkdir(parents=True)
+    text = overlay(overrides, fixed, "python train.py -m 'model=cnn,gan'\nsearch=tpe", GROUPS)
+    assert text.startswith("# @package _global_\n# The best trial of: python train.py -m 'model=cnn,gan' search=tpe\n")
+    (tmp_path / "experiments" / "found" / "best.yaml").write_text(text)
+    expected = composed(*(f"++{one}" if one.startswith("data.root") else one for one in fixed), *_forced(overrides))
+    assert composed("+found=best") == expected
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        assert compose("train", ["+found=best"], return_hydra_config=True).hydra.mode != RunMode.MULTIRUN
+
+
+def _forced(overrides: Mapping[str, str]) -> list[str]:
+    return [f"++{key}={text}" if "." in key else f"{key}={text}" for key, text in overrides.items()]
+
+
+def test_what_an_overlay_cannot_say_is_written_beside_it() -> None:
+    text = overlay({"seed": "1"}, ["~model.recipe", "model.encoder.widths.0=8"], "x", GROUPS)
+    assert "give on the command line besides: ~model.recipe" in text
+    assert "give on the command line besides: model.encoder.widths.0=8" in text
+    assert "widths:" not in text

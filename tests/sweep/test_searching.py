@@ -1,0 +1,110 @@
+"""Searches as whole commands."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from facelab.tracking.sweeps import PARENT
+from tests.conftest import TINY, Command
+from tests.sweep.test_sweep import FAULTY, faulty
+
+Runs = Callable[[], list[Run]]
+Experiment = tuple[str, str]
+
+__all__ = ["faulty"]
+
+SMALL = (
+    *(override for override in TINY if not override.startswith("trainer.validations")),
+    "trainer.validations=4",
+    "model.encoder.widths=[8,16]",
+    "model.recipe.batch_size=16",
+    "model.recipe.max_images=64",
+    "sweep.jobs=1",
+)
+RATE = "model.optimizer.lr=interval(1e-5,1e-1)"
+
+
+def _children(runs: list[Run]) -> list[Run]:
+    children = [run for run in runs if PARENT in run.data.tags]
+    return sorted(children, key=lambda run: int(run.data.tags["sweep.trial"]))
+
+
+def test_a_search_goes_on_where_it_was_and_leaves_the_best_config(
+    facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
+) -> None:
+    search = ("train", "-m", "search=random", *SMALL, *experiment, RATE, "augment=none,light", "search.prune=false")
+    outcome = facelab(*search, "search.trials=2", "sweep.name=mine")
+    assert outcome.status == 0, outcome.error
+    outcome = facelab(*search, "search.trials=4", "sweep.name=mine")
+    assert outcome.status == 0, outcome.error
+    assert "4 trials, 2 done before" in outcome.out
+    resumed = [json.loads(run.data.tags["sweep.point"]) for run in _children(runs())]
+    assert len(resumed) == 4
+
+    tried = {run.data.metrics["best/f1"]: run for run in reversed(_children(runs()))}  # of equals, the first
+    best = json.loads(tried[max(tried)].data.tags["sweep.point"])
+    composed = facelab("train", "+mine=best", "--cfg", "job").out
+    assert f"lr: {float(best['model.optimizer.lr'])}" in composed
+
+    outcome = facelab(*search, "search.trials=4", "sweep.name=at_once")
+    assert outcome.status == 0, outcome.error
+    at_once = [json.loads(run.data.tags["sweep.point"]) for run in _children(runs())]
+    assert sorted(at_once, key=str) == sorted([*resumed, *resumed], key=str)
+
+
+def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None
+) -> None:
+    fit = (*FAULTY, "trainer.validations=2", "sweep.jobs=1")
+    outcome = facelab(
+        "train", "-m", "search=grid", *fit, *experiment, "data.how=raise,none", "model.optimizer.lr=1e30,1e-3"
+    )
+    assert outcome.status == 1
+    assert [run.info.status for run in _children(runs())] == ["FAILED", "FAILED", "FAILED", "FINISHED"]
+    assert "3 of 4 jobs failed" in outcome.error
+    assert "Best: trial 3" in outcome.out
+
+
+def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, runs: Runs) -> None:
+    longer = ("search.startup_trials=1", "model.recipe.max_images=6400", "trainer.validations=40")
+    outcome = facelab("train", "-m", "search=grid", *SMALL, *longer, *experiment, "model.optimizer.lr=1e-3,1e-9")
+    assert outcome.status == 0, outcome.error
+    good, hopeless = _children(runs())
+    assert good.info.status == "FINISHED"
+    assert hopeless.info.status == "KILLED"
+    assert hopeless.data.tags["reason"].startswith("pruned after")
+    outcome = facelab("train", "-m", "search=grid", *SMALL, *longer, *experiment, "model.optimizer.lr=1e-3,1e-9")
+    assert "2 trials, 2 done before" in outcome.out
+    assert len(_children(runs())) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["split=few_shot", RATE], ["no validation faces", "split=ratio or split=kfold"]),
+        (["search.metric=test/f1", RATE], ["search.metric=test/f1", "validation"]),
+        (["seed=1,2", RATE], ["seed", "replicates"]),
+        (["model.optimizer.lr=interval(1e-2,1e-4)"], ["interval"]),
+        (["model.optimizer.lrr=interval(1e-4,1e-2)"], ["model.optimizer.lrr", "Did you mean"]),
+        ([], ["nothing to search over"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in "".join(value) else "",
+)
+def test_bad_input_is_told_before_the_first_trial(
+    facelab: Command, tmp_path: Path, overrides: list[str], says: list[str]
+) -> None:
+    outcome = facelab("train", "-m", "search=tpe", *SMALL, *overrides)
+    assert outcome.status == 2
+    for words in says:
+        assert words in outcome.error
+    assert not list(tmp_path.glob("runs/*/log.txt"))
+
+
+def test_a_name_of_a_search_is_not_one_of_a_sweep(facelab: Command, experiment: Experiment) -> None:
+    assert facelab("train", "-m", *SMALL, *experiment, "augment=none", "sweep.name=mine").status == 0
+    outcome = facelab("train", "-m", "search=grid", *SMALL, *experiment, "augment=none,light", "sweep.name=mine")
+    assert outcome.status == 2
+    assert "one of them is a search" in outcome.error

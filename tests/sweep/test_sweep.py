@@ -1,0 +1,312 @@
+"""The sweep as one object, with real jobs in real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from facelab.tracking.sweeps import PARENT
+from tests.conftest import ROOT, TINY_CNN, TINY_GAN, Command
+
+Runs = Callable[[], list[Run]]
+Experiment = tuple[str, str]
+
+FAULTY = (
+    "data=faulty",
+    *(override for override in TINY_CNN if not override.startswith("data.")),
+    "model.recipe.max_images=32",
+)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adds `data=faulty` to the choices."""
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "faulty.yaml").write_text(
+        "_target_: tests.sweep.faults.Faulty\nhow: none\nnumber: 0\nimage_size: 32\nlast_person: 6\n"
+    )
+    monkeypatch.setenv("FACELAB_ALLOW", "tests")
+
+
+def _family(runs: list[Run]) -> tuple[Run, list[Run]]:
+    """The parent and its children, the oldest first."""
+    children = [run for run in runs if PARENT in run.data.tags]
+    (parent,) = [run for run in runs if "sweep.name" in run.data.tags]
+    assert all(child.data.tags[PARENT] == parent.info.run_id for child in children)
+    return parent, sorted(children, key=lambda run: run.info.start_time)
+
+
+def _points(runs: list[Run]) -> list[dict[str, str]]:
+    return [json.loads(run.data.tags["sweep.point"]) for run in runs]
+
+
+def test_a_sweep_is_a_parent_and_its_children_and_a_second_time_trains_only_what_is_missing(
+    facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
+) -> None:
+    sweep = ("train", "-m", "model=cnn,cnn_arcface", *TINY_CNN, *experiment, "sweep.name=two")
+    outcome = facelab(*sweep, "seed=1,2")
+    assert outcome.status == 0, outcome.error
+    parent, children = _family(runs())
+    assert parent.info.status == "FINISHED"
+    assert json.loads(parent.data.tags["sweep.axes"]) == {"model": ["cnn", "cnn_arcface"], "seed": ["1", "2"]}
+    assert "sweep.name=two" in parent.data.tags["sweep.command"]
+    assert parent.data.metrics["sweep/finished"] == 4
+    models = [(child.data.params["model"], child.data.params["seed"]) for child in children]
+    assert sorted(models) == [("cnn", "1"), ("cnn", "2"), ("cnn_arcface", "1"), ("cnn_arcface", "2")]
+    assert all(child.info.status == "FINISHED" and "test/f1" in child.data.metrics for child in children)
+    log = tmp_path / "runs" / children[0].info.run_id / "log.txt"
+    assert "F1 (macro)" in log.read_text()
+
+    outcome = facelab(*sweep, "seed=1,2,3")
+    assert outcome.status == 0, outcome.error
+    assert "6 jobs, 4 finished before" in outcome.out
+    again, more = _family(runs())
+    assert again.info.run_id == parent.info.run_id
+    assert json.loads(again.data.tags["sweep.axes"])["seed"] == ["1", "2", "3"]
+    assert {run.info.run_id for run in children} < {run.info.run_id for run in more}
+    assert len(more) == 6
+
+
+def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None, tmp_path: Path, client: MlflowClient
+) -> None:
+    ways = {
+        "raise": "RuntimeError: on purpose",
+        "exit_0": "left without a word, with status 0",
+        "exit_3": "left without a word, with status 3",
+        "system_exit": "SystemExit: 0",
+        "segfault": "SIGSEGV",
+        "sigkill": "SIGKILL; the system does so when memory runs out",
+        "once": "not mended yet",
+    }
+    sweep = ("train", "-m", *FAULTY, *experiment, f"data.how={','.join(ways)},none", "data.number=1,2")
+    outcome = facelab(*sweep)
+    assert outcome.status == 1
+    parent, children = _family(runs())
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["reason"] == "14 of 16 jobs failed"
+    assert len(children) == 16
+    for child, point in zip(children, _points(children), strict=True):
+        assert child.info.status == ("FINISHED" if point["data.how"] == "none" else "FAILED")
+        if point["data.how"] != "none":
+            assert ways[point["data.how"]] in child.data.tags["reason"]
+            assert ways[point["data.how"]] in outcome.out
+            assert ways[point["data.how"]] in outcome.error.split("14 of 16 jobs failed:")[1]
+        if point["data.how"] == "raise":
+            assert "log.txt" in [item.path for item in client.list_artifacts(child.info.run_id)]
+            assert "Traceback" in (tmp_path / "runs" / child.info.run_id / "log.txt").read_text()
+
+    (tmp_path / "mended").touch()
+    outcome = facelab(*sweep)
+    assert "2 finished before, 14 to go on with" in outcome.out
+    _, again = _family(runs())
+    assert sorted(run.info.run_id for run in again) == sorted(run.info.run_id for run in children)
+    for child, point in zip(again, _points(again), strict=True):
+        assert child.info.status == ("FINISHED" if point["data.how"] in ("none", "once") else "FAILED")
+
+
+def test_a_loss_that_is_no_number_is_a_failed_job(facelab: Command, experiment: Experiment, runs: Runs) -> None:
+    rates = ("model.recipe.max_images=320", "model.optimizer.lr=1e30,1e-3")
+    outcome = facelab("train", "-m", *TINY_CNN, *experiment, *rates)
+    assert outcome.status == 1
+    assert "NaN" in outcome.error
+    _, children = _family(runs())
+    assert [run.info.status for run in children] == ["FAILED", "FINISHED"]
+    assert children[0].info.run_name.endswith("seed=1 · lr=1e+30")
+
+
+def test_fail_fast_stops_the_others(facelab: Command, experiment: Experiment, runs: Runs, faulty: None) -> None:
+    ways = ("sweep.jobs=2", "data.how=wait,raise,none", "sweep.fail_fast=true")
+    assert facelab("train", "-m", *FAULTY, *experiment, *ways).status == 1
+    parent, children = _family(runs())
+    assert parent.info.status == "FAILED"
+    assert {point["data.how"]: run.info.status for run, point in zip(children, _points(children), strict=True)} == {
+        "wait": "KILLED",
+        "raise": "FAILED",
+    }
+
+
+def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command, tmp_path: Path) -> None:
+    """`+few_shot=sweep` sweeps split.seed over ten values; three are asked for here."""
+    few = ("split.train_per_identity=5,9", "split.seed=0,1", "model.recipe.max_images=16")
+    outcome = facelab("train", "+few_shot=sweep", *TINY_CNN, *few)
+    assert outcome.status == 0, outcome.error
+    assert ": 4 jobs" in outcome.out
+    assert "4 runs: 4 finished" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["seeed=1,2"], ["seeed: unknown key", "'seed'"]),
+        (["seed=range(3,3)"], ["seed=range(3,3)", "empty"]),
+        (["seed=choice()"], ["seed=choice()", "empty choice"]),
+        (["seed="], ["seed"]),
+        (["model.optimizer.lr=interval(1e-4,1e-2)"], ["interval", "search=tpe"]),
+        (["tracking.experiment=a,b"], ["tracking.experiment", "share"]),
+        (["sweep.jobs=0", "seed=1,2"], ["sweep.jobs: expected"]),
+        (["sweep.stale=perhaps", "seed=1,2"], ["sweep.stale", "'keep' or 'redo'"]),
+        (["executor=slurm", "seed=1,2"], ["tracking=server"]),
+        (["data=folder", "data.root=~/x,~/y"], ["$HOME"]),
+        (["runtime.runs_folder=/dev/null", "seed=1,2"], ["runtime.runs_folder"]),
+        (["tracking.folder=/proc/none", "seed=1,2"], ["tracking.folder"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in value[-1] else "",
+)
+def test_bad_input_is_told_before_the_first_job(
+    facelab: Command, tmp_path: Path, overrides: list[str], says: list[str]
+) -> None:
+    outcome = facelab("train", "-m", *overrides)
+    assert outcome.status in (1, 2)
+    assert outcome.error.startswith("Error: ")
+    for words in says:
+        assert words in outcome.error
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_name_belongs_to_one_sweep(facelab: Command, experiment: Experiment, runs: Runs) -> None:
+    sweep = ("train", "-m", *TINY_CNN, *experiment, "model.recipe.max_images=16", "sweep.name=mine")
+    assert facelab(*sweep, "seed=1").status == 0
+    outcome = facelab(*sweep, "split.seed=1,2")
+    assert outcome.status == 2
+    assert "its axes are seed, and now split.seed" in outcome.error or "its axes are none" in outcome.error
+    outcome = facelab(*sweep, "seed=1", "augment=none")
+    assert outcome.status == 2
+    assert "augment=none" in outcome.error
+    assert len(runs()) == 2
+
+
+def test_a_child_of_older_code_is_kept_or_redone(
+    facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
+) -> None:
+    for git in (["init"], ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *git], check=True, capture_output=True)
+    sweep = ("train", "-m", *TINY_CNN, *experiment, "model.recipe.max_images=16", "seed=1,2")
+    assert facelab(*sweep).status == 0
+    _, (old, other) = _family(runs())
+    client.set_tag(old.info.run_id, "mlflow.source.git.commit", "0123456789abcdef")
+    outcome = facelab(*sweep)
+    assert "1 were finished by older code (0123456789)" in outcome.out
+    assert len(_family(runs())[1]) == 2
+    outcome = facelab(*sweep, "sweep.stale=redo")
+    assert outcome.status == 0, outcome.error
+    _, children = _family(runs())
+    assert len(children) == 3
+    replaced = {run.info.run_id: run.data.tags.get("sweep.superseded_by") for run in children}
+    assert replaced[old.info.run_id] == children[2].info.run_id
+    assert replaced[other.info.run_id] is None
+
+
+def test_a_sweep_shares_out_the_threads_and_keeps_their_number(
+    facelab: Command, experiment: Experiment, runs: Runs
+) -> None:
+    open_ended = [override for override in TINY_CNN if not override.startswith("trainer.threads")]
+    sweep = ("train", "-m", *open_ended, *experiment, "model.recipe.max_images=16", "seed=1,2")
+    assert facelab(*sweep).status == 0
+    assert facelab(*sweep, "sweep.jobs=1").status == 0
+    _, children = _family(runs())
+    assert [child.data.params["trainer.threads"] for child in children] == ["1", "1"]
+
+
+def test_jobs_that_need_the_same_run_train_it_once(
+    facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient
+) -> None:
+    outcome = facelab("train", "-m", "model=gan", *TINY_GAN, *experiment, "seed=1,2", "sweep.jobs=2")
+    assert outcome.status == 0, outcome.error
+    _, children = _family(runs())
+    for need in ("needs.embedder", "needs.face_classifier"):
+        assert len({child.data.tags[need] for child in children}) == 1
+    needed = client.get_experiment_by_name(experiment[1].partition("=")[2].strip("'") + " · needed")
+    assert needed is not None
+    assert len(client.search_runs([needed.experiment_id])) == 2
+
+
+@pytest.mark.slow
+def test_a_job_of_two_processes(facelab: Command, experiment: Experiment, runs: Runs) -> None:
+    ddp = ("trainer=ddp", "trainer.devices=2", "trainer.threads=1")
+    outcome = facelab("train", "-m", *TINY_CNN, *ddp, *experiment, "model.recipe.max_images=32", "seed=1,2")
+    assert outcome.status == 0, outcome.out
+    _, children = _family(runs())
+    assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
+
+
+def _start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *overrides],
+        cwd=folder,
+        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _processes_in(folder: Path) -> list[int]:
+    """Live processes that work in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            if (entry / "cwd").resolve() == folder and state != "Z":
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+LONG = ("model.recipe.max_images=1600000", "runtime.checkpoint_every_s=0.5", "seed=1,2", "sweep.jobs=2")
+
+
+def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, experiment: Experiment, runs: Runs
+) -> None:
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
+    _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the sweep and not to its jobs, which lead groups
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Go on with: python train.py -m" in output
+    parent, children = _family(runs())
+    assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3
+    for child in children:
+        assert list((tmp_path / "runs" / child.info.run_id / "checkpoints").glob("*.ckpt"))
+    assert not _processes_in(tmp_path)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
+    tmp_path: Path, experiment: Experiment, runs: Runs
+) -> None:
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
+    _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while _processes_in(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _processes_in(tmp_path)
+
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
+    logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
+    _wait_for(lambda: all("Going on with" in log.read_text() for log in logs), process)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert "2 jobs, 2 to go on with" in output
+    assert len(_family(runs())[1]) == 2
