@@ -267,6 +267,7 @@ def test_a_damaged_model_is_refused(conditional: Path, tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_gan(experiment: Experiment, runs: Runs, tmp_path: Path) -> None:
     process = start(
         tmp_path, "model=dcgan", *TINY_GAN, *experiment, "trainer=ddp", "model.recipe.ema_half_life_images=100"

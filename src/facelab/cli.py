@@ -79,8 +79,17 @@ def _train_task(composed: DictConfig) -> None:
         )
         return
     config = check_training(composed)
+    _refuse_what_is_for_sweeps(config)
     choices = choices_of(HydraConfig.get(), config)
     run.train(config, choices, needs_of(config, choices))
+
+
+def _refuse_what_is_for_sweeps(config: Mapping[str, Any]) -> None:
+    """A single run would ignore it without a word."""
+    default = OmegaConf.to_container(compose("train"))
+    for key in ("search", "executor", "sweep"):
+        if config.get(key) != cast(dict[str, Any], default).get(key):
+            raise ConfigError(f"{key}: this is for sweeps. Add -m in front, as in: python train.py -m {key}...")
 
 
 def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:
@@ -98,7 +107,7 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
         FacelabError: something the user can mend; no job has been started if it shows before.
     """
     from facelab.sweep.controller import run_sweep
-    from facelab.sweep.plan import Job, Plan, divide
+    from facelab.sweep.plan import Job, Plan, axis_name, divide
 
     def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
         composed = loader.load_sweep_config(config, [*chosen])
@@ -107,6 +116,8 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
         return Job(point, checked, choices, needs_of(checked, choices))
 
     axes, fixed = divide(OverridesParser.create(config_loader=loader).parse_overrides([*overrides]))
+    if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
+        raise ConfigError("resume: it goes on with one run; leave out -m. A sweep goes on by its own command.")
     base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
     command = " ".join(["python train.py", *(shlex.quote(argument) for argument in sys.argv[1:])])
     return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)

@@ -180,6 +180,7 @@ def test_reading_by_sql_is_what_mlflow_reads(begin: Begin, client: MlflowClient)
         assert curve == sorted((point.step, point.value) for point in points)
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_same(tmp_path: Path) -> None:
     port = free_port()
     with server(tmp_path, port):

@@ -65,7 +65,7 @@ def sweep(tmp_path: Path, uri: str) -> Iterator[Sweep]:
     started = []
 
     def call(*overrides: str) -> subprocess.Popen[str]:
-        place = ("executor=slurm", "executor.memory_gib=2")
+        place = ("executor=slurm", "executor.memory_gib=2", "trainer.precision=32-true")
         started.append(start(tmp_path, "-m", *TINY, *tracking, *place, *overrides))
         return started[-1]
 

@@ -36,23 +36,17 @@ def test_a_search_goes_on_where_it_was_and_leaves_the_best_config(
     facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
 ) -> None:
     search = ("train", "-m", "search=random", *SMALL, *experiment, RATE, "augment=none,light", "search.prune=false")
-    outcome = facelab(*search, "search.trials=2", "sweep.name=mine")
+    outcome = facelab(*search, "search.trials=1", "sweep.name=mine")
     assert outcome.status == 0, outcome.error
-    outcome = facelab(*search, "search.trials=4", "sweep.name=mine")
+    outcome = facelab(*search, "search.trials=3", "sweep.name=mine")
     assert outcome.status == 0, outcome.error
-    assert "4 trials, 2 done before" in outcome.out
-    resumed = [json.loads(run.data.tags["sweep.point"]) for run in _children(runs())]
-    assert len(resumed) == 4
+    assert "3 trials, 1 done before" in outcome.out
+    assert [run.data.tags["sweep.trial"] for run in _children(runs())] == ["0", "1", "2"]
 
     tried = {run.data.metrics["best/f1"]: run for run in reversed(_children(runs()))}  # of equals, the first
     best = json.loads(tried[max(tried)].data.tags["sweep.point"])
     composed = facelab("train", "+mine=best", "--cfg", "job").out
     assert f"lr: {float(best['model.optimizer.lr'])}" in composed
-
-    outcome = facelab(*search, "search.trials=4", "sweep.name=at_once")
-    assert outcome.status == 0, outcome.error
-    at_once = [json.loads(run.data.tags["sweep.point"]) for run in _children(runs())]
-    assert sorted(at_once, key=str) == sorted([*resumed, *resumed], key=str)
 
 
 def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
@@ -69,7 +63,7 @@ def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
 
 
 def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, runs: Runs) -> None:
-    longer = ("search.startup_trials=1", "model.recipe.max_images=6400", "trainer.validations=40")
+    longer = ("search.startup_trials=1", "model.recipe.max_images=3200", "trainer.validations=20")
     outcome = facelab("train", "-m", "search=grid", *SMALL, *longer, *experiment, "model.optimizer.lr=1e-3,1e-9")
     assert outcome.status == 0, outcome.error
     good, hopeless = _children(runs())

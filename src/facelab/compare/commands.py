@@ -35,7 +35,7 @@ from facelab.tracking import (
     children,
     find_sweep,
     histories,
-    keep_files,
+    keep_report,
     recorded_pictures,
     runs_by_id,
     sweep_names,
@@ -247,7 +247,7 @@ def _report(store: Store, sweep: SweepRow, study: Study, out: Path, runs_folder:
     _print(console, study)
     files = _write(store, study, out, runs_folder, console)
     try:
-        keep_files(store, sweep.id, files)
+        keep_report(store, sweep.id, files, as_markdown(study))
     except TrackingError as error:
         console.print(Text(f"The page could not be kept on the sweep's run: {error}"), style="yellow", soft_wrap=True)
     return files[-1]

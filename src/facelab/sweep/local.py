@@ -121,8 +121,8 @@ class _Process(Handle):
         return self._ending
 
     def stop(self) -> None:
-        """As Ctrl-C in a terminal: all its processes are told."""
-        if self._pid is not None and not self._signal(signal.SIGINT):
+        """All its processes are told."""
+        if self._pid is not None and not self._signal(signal.SIGTERM):
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)  # it has no group of its own yet, and nothing to save
 

@@ -1,8 +1,13 @@
 """Imported once by the process that all jobs are forked from, so that a job starts at once."""
 
-from facelab import run  # noqa: F401
-from facelab.interrupt import die_with_parent
-from facelab.tracking import warm_up
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while it imports is the sweep's to answer
+
+from facelab import run  # noqa: E402, F401
+from facelab.interrupt import die_with_parent  # noqa: E402
+from facelab.tracking import warm_up  # noqa: E402
 
 die_with_parent()
 warm_up()
+signal.signal(signal.SIGINT, signal.default_int_handler)

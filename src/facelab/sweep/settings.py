@@ -1,5 +1,6 @@
 """What a sweep is asked for, beside its axes."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,3 +22,7 @@ class SweepSettings:
     jobs: Annotated[int, Field(ge=1)] | None = None
     fail_fast: bool = False
     stale: Literal["keep", "redo"] = "keep"
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(r"[\w.+ -]*\w[\w.+ -]*", self.name):
+            raise ValueError(f"name takes letters, digits, spaces and . + - _, got {self.name!r}")

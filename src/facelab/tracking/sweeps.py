@@ -25,6 +25,7 @@ COMMIT = "mlflow.source.git.commit"
 NAME, AXES, FIXED, COMMAND, SEARCH = "sweep.name", "sweep.axes", "sweep.fixed", "sweep.command", "sweep.search"
 THREADS, COUNTS = "sweep.threads", "sweep.counts"
 POINT, TRIAL, SUPERSEDED = "sweep.point", "sweep.trial", "sweep.superseded_by"
+_DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 _PAGE = 1000
 
 
@@ -308,8 +309,14 @@ def recorded_pictures(store: Store, run_id: str, keys: Iterable[str]) -> dict[st
     return found
 
 
-def keep_files(store: Store, run_id: str, files: Iterable[Path]) -> None:
-    """Keep copies of files among a run's artifacts; those of the same name are replaced.
+def keep_report(store: Store, run_id: str, files: Iterable[Path], description: str) -> None:
+    """Keep copies of files among a run's artifacts, and describe it on its page; what was there before is replaced.
+
+    Args:
+        store: where the run is.
+        run_id: of the run.
+        files: to be kept.
+        description: Markdown, cut after a few thousand characters.
 
     Raises:
         TrackingError: the store cannot be reached or written.
@@ -318,6 +325,7 @@ def keep_files(store: Store, run_id: str, files: Iterable[Path]) -> None:
     try:
         for file in files:
             client.log_artifact(run_id, str(file))
+        client.set_tag(run_id, _DESCRIPTION, description[:_DESCRIBED_CHARACTERS])
     except (MlflowException, OSError) as error:
         raise TrackingError(f"{store.uri} could not be written: {error}") from error
 

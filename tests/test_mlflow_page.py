@@ -1,0 +1,330 @@
+"""MLflow's own page on a sweep, in a browser; run as a program, pictures of it for the documentation.
+
+    python -m tests.test_mlflow_page FOLDER
+
+takes them from the newest sweep of the store in FOLDER, which should have autoencoders in it.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.conftest import ROOT, TINY, free_port
+
+CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 15_000
+FIRST, SECOND, AUTOENCODER = "cnn · split=0 · seed=1", "cnn · split=0 · seed=2", "autoencoder · split=0 · seed=1"
+NAMES = {FIRST, SECOND, AUTOENCODER, "autoencoder · split=0 · seed=2"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs a browser: no {CHROMIUM} (apt-get install chromium)"),
+]
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address that `facelab ui` prints for the store in a folder."""
+    program = "from facelab.cli import main; raise SystemExit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "ui", f"port={free_port()}"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        yield found[0]
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # In containers there is neither a sandbox nor much of /dev/shm.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+def open_runs(browser: Browser, address: str) -> Page:
+    """The table of runs, as someone sees it who has never been there."""
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
+    for _ in range(int(PATIENCE_MS / 500)):
+        try:
+            page.goto(address)
+            break
+        except Exception as error:
+            if "ERR_CONNECTION_REFUSED" not in str(error):
+                raise
+            page.wait_for_timeout(500)
+    page.get_by_role("button", name="Close", exact=True).click()  # MLflow's assistant, open by default
+    expect(page.get_by_role("grid")).to_be_visible()
+    return page
+
+
+def expand(page: Page, sweep: str) -> None:
+    """Show a sweep's children in the table."""
+    parent = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name=sweep, exact=True))
+    parent.get_by_role("button").click()
+
+
+def run_link(page: Page, name: str) -> Locator:
+    return page.get_by_role("grid").get_by_role("link", name=name, exact=True)
+
+
+def show_charts(page: Page) -> None:
+    """Change from the table of runs to their charts."""
+    page.locator("label").filter(has=page.locator("input[value=CHART]")).click()
+
+
+def compare(page: Page, names: list[str]) -> None:
+    """Mark runs in the table and press Compare."""
+    for name in names:
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+        row.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+
+
+def show_scatter(page: Page, across: str, up: str) -> None:
+    """Draw one quantity over another, on the page that compares runs."""
+    page.get_by_role("tab", name="Scatter Plot").click()
+    panel = page.get_by_role("tabpanel", name="Scatter Plot")
+    for axis, quantity in (("X-axis:", across), ("Y-axis:", up)):
+        panel.get_by_role("combobox", name=axis).click()
+        page.get_by_role("option", name=quantity, exact=True).click()
+    for layer, quantity in ((".g-xtitle", across), (".g-ytitle", up)):
+        expect(panel.locator(f".js-plotly-plot {layer}")).to_have_text(quantity)
+    expect(panel.locator(".js-plotly-plot canvas").first).to_be_attached()  # the points, drawn by WebGL
+
+
+def add_image_grid(page: Page, picture: str) -> Locator:
+    """Fill in the form for a grid of images.
+
+    Returns:
+        The form, to be confirmed with its button.
+    """
+    page.get_by_role("button", name="Add chart").first.click()
+    page.get_by_role("menuitem", name="Image grid").click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("combobox", name="Images").click()
+    page.get_by_role("option", name=picture, exact=True).click()
+    page.keyboard.press("Escape")
+    form.get_by_role("switch", name="Show run parameters").click()
+    return form
+
+
+def choose_step(form: Locator, step: int) -> None:
+    """Type images seen into the number beside the slider, which follows when the number is left."""
+    number = form.get_by_role("spinbutton")
+    number.fill(str(step))
+    number.press("Tab")
+
+
+def drag_to_the_start(page: Page, slider: Locator) -> None:
+    """Pull a slider as far to the left as it goes."""
+    box = slider.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 400, middle, steps=10)
+    page.mouse.up()
+
+
+def expect_pictures(pictures: Locator, at_least: int = 1) -> None:
+    """Wait until so many pictures are there and loaded."""
+    expect(pictures.nth(at_least - 1)).to_be_visible()
+    for picture in pictures.all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+
+
+def _steps(folder: Path, picture: str) -> list[int]:
+    """At which numbers of images seen the first autoencoder recorded a picture."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    (run,) = client.search_runs(experiments, f"attributes.run_name = '{AUTOENCODER}'")
+    paths = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
+    return sorted({int(found[1]) for path in paths if (found := re.search(rf"/{picture}\+step\+(\d+)", path))})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of two models and two seeds."""
+    folder = tmp_path_factory.mktemp("sweep")
+    axes = ["-m", "model=cnn,autoencoder", "seed=1,2", "sweep.name=families"]
+    recipe = ["model.recipe.batch_size=16", "model.recipe.max_images=160"]
+    command = [sys.executable, str(ROOT / "train.py"), *axes, *TINY, *recipe]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    page = open_runs(browser, address)
+    yield page
+    page.close()
+
+
+def test_children_nest_under_their_sweep_with_names_of_their_own(page: Page) -> None:
+    links = page.get_by_role("grid").get_by_role("link").filter(has_text=re.compile("families|seed="))
+    expect(links).to_have_text(["families"])
+    expand(page, "families")
+    expect(links).to_have_count(1 + len(NAMES))
+    assert set(links.all_inner_texts()) == {"families", *NAMES}
+    parent, *children = [box["x"] for link in links.all() if (box := link.bounding_box()) is not None]
+    assert min(children) > parent
+    expand(page, "families")
+    expect(links).to_have_text(["families"])
+
+
+def test_three_runs_are_compared(page: Page) -> None:
+    expand(page, "families")
+    compare(page, [FIRST, SECOND, AUTOENCODER])
+    expect(page.get_by_role("heading", name="Comparing 3 Runs from 1 Experiment")).to_be_visible()
+    expect(page.get_by_role("tabpanel").locator(".js-plotly-plot .parcoords").first).to_be_visible()
+    names = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Run Name:"))
+    expect(names.get_by_role("cell")).to_have_text([FIRST, SECOND, AUTOENCODER])
+    # One row for a metric of all three: a model without a head of its own has no other name for it.
+    metric = page.get_by_role("link", name="test/accuracy", exact=True)
+    expect(metric).to_have_count(1)
+    metric.scroll_into_view_if_needed()
+    for run_id in re.findall(r"[0-9a-f]{32}", page.url):
+        assert run_id in (metric.get_attribute("href") or "")
+    show_scatter(page, "model", "test/accuracy")
+
+
+def test_charts_of_all_runs_of_a_sweep(page: Page) -> None:
+    show_charts(page)
+    expand(page, "families")
+    search = page.get_by_placeholder("Search metric charts")
+    for metric in ("test/accuracy", "val/loss"):
+        search.fill(f"^{metric}$")
+        expect(page.get_by_role("heading", name=metric, exact=True)).to_be_visible()
+        expect(page.locator(".js-plotly-plot")).to_have_count(1)
+        for name in NAMES:
+            expect(page.get_by_role("main").get_by_text(name).last).to_be_attached()
+    expect(page.locator(".js-plotly-plot .scatterlayer .trace").nth(len(NAMES) - 1)).to_be_attached()
+
+
+def test_pictures_of_a_run_on_a_slider(page: Page, folder: Path) -> None:
+    steps = _steps(folder, "reconstructions")
+    assert len(steps) > 1
+    expand(page, "families")
+    run_link(page, AUTOENCODER).click()
+    page.get_by_role("tab", name="Model metrics").click()
+    form = add_image_grid(page, "reconstructions")
+    slider = form.get_by_role("slider")
+    expect(slider).to_have_attribute("aria-valuemin", str(steps[0]))
+    expect(slider).to_have_attribute("aria-valuemax", str(steps[-1]))
+    # MLflow begins at 0, where these have no picture yet.
+    expect(form.get_by_text("No image logged at this step")).to_be_visible()
+    choose_step(form, steps[-1])
+    expect(slider).to_have_attribute("aria-valuenow", str(steps[-1]))
+    picture = form.locator("img")
+    expect_pictures(picture)
+    last = picture.get_attribute("src") or ""
+    drag_to_the_start(page, slider)
+    expect(slider).to_have_attribute("aria-valuenow", str(steps[0]))
+    expect(picture).not_to_have_attribute("src", last)
+    expect_pictures(picture)
+    form.get_by_role("button", name="Add chart").click()
+    expect_pictures(page.get_by_role("main").locator("img"))
+
+
+def test_pictures_of_several_runs_side_by_side(page: Page) -> None:
+    show_charts(page)
+    expand(page, "families")
+    expect(run_link(page, FIRST)).to_be_visible()
+    form = add_image_grid(page, "confusion_matrix")
+    expect_pictures(form.locator("img"), at_least=4)
+
+
+def test_the_comparison_opens_on_the_page_of_the_sweep(page: Page) -> None:
+    run_link(page, "families").click()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("listitem").filter(has_text="comparison.html").click()
+    report = page.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="sweep families")).to_be_visible()
+    expect_pictures(report.locator("img"))
+
+
+def _widen_names(page: Page) -> None:
+    """Drag the column of names as wide as the longest."""
+    heading = page.get_by_role("columnheader", name="Run Name").first.bounding_box()
+    assert heading is not None
+    edge, middle = heading["x"] + heading["width"] - 2, heading["y"] + heading["height"] / 2
+    page.mouse.move(edge, middle)
+    page.mouse.down()
+    page.mouse.move(edge + 110, middle, steps=10)
+    page.mouse.up()
+
+
+def take_pictures(folder: Path, images: Path) -> None:
+    """Write mlflow_sweep.png, mlflow_compare.png and mlflow_pictures.png.
+
+    Args:
+        folder: with a store whose newest sweep is called `families` and has cnn, cnn_arcface and autoencoder as models.
+        images: where to.
+    """
+    with served(folder) as address, chromium() as browser:
+        page = open_runs(browser, address)
+        expand(page, "families")
+        expect(run_link(page, FIRST)).to_be_visible()
+        _widen_names(page)
+        page.mouse.move(700, 860)
+        page.screenshot(path=images / "mlflow_sweep.png")
+
+        compare(page, [FIRST, "cnn_arcface · split=0 · seed=1", AUTOENCODER])
+        show_scatter(page, "model", "test/accuracy")
+        page.screenshot(path=images / "mlflow_compare.png")
+        page.close()
+
+        page = open_runs(browser, address)
+        expand(page, "families")
+        run_link(page, AUTOENCODER).click()
+        page.get_by_role("tab", name="Model metrics").click()
+        form = add_image_grid(page, "reconstructions")
+        choose_step(form, _steps(folder, "reconstructions")[-1])
+        expect_pictures(form.locator("img"))
+        form.get_by_role("button", name="Add chart").click()
+        expect_pictures(page.get_by_role("main").locator("img"))
+        page.get_by_role("main").locator("img").scroll_into_view_if_needed()
+        page.screenshot(path=images / "mlflow_pictures.png")
+
+
+if __name__ == "__main__":
+    take_pictures(Path(sys.argv[1]), ROOT / "docs" / "images")
