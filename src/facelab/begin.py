@@ -39,7 +39,7 @@ def begin(
     config: Mapping[str, Any],
     choices: Mapping[str, str],
     tags: Mapping[str, str] | None = None,
-    further_name: str = "",
+    name: str | None = None,
 ) -> TrackedRun:
     """Begin a run.
 
@@ -47,7 +47,7 @@ def begin(
         config: as `resolved` returns it.
         choices: which file of each config group was chosen, such as `model: cnn`.
         tags: further ones for the run.
-        further_name: ends the run's name, if it has none of its own.
+        name: of the run, if its config gives none; null for one made of model, split and seed.
 
     Raises:
         TrackingError: the store cannot be reached or written; there is no run then.
@@ -56,13 +56,12 @@ def begin(
     store: Store = built["tracking"]
     split: Split = built["split"]
     # Short, since MLflow's columns are narrow: such as `cnn · k=5 · split=0 · seed=1`.
-    parts = [choices.get("model", "model"), split.title, f"seed={config['seed']}", further_name]
-    name = config["name"] or " · ".join(part for part in parts if part)
+    default = f"{choices.get('model', 'model')} · {split.title} · seed={config['seed']}"
     chosen = {group: choice for group, choice in choices.items() if group in config}
     params = {**chosen, **{key: _text(value) for key, value in flatten(config).items()}}
     runs_folder = Path(config["runtime"]["runs_folder"])
     hashed = {CONFIG_HASH: config_hash(config)}
-    run = TrackedRun.create(store, name, params, runs_folder, {**hashed, **(tags or {})})
+    run = TrackedRun.create(store, config["name"] or name or default, params, runs_folder, {**hashed, **(tags or {})})
     write_config(config, run.folder)
     run.file(CONFIG)
     return run

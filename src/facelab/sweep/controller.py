@@ -49,7 +49,6 @@ _STOP_WITHIN_S = 120.0
 _CHECK_SHOWN_FROM = 30
 _LISTED = 10
 _INTERRUPTED = 130
-_IN_EVERY_NAME = {"model", "seed", "split", "split.seed", "split.train_per_identity", "split.fold"}
 
 
 def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
@@ -367,10 +366,8 @@ class _Sweep:
         return True
 
     def _begin(self, job: Job) -> TrackedRun:
-        further = [f"{key.rpartition('.')[2]}={value}" for key, value in job.point.items() if key not in _IN_EVERY_NAME]
-        number = [] if job.trial is None else [f"trial {job.trial}"]
         tags = child_tags(self._row.id, job.point, job.trial)
-        return begin(job.config, job.choices, tags, " · ".join([*number, *further]))
+        return begin(job.config, job.choices, tags, job.name)
 
     def _stop_one(self, running: _Running, why: str) -> None:
         running.stopped = why
@@ -425,7 +422,8 @@ class _Sweep:
         """Close the parent run, and say how it stands."""
         failed = len(self._failures)
         counts = {"finished": self._finished, "failed": failed, "pruned": self._pruned}
-        self._parent.metrics({f"sweep/{name}": float(count) for name, count in counts.items()}, _now_s())
+        before = {step for _, name, step in self._parent.spool.known if name.startswith("sweep/")}
+        self._parent.metrics({f"sweep/{name}": float(count) for name, count in counts.items()}, len(before))
         if self._failures:
             lines = [f"{failed} of {total} jobs failed:"]
             for name, reason, log in self._failures:
@@ -476,7 +474,3 @@ def _is_alive(run: TrackedRun) -> bool:
             return False
     except TrackingError:
         return True
-
-
-def _now_s() -> int:
-    return int(time.time())

@@ -14,6 +14,8 @@ from facelab.config import NO_PART_OF_A_RUN
 from facelab.errors import ConfigError
 from facelab.needs import Need
 
+_SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
+_NAMED_CHARACTERS = 40
 _SHARED = ("tracking", "sweep", "executor", "search", "resume", "hydra")
 
 
@@ -34,6 +36,16 @@ class Job:
     choices: Mapping[str, str]
     needs: Mapping[str, Need]
     trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others: such as `cnn · k=3 · seed=1`, or `cnn · trial 7 · lr=0.002`."""
+        parts = [self.choices.get("model", "model")]
+        parts += [] if self.trial is None else [f"trial {self.trial}"]
+        for key, value in self.point.items():
+            if key != "model":
+                parts.append(f"{_SHORT.get(key, key.rpartition('.')[2])}={value[:_NAMED_CHARACTERS]}")
+        return " · ".join(parts)
 
 
 @dataclass(frozen=True)
