@@ -2,8 +2,7 @@
 
     python -m tests.test_mlflow_page FOLDER
 
-takes them from the store in FOLDER, where a sweep called `families` has the models cnn, cnn_arcface and autoencoder,
-and three seeds.
+takes them from the store in FOLDER, where the README's first sweep was made.
 """
 
 import os
@@ -299,12 +298,12 @@ def take_pictures(folder: Path, images: Path) -> None:
     """Write mlflow_sweep.png, mlflow_compare.png and mlflow_pictures.png.
 
     Args:
-        folder: with a store and in it a sweep `families` of cnn, cnn_arcface and autoencoder, and three seeds.
+        folder: with a store and in it the README's first sweep.
         images: where to.
     """
     with served(folder) as address, chromium() as browser:
         page = open_runs(browser, address)
-        expand(page, "families")
+        expand(page, "first")
         expect(run_link(page, FIRST)).to_be_visible()
         _widen_names(page)
         page.get_by_role("button", name="Columns").click()
@@ -323,7 +322,7 @@ def take_pictures(folder: Path, images: Path) -> None:
 
         page = open_runs(browser, address)
         show_charts(page)
-        expand(page, "families")
+        expand(page, "first")
         expect(run_link(page, FIRST)).to_be_visible()
         form = add_image_grid(page, "embeddings")
         expect_pictures(form.locator("img"), at_least=9)
@@ -335,6 +334,12 @@ def take_pictures(folder: Path, images: Path) -> None:
         expect_pictures(page.get_by_role("dialog").locator("img"), at_least=9)
         page.mouse.move(5, 5)
         page.screenshot(path=images / "mlflow_pictures.png")
+        page.close()
+
+        (report,) = folder.glob("runs/*/comparison.html")
+        page = browser.new_page(viewport={"width": 1100, "height": 1080})
+        page.goto(report.absolute().as_uri())
+        page.screenshot(path=images / "comparison.png")
 
 
 if __name__ == "__main__":

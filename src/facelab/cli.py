@@ -26,7 +26,7 @@ from facelab.compose import (
     explain_syntax,
     needs_of,
 )
-from facelab.errors import ConfigError, FacelabError
+from facelab.errors import ConfigError, FacelabError, Interrupted
 
 USAGE = """facelab: train, track and compare face recognisers
 
@@ -200,7 +200,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
     sys.argv = [f"{config_name}.py", *arguments]
     try:
         program()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         print("Interrupted.", file=sys.stderr)
         return 130
     except OverrideParseException as error:

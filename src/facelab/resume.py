@@ -98,7 +98,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 def write_config(config: Mapping[str, Any], folder: Path) -> None:
     """Keep the config in the run's folder."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    partial = folder / f"{CONFIG}.partial"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(folder / CONFIG)
 
 
 def _refuse_changes(

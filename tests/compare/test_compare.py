@@ -3,6 +3,9 @@
 import csv
 import math
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import StringIO
@@ -355,3 +358,29 @@ def test_a_name_with_quotes_is_found(begin: Begin) -> None:
     sweep = begin("o'clock", {"seed": ["1"]})
     sweep.child({"seed": "1"}, {"test/accuracy": 1.0})
     assert len(children(sweep.store, sweep.row.id)) == 1
+
+
+@pytest.mark.slow
+def test_a_thousand_children_in_one_page(tmp_path: Path) -> None:
+    """Prints how long the whole command takes; pytest -s shows it."""
+    seeds = [str(seed) for seed in range(250)]
+    store = SqliteStore(str(tmp_path), "facelab")
+    recorded = RecordedSweep(store, tmp_path / "runs", "many", {"model": ["a", "b", "c", "d"], "seed": seeds})
+    params = {f"section.key_{number}": "value" for number in range(110)}
+    further = {f"section/metric_{number}": float(number) for number in range(58)}
+    for place, model in enumerate("abcd"):
+        for seed in seeds:
+            accuracy = 0.5 + 0.1 * place + 0.0001 * int(seed)
+            rising = [(100 * step, accuracy * step / 20) for step in range(1, 21)]
+            metrics = {"test/accuracy": accuracy, "test/f1": accuracy, **further}
+            curve = {"val/f1": rising, "val/accuracy": rising}
+            recorded.child({"model": model, "seed": seed}, metrics, curve=curve, params=params)
+    begun = time.monotonic()
+    command = [sys.executable, "-c", "from facelab.cli import main; raise SystemExit(main())", "compare", "sweep=many"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    print(f"facelab compare of 1,000 children: {time.monotonic() - begun:.1f} s")
+    assert done.returncode == 0, done.stderr
+    assert "1000 runs: 1000 finished" in done.stdout
+    table = (tmp_path / "runs" / recorded.row.id / "comparison.md").read_text()
+    for place, model in enumerate("abcd"):
+        assert f"| {model} | {100 * (0.5 + 0.1 * place + 0.0001 * 124.5):.1f} ± " in table

@@ -36,7 +36,7 @@ def _slurm() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(cluster.start(above / "cluster")))
         patch.setenv("FACELAB_ALLOW", "tests")
-        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")
         try:
             yield
         finally:
@@ -237,7 +237,7 @@ def test_ctrl_c_twice_leaves_nothing_behind(
 def test_a_job_of_two_processes_saves_before_its_time_is_up(
     sweep: Sweep, runs: Callable[[], tuple[Run, list[Run]]], tmp_path: Path
 ) -> None:
-    process = sweep(*LONG, "trainer=ddp", "trainer.devices=2", "seed=choice(1)")
+    process = sweep(*LONG, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=choice(1)")
     run = wait_for_checkpoint(tmp_path, process)
     assert "NumCPUs=2" in _slurm_says("scontrol", "show", "job", _job_of(run))
     _slurm_says("scontrol", "update", f"JobId={_job_of(run)}", "TimeLimit=2")

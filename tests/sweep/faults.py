@@ -28,6 +28,8 @@ class Faulty(ORL):
     def load(self) -> FaceSet:
         if self.how == "raise":
             raise RuntimeError("on purpose")
+        if self.how == "raise_long":
+            raise RuntimeError("very long " * 20_000)
         if self.how == "exit_0":
             os._exit(0)
         if self.how == "exit_3":

@@ -36,7 +36,7 @@ def _start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *FAULTY, *overrides],
         cwd=folder,
-        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -75,6 +75,35 @@ def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, ru
     assert len(_children(runs())) == 2
 
 
+def test_a_trial_that_finished_unheard_is_not_trained_again(
+    facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
+) -> None:
+    """The sweep was killed after a run had finished and before the search was told."""
+    search = ("train", "-m", "search=random", *SMALL, *experiment, RATE, "search.trials=1")
+    assert facelab(*search).status == 0
+    (child,) = _children(runs())
+    log = tmp_path / "runs" / child.data.tags[PARENT] / "study.log"
+    lines = log.read_text().splitlines(keepends=True)
+    assert '"values"' in lines[-1]
+    log.write_text("".join(lines[:-1]))
+    outcome = facelab(*search)
+    assert outcome.status == 0, outcome.error
+    assert f"Best: trial 0, val/f1 {child.data.metrics['best/f1']:.4f}" in outcome.out
+    (again,) = _children(runs())
+    assert again.info.run_id == child.info.run_id
+
+
+def test_a_metric_that_no_validation_gives_ends_the_search_at_once(
+    facelab: Command, experiment: Experiment, runs: Runs
+) -> None:
+    outcome = facelab("train", "-m", "search=random", *SMALL, *experiment, RATE, "search.metric=val/f2")
+    assert outcome.status == 2
+    assert "search.metric=val/f2: the validation of cnn gives no such metric" in outcome.error
+    assert "val/f1" in outcome.error
+    assert len(_children(runs())) == 1
+    assert {run.info.status for run in runs()} == {"KILLED", "FAILED"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from facelab.tracking import TrackedRun
 from facelab.tracking.sweeps import PARENT
 from tests.conftest import ROOT, TINY_CNN, TINY_GAN, Command
 
@@ -216,7 +219,8 @@ def test_a_sweep_shares_out_the_threads_and_keeps_their_number(
     assert facelab(*sweep).status == 0
     assert facelab(*sweep, "sweep.jobs=1").status == 0
     _, children = _family(runs())
-    assert [child.data.params["trainer.threads"] for child in children] == ["1", "1"]
+    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert [child.data.params["trainer.threads"] for child in children] == [share, share]
 
 
 def test_jobs_that_need_the_same_run_train_it_once(
@@ -245,7 +249,7 @@ def _start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *overrides],
         cwd=folder,
-        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -274,14 +278,19 @@ def _processes_in(folder: Path) -> list[int]:
     return found
 
 
-LONG = ("model.recipe.max_images=1600000", "runtime.checkpoint_every_s=0.5", "seed=1,2", "sweep.jobs=2")
+LONG = ("model.recipe.max_images=1600000", "seed=1,2", "sweep.jobs=2")
+OFTEN = "runtime.checkpoint_every_s=0.5"
 
 
 def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, experiment: Experiment, runs: Runs
 ) -> None:
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
-    _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, "runtime.workers=2", "runtime.checkpoint_every_s=60")
+
+    def both_train() -> bool:
+        return sum("train/loss" in path.read_text() for path in tmp_path.glob("runs/*/spool.jsonl")) == 2
+
+    _wait_for(both_train, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the sweep and not to its jobs, which lead groups
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
@@ -289,15 +298,44 @@ def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     parent, children = _family(runs())
     assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3
     for child in children:
-        assert list((tmp_path / "runs" / child.info.run_id / "checkpoints").glob("*.ckpt"))
+        folder = tmp_path / "runs" / child.info.run_id
+        assert list((folder / "checkpoints").glob("*.ckpt")), (folder / "log.txt").read_text()
+        assert "Traceback" not in (folder / "log.txt").read_text()
     assert not _processes_in(tmp_path)
+
+
+def test_a_run_that_another_process_trains_is_waited_for(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None, tmp_path: Path
+) -> None:
+    sweep = ("train", "-m", *FAULTY, *experiment, "data.how=once")
+    assert facelab(*sweep).status == 1
+    _, (child,) = _family(runs())
+    (tmp_path / "mended").touch()
+    held = ExitStack()
+    held.enter_context(TrackedRun.open(tmp_path / "runs" / child.info.run_id).alone())
+    timer = threading.Timer(2.0, held.close)
+    timer.start()
+    outcome = facelab(*sweep)
+    timer.join()
+    assert outcome.status == 0, outcome.error
+    assert "is still being trained by another process; waiting for it" in outcome.out
+    _, children = _family(runs())
+    assert [(run.info.run_id, run.info.status) for run in children] == [(child.info.run_id, "FINISHED")]
+
+
+def test_an_error_of_any_length_is_a_failed_job(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None
+) -> None:
+    assert facelab("train", "-m", *FAULTY, *experiment, "data.how=raise_long").status == 1
+    _, (child,) = _family(runs())
+    assert "very long" in child.data.tags["reason"]
 
 
 @pytest.mark.slow
 def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
     tmp_path: Path, experiment: Experiment, runs: Runs
 ) -> None:
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, OFTEN)
     _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
     process.kill()
     process.communicate()
@@ -306,7 +344,7 @@ def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
         time.sleep(0.1)
     assert not _processes_in(tmp_path)
 
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG)
+    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, OFTEN)
     logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
     _wait_for(lambda: all("Going on with" in log.read_text() for log in logs), process)
     os.killpg(process.pid, signal.SIGTERM)

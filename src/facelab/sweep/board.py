@@ -29,6 +29,7 @@ class Board:
         self._finished = self._failed = self._stopped = 0
         self._running: dict[str, tuple[str, Watch, float]] = {}
         self._note = ""
+        self._noted: set[str] = set()
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> "Board":
@@ -62,8 +63,9 @@ class Board:
 
     def note(self, text: str) -> None:
         """A line below the table, in place of the one before."""
-        if text != self._note and text and not self._console.is_terminal:
+        if text not in self._noted and not self._console.is_terminal:
             self._say(text)
+        self._noted.add(text)
         self._note = text
 
     def _ended(self, run_id: str, how: str, further: str = "") -> None:

@@ -4,48 +4,47 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.text import Text
 
 from facelab.begin import begin, resolved
 from facelab.config import build
-from facelab.errors import ConfigError, Interrupted, TrackingError
+from facelab.errors import FacelabError, Interrupted, TrackingError
 from facelab.interrupt import StopRequest
+from facelab.resume import read_config
 from facelab.sweep.board import Board, first_line
 from facelab.sweep.children import Standing, never_lived, standings
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
+from facelab.sweep.parent import Parent, claimed
 from facelab.sweep.plan import Job, Plan, axis_name, points, values
 from facelab.sweep.search import Search, Study, Trial, overlay
 from facelab.sweep.settings import SweepSettings
-from facelab.sweep.source import Combinations, Source, Trials, kept
+from facelab.sweep.source import Combinations, Outcome, Source, Trials, kept
 from facelab.sweep.space import Space, read_space
 from facelab.sweep.worker import LOG
 from facelab.tracking import (
     ChildRow,
     ServerStore,
     Store,
-    SweepRow,
     TrackedRun,
     Watch,
-    begin_sweep,
     child_tags,
     children,
     commit_of_now,
     find_sweep,
-    record_sweep,
     remove,
     supersede,
 )
 
 _LOOK_EVERY_S = 0.5
 _STOP_WITHIN_S = 120.0
+_LET_GO_WITHIN_S = 30.0
 _CHECK_SHOWN_FROM = 30
 _LISTED = 10
 _INTERRUPTED = 130
@@ -90,9 +89,11 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
         if search is None:
             jobs = _composed(plan, console)
             devices = max(job.config["trainer"]["devices"] for job in jobs)
-        threads = place.threads_per_job(settings.jobs, devices)
-        with _claimed(plan, settings, facts, store, runs_folder, axes, threads) as (row, parent):
-            sweep = _Sweep(plan, settings, place, store, runs_folder, console, executor, row, parent)
+        total = len(jobs) if search is None else search.total(space)
+        threads = place.threads_per_job(min(settings.jobs or total, total), devices)
+        name = settings.name or plan.default_name
+        with claimed(plan, name, facts, store, runs_folder, axes, threads) as parent:
+            sweep = _Sweep(plan, settings, place, store, runs_folder, console, executor, parent)
             return sweep.run(jobs) if search is None else sweep.search(search, space)
 
 
@@ -108,63 +109,6 @@ def _composed(plan: Plan, console: Console) -> list[Job]:
     return jobs
 
 
-@contextmanager
-def _claimed(
-    plan: Plan,
-    settings: SweepSettings,
-    search: Mapping[str, Any] | None,
-    store: Store,
-    runs_folder: Path,
-    axes: Mapping[str, list[str]],
-    threads: int,
-) -> Iterator[tuple[SweepRow, TrackedRun]]:
-    """The sweep's parent run, found or begun; nobody else has it meanwhile."""
-    name = settings.name or plan.default_name
-    runs_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_folder / "sweeps.lock"):  # two first starts of one sweep must not make two
-        row = find_sweep(store, name)
-        if row is None:
-            begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
-            row = find_sweep(store, name)
-            assert row is not None
-        _refuse_another(row, name, axes, plan)
-        try:
-            parent = TrackedRun.open(runs_folder / row.id)
-        except TrackingError:
-            parent = TrackedRun.adopt(store, row.id, name, runs_folder)
-    lock = FileLock(parent.folder / "sweep.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ConfigError(
-            f"sweep.name: the sweep '{name}' is being run by another process. Wait for it, or stop it first."
-        ) from None
-    try:
-        record_sweep(parent, row, axes, plan.command, search)
-        yield row, parent
-    finally:
-        lock.release()
-
-
-def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], plan: Plan) -> None:
-    """A name belongs to one sweep; values may be added to its axes, or left out."""
-    differences = []
-    if plan.searching != (row.search is not None):
-        differences.append("one of them is a search and the other is not")
-    if set(row.axes) != set(axes):
-        differences.append(f"its axes are {', '.join(row.axes) or 'none'}, and now {', '.join(axes) or 'none'}")
-    now, then = set(plan.identity), set(row.fixed)
-    if now != then:
-        differences.append(
-            f"it has {', '.join(sorted(then)) or 'nothing'} fixed, and now {', '.join(sorted(now)) or 'nothing'}"
-        )
-    if differences:
-        raise ConfigError(
-            f"sweep.name={name}: there is another sweep of this name: {'; '.join(differences)}. It was begun with: "
-            f"{row.command}. Choose another name, or give the same axes and choices (more values are welcome)."
-        )
-
-
 @dataclass
 class _Running:
     standing: Standing
@@ -172,6 +116,7 @@ class _Running:
     run: TrackedRun
     watch: Watch
     stopped: str = ""  # why, if it was
+    stopped_at_s: float = 0.0
     pruned: bool = False
 
 
@@ -187,64 +132,86 @@ class _Sweep:
         runs_folder: Path,
         console: Console,
         executor: Executor,
-        row: SweepRow,
-        parent: TrackedRun,
+        parent: Parent,
     ) -> None:
         self._plan, self._settings, self._place = plan, settings, place
         self._store, self._runs_folder, self._console = store, runs_folder, console
-        self._executor, self._row, self._parent = executor, row, parent
+        self._executor, self._row, self._parent = executor, parent.row, parent
         self._running: list[_Running] = []
         self._failures: list[tuple[str, str, Path]] = []
-        self._finished = self._interrupted = self._pruned = 0
+        self._undelivered: list[TrackedRun] = []
+        self._counts = {"finished": 0, "failed": 0, "pruned": 0}
+        self._interrupted = 0
         self._closing_down = False
         self._stop = StopRequest()
 
     def run(self, jobs: Sequence[Job]) -> int:
         """All jobs; returns the exit status."""
-        status = self._alive(lambda: Combinations(self._missing(jobs)), len(jobs))
+
+        def missing() -> Source:
+            found = self._missing(jobs)
+            self._parent.record(self._plan.command)
+            return Combinations(found)
+
+        status = self._alive(missing, lambda: len(jobs))
         self._report(status)
         return status
 
     def search(self, search: Search, space: Space) -> int:
         """All trials; returns the exit status."""
-        study = Study(self._parent.folder / "study.log", self._row.name, search, space)
-        total = search.total(space)
+        study: Study | None = None
 
         def trials() -> Source:
-            rows = self._rows()
+            nonlocal study
+            study = Study(self._parent.run.folder / "study.log", self._row.name, search, space)
+            self._parent.record(self._plan.command)
+            rows = {row.id: row for row in self._rows()}
             demand = Demand.of(self._settled(self._plan.compose({})).config)
             source = Trials(
-                study, search.metric, lambda trial: self._of_trial(trial, rows), total, demand, self._invalid
+                study,
+                search.metric,
+                lambda trial: self._of_trial(trial, list(rows.values())),
+                lambda run_id: self._final_values(rows[run_id]),
+                search.total(space),
+                demand,
+                self._invalid,
             )
+            counts = study.counts()
+            self._counts = {how: counts[how] for how in self._counts}
             before = f", {source.done_before} done before" if source.done_before else ""
-            self._say(f"Search {self._row.name}: {total} trials{before}  (run {self._row.id} in {self._store.uri})")
+            self._say(
+                f"Search {self._row.name}: {search.total(space)} trials{before}  "
+                f"(run {self._row.id} in {self._store.uri})"
+            )
             for key, dimension in space.items():
                 self._say(f"  {key}: {dimension.text}")
             return source
 
-        status = self._alive(trials, total)
-        self._report(status)
-        best = study.best()
+        status = self._alive(trials, lambda: search.total(space))
+        best = study.best() if study is not None else None
         if best is not None:
             self._keep_best(search, *best)
+        self._report(status)
         return status
 
-    def _alive(self, make: Callable[[], Source], total: int) -> int:
+    def _alive(self, make: Callable[[], Source], total: Callable[[], int]) -> int:
         """Run the jobs of a source, and close the parent run by how that ends."""
-        with self._stop.installed(), self._parent.delivering(self._warn):
-            self._parent.status("RUNNING")
+        with self._stop.installed(), self._parent.run.delivering(self._warn):
             try:
+                self._parent.run.status("RUNNING")
                 source = make()
                 with Board(self._console, source.total) as board, self._stop.listening():
                     self._work(source, board)
             except (KeyboardInterrupt, Interrupted):
                 self._stop.requested = True
             except BaseException as error:
-                self._end_all()
-                self._parent.status("FAILED", f"{type(error).__name__}: {error}")
+                self._let_go()
+                self._parent.run.status("FAILED", f"{type(error).__name__}: {error}")
                 raise
-            self._end_all()
-            return self._conclude(total)
+            self._stop.patient = True  # the books are closed in a moment, whoever presses what
+            with self._stop.listening():
+                self._end_all()
+                return self._conclude(total())
 
     def _rows(self) -> list[ChildRow]:
         """All runs of the sweep so far, without those that a kill left half made."""
@@ -260,7 +227,7 @@ class _Sweep:
         found = standings(whole, self._rows(), self._runs_folder, commit_of_now(), self._settings.stale)
         for standing in found:
             if standing.done:
-                self._finished += 1
+                self._counts["finished"] += 1
                 if (self._runs_folder / standing.done).is_dir():
                     TrackedRun.open(self._runs_folder / standing.done).settle()
                 if standing.replaced:
@@ -268,7 +235,8 @@ class _Sweep:
         missing = [standing for standing in found if not standing.done]
         on = sum(standing.begun is not None for standing in missing)
         parts = [f"{len(found)} jobs"]
-        parts += [f"{self._finished} finished before"] if self._finished else []
+        done = self._counts["finished"]
+        parts += [f"{done} finished before"] if done else []
         parts += [f"{on} to go on with"] if on else []
         self._say(f"Sweep {self._row.name}: {', '.join(parts)}  (run {self._row.id} in {self._store.uri})")
         self._tell_older([standing for standing in found if standing.older])
@@ -290,6 +258,15 @@ class _Sweep:
         own = [row for row in rows if row.trial == trial.number]
         return standings([job], own, self._runs_folder, commit="", stale="keep")[0]
 
+    def _final_values(self, row: ChildRow) -> Mapping[str, float]:
+        """Of a run that has finished: what the store has of it, and what may still wait in its folder."""
+        watch = Watch(self._runs_folder / row.id)
+        watch.look()
+        if (self._runs_folder / row.id).is_dir():
+            TrackedRun.open(self._runs_folder / row.id).settle()
+        self._counts["finished"] += 1
+        return {**row.metrics, **watch.latest}
+
     def _settled(self, job: Job) -> Job:
         """With the config as its run keeps it; the sweep's own thread count where it leaves that open."""
         trainer = job.config["trainer"]
@@ -297,16 +274,12 @@ class _Sweep:
         return dataclasses.replace(job, config=resolved(config, elsewhere=self._place.elsewhere))
 
     def _work(self, source: Source, board: Board) -> None:
-        stopping_since: float | None = None
         while True:
-            if self._stop.requested and stopping_since is None:
-                stopping_since = time.monotonic()
+            if self._stop.requested and not self._closing_down:
                 self._closing_down = True
                 board.note("Stopping: running jobs save a checkpoint. Ctrl-C again ends them at once.")
                 for running in self._running:
                     self._stop_one(running, "interrupted")
-            if stopping_since is not None and time.monotonic() - stopping_since > _STOP_WITHIN_S:
-                return
             anything_waits = self._start_what_fits(source, board)
             if not self._running:
                 if not anything_waits:
@@ -321,6 +294,8 @@ class _Sweep:
                 ending = running.handle.ended()
                 if ending is not None:
                     self._take_leave(running, ending, source, board)
+                elif running.stopped and time.monotonic() - running.stopped_at_s > _STOP_WITHIN_S:
+                    running.handle.kill()
 
     def _take_leave(self, running: _Running, ending: Ending, source: Source, board: Board) -> None:
         self._running.remove(running)
@@ -328,41 +303,58 @@ class _Sweep:
             self._closing_down = True
             for other in self._running:
                 self._stop_one(other, "stopped, since another job failed (sweep.fail_fast)")
-        if not self._plan.searching:  # a search draws better when it knows how this one ended
-            self._start_what_fits(source, board)  # first: the books can wait, a free core should not
-        self._book(running, ending, source, board)
+        try:
+            if not self._plan.searching:  # a search draws better when it knows how this one ended
+                self._start_what_fits(source, board)  # first: the books can wait, a free core should not
+        finally:
+            self._book(running, ending, source, board)
 
     def _start_what_fits(self, source: Source, board: Board) -> bool:
         """Start jobs while there is room; whether some wait for something else than room."""
-        busy_elsewhere: list[Standing] = []
+        waiting: list[Standing] = []
         while not self._closing_down:
             demand = source.upcoming()
             if demand is None or not self._executor.has_room(demand):
                 break
             standing = source.next()
-            if standing is not None and not self._start(standing, board):
-                busy_elsewhere.append(standing)
-        for standing in busy_elsewhere:
+            if standing is None:
+                continue
+            try:
+                started = self._start(standing, board)
+            except TrackingError as error:  # the jobs that run do not need the store; the next one can wait for it
+                board.note(f"The next job waits: {first_line(str(error))}")
+                waiting.append(standing)
+                break
+            if not started:
+                waiting.append(standing)
+        for standing in waiting:
             source.back(standing)
-        return bool(busy_elsewhere)
+        return bool(waiting)
 
     def _start(self, standing: Standing, board: Board) -> bool:
-        """Start a job; False if another process is still at its run."""
-        job, demand = standing.job, Demand.of(standing.job.config)
+        """Start a job; False if another process is still at its run.
+
+        Raises:
+            TrackingError: the store cannot be written; the job has not been started.
+        """
+        job, begun = standing.job, standing.begun
+        demand = Demand.of(
+            job.config if begun is None else {**job.config, "trainer": read_config(begun.folder)["trainer"]}
+        )
         handle = None
-        if standing.begun is not None:
-            call = Call(standing.begun.folder, job.needs, demand)
-            handle = self._executor.running(call)
-            if handle is None and not standing.begun.settle() and _is_alive(standing.begun):
-                board.note(f"{standing.begun.name} is still being trained by another process; waiting for it.")
+        if begun is not None:
+            handle = self._executor.running(Call(begun.folder, job.needs, demand))
+            if handle is None and _is_alive(begun):
+                board.note(f"{begun.name} is still being trained by another process; waiting for it.")
                 return False
-        run = standing.begun or self._begin(job)
-        if standing.replaced:
-            supersede(self._store, standing.replaced, run.id)
+        run = begun or self._begin(job)
         handle = handle or self._executor.start(Call(run.folder, job.needs, demand))
         watch = Watch(run.folder)
         self._running.append(_Running(standing, handle, run, watch))
         board.started(run.id, run.name, watch)
+        if standing.replaced:
+            with suppress(TrackingError):  # done again when the sweep is started again
+                supersede(self._store, standing.replaced, run.id)
         return True
 
     def _begin(self, job: Job) -> TrackedRun:
@@ -370,47 +362,60 @@ class _Sweep:
         return begin(job.config, job.choices, tags, job.name)
 
     def _stop_one(self, running: _Running, why: str) -> None:
-        running.stopped = why
+        running.stopped, running.stopped_at_s = why, time.monotonic()
         running.handle.stop()
 
     def _book(self, running: _Running, ending: Ending, source: Source, board: Board) -> None:
         """Write down how a job ended, where its own process could not."""
-        run, job = running.run, running.standing.job
+        run = running.run
         running.watch.look()
         log = run.folder / LOG
         if log.is_file():
             run.file(LOG)
+        how: Outcome | None = None
         if ending.finished or run.ended == "FINISHED":
-            self._finished += 1
-            source.ended(job, "finished", running.watch.latest)
+            how = "finished"
             board.finished(run.id)
-        elif running.stopped or run.ended == "KILLED":
+        elif run.ended != "FAILED" and (running.stopped or run.ended == "KILLED"):
             why = running.stopped or "interrupted"
             if run.ended != "KILLED" or running.stopped:
                 run.status("KILLED", why)
-            if running.pruned:
-                self._pruned += 1
-                source.ended(job, "pruned", running.watch.latest)
-            else:
-                self._interrupted += 1
-            board.stopped(run.id, "pruned" if running.pruned else "stopped", why)
+            how = "pruned" if running.pruned else None
+            board.stopped(run.id, how or "stopped", why)
         else:
             if run.ended != "FAILED":
                 run.status("FAILED", ending.reason)
+            how = "failed"
             self._failures.append((run.name, ending.reason, log))
-            source.ended(job, "failed", running.watch.latest)
             board.failed(run.id, ending.reason, log)
-        run.settle()
+        if not run.settle():
+            self._undelivered.append(run)
         running.handle.close()
+        if how is None:
+            self._interrupted += 1
+        else:
+            self._counts[how] += 1
+            source.ended(running.standing.job, how, running.watch.latest)
 
     def _invalid(self, trial: Trial, why: str) -> None:
-        self._failures.append((f"trial {trial.number}", why, self._parent.folder / "study.log"))
+        self._counts["failed"] += 1
+        self._failures.append((f"trial {trial.number}", why, self._parent.run.folder / "study.log"))
         self._warn(f"trial {trial.number} cannot be tried: {why}")
+
+    def _let_go(self) -> None:
+        """Something is wrong with the sweep itself, and not with its jobs: they may save what they have."""
+        for running in self._running:
+            self._stop_one(running, "interrupted")
+        deadline = time.monotonic() + _LET_GO_WITHIN_S
+        while time.monotonic() < deadline and any(running.handle.ended() is None for running in self._running):
+            time.sleep(_LOOK_EVERY_S)
+        self._end_all()
 
     def _end_all(self) -> None:
         """Whatever still runs is ended, and its run closed."""
         for running in self._running:
             running.handle.kill()
+        for running in self._running:
             running.handle.close()
             if running.run.ended in (None, "RUNNING"):
                 running.run.status("KILLED", running.stopped or "interrupted")
@@ -420,35 +425,42 @@ class _Sweep:
 
     def _conclude(self, total: int) -> int:
         """Close the parent run, and say how it stands."""
-        failed = len(self._failures)
-        counts = {"finished": self._finished, "failed": failed, "pruned": self._pruned}
-        before = {step for _, name, step in self._parent.spool.known if name.startswith("sweep/")}
-        self._parent.metrics({f"sweep/{name}": float(count) for name, count in counts.items()}, len(before))
+        finished, failed = self._counts["finished"], self._counts["failed"]
+        before = {step for _, name, step in self._parent.run.spool.known if name.startswith("sweep/")}
+        self._parent.run.metrics({f"sweep/{how}": float(count) for how, count in self._counts.items()}, len(before))
+        undelivered = [run for run in self._undelivered if not run.settle()]
+        if undelivered:
+            self._warn(f"{len(undelivered)} runs could not deliver all to {self._store.uri}; do it with: facelab sync")
         if self._failures:
-            lines = [f"{failed} of {total} jobs failed:"]
+            lines = [f"{len(self._failures)} of {total} jobs failed:"]
             for name, reason, log in self._failures:
                 lines.append(f"  {name}: {first_line(reason)}\n    log: {log}")
             self._warn("\n".join(lines))
         if self._stop.requested or (self._interrupted and not failed):
-            self._parent.status("KILLED", "interrupted")
-            self._say(f"{self._finished} of {total} jobs have finished. Go on with: {self._plan.command}")
+            self._parent.run.status("KILLED", "interrupted")
+            self._say(f"{finished} of {total} jobs have finished. Go on with: {self._plan.command}")
             return _INTERRUPTED
         if failed:
-            self._parent.status("FAILED", f"{failed} of {total} jobs failed")
+            self._parent.run.status("FAILED", f"{failed} of {total} jobs failed")
             if not self._plan.searching:
                 self._say(f"Try them again, when what is wrong is mended: {self._plan.command}")
             return 1
-        self._parent.status("FINISHED")
+        self._parent.run.status("FINISHED")
         return 0
 
     def _report(self, status: int) -> None:
         """The comparison, unless the sweep was interrupted."""
+        if status == _INTERRUPTED:
+            return
         row = find_sweep(self._store, self._row.id)
-        if status != _INTERRUPTED and row is not None:
+        if row is not None:
             from facelab.compare.commands import report  # here, since a sweep's start need not wait for it
 
             self._say("")
-            report(self._store, row, self._runs_folder, self._console)
+            try:
+                report(self._store, row, self._runs_folder, self._console)
+            except FacelabError as error:
+                self._warn(f"No comparison: {error}\nMake it with: facelab compare sweep={self._row.name}")
 
     def _keep_best(self, search: Search, number: int, value: float, overrides: Mapping[str, str]) -> None:
         """The best trial as an experiment."""

@@ -127,11 +127,11 @@ class Place(ABC):
         """
 
     @abstractmethod
-    def threads_per_job(self, jobs: int | None, devices: int) -> int:
+    def threads_per_job(self, jobs: int, devices: int) -> int:
         """CPU threads of each process of a job where its config leaves them open.
 
         Args:
-            jobs: how many at a time, as asked for; None for what fits.
+            jobs: how many there would be at a time if there were room for all.
             devices: processes of a job.
         """
 

@@ -30,9 +30,9 @@ class Local(Place):
     def check(self, tracking_is_server: bool) -> None:
         """Nothing is missing here."""
 
-    def threads_per_job(self, jobs: int | None, devices: int) -> int:
-        """One, unless fewer jobs than cores are asked for: threads that wait for each other cost more."""
-        return max(1, _cores() // (jobs * devices)) if jobs else 1
+    def threads_per_job(self, jobs: int, devices: int) -> int:
+        """The cores shared out; one, as soon as there are as many jobs: threads that wait for each other cost more."""
+        return max(1, _cores() // (jobs * devices))
 
     def executor(self, jobs: int | None) -> "Processes":
         """Processes of this machine."""
@@ -117,19 +117,20 @@ class _Process(Handle):
         """Done only if it said so and left with status 0: neither alone is proof."""
         if self._ending is None and not self._closed and not self._child.is_alive():
             self._ending = self._judge()
-            self._signal(signal.SIGKILL)  # what it may have left behind: ranks, loader workers
+            self._kill_group()  # what it may have left behind: ranks, loader workers
         return self._ending
 
     def stop(self) -> None:
-        """All its processes are told."""
-        if self._pid is not None and not self._signal(signal.SIGTERM):
+        """Its main process alone, which tells its ranks: loader workers that are ended would make it crash."""
+        if self._pid is not None and self.ended() is None:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)  # it has no group of its own yet, and nothing to save
+                os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """All its processes."""
         if not self._closed:
-            self._signal(signal.SIGKILL)
+            self._kill_group()
+            self._child.kill()
             self._child.join(_GRACE_S)
 
     def close(self) -> None:
@@ -158,12 +159,10 @@ class _Process(Handle):
             return Ending(False, f"its process was ended by {name}{hint}")
         return Ending(False, f"its process left without a word, with status {code}")
 
-    def _signal(self, number: signal.Signals) -> bool:
+    def _kill_group(self) -> None:
         if self._pid is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, number)
-                return True
-        return False
+                os.killpg(self._pid, signal.SIGKILL)
 
 
 def _cores() -> int:

@@ -92,7 +92,7 @@ class Slurm(Place):
                 "the cluster, or choose executor=local."
             )
 
-    def threads_per_job(self, jobs: int | None, devices: int) -> int:
+    def threads_per_job(self, jobs: int, devices: int) -> int:
         """One, as on one machine: the same config is the same run in both places. trainer.threads gives more."""
         return 1
 

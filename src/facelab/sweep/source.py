@@ -86,6 +86,7 @@ class Trials(Source):
         study: the search.
         metric: by which it judges, `val/...`.
         standing: composes and checks the config of a trial, and finds its run if it has begun.
+        values: final values by name of a run that has finished, by its id.
         total: trials of the whole search.
         demand: what a trial takes of a machine.
         invalid: told of a trial whose config is wrong, and why.
@@ -96,17 +97,24 @@ class Trials(Source):
         study: Study,
         metric: str,
         standing: Callable[[Trial], Standing],
+        values: Callable[[str], Mapping[str, float]],
         total: int,
         demand: Demand,
         invalid: Callable[[Trial, str], None],
     ) -> None:
         self._study, self._metric, self._standing, self._invalid = study, metric, standing, invalid
+        self._values = values
         self._search_total, self._demand = total, demand
         self._waiting = deque(study.unfinished())
         self._back: deque[Standing] = deque()
-        counts = study.counts()
-        self.done_before = sum(counts.values()) - counts["running"]
-        self.total = max(total, sum(counts.values())) - self.done_before
+        self.done_before = self.ended_so_far
+        self.total = max(total, sum(study.counts().values())) - self.done_before
+
+    @property
+    def ended_so_far(self) -> int:
+        """Trials of the whole search that have ended, in whatever way."""
+        counts = self._study.counts()
+        return sum(counts.values()) - counts["running"]
 
     def upcoming(self) -> Demand | None:
         """Taken as the same for all trials: what one draws is not known before there is room for it."""
@@ -119,12 +127,17 @@ class Trials(Source):
             return self._back.popleft()
         while trial := (self._waiting.popleft() if self._waiting else self._study.ask()):
             try:
-                return self._standing(trial)
+                standing = self._standing(trial)
             except ConfigError as error:
+                if self.ended_so_far == 0:
+                    raise  # what is wrong with the first one is wrong with all
                 self._study.fail(trial.number)
-                if trial.number == 0:
-                    raise  # the first one shows what is wrong with all
                 self._invalid(trial, str(error))
+                continue
+            if standing.done is None:
+                return standing
+            # Its run finished, and the search was killed before it heard of it.
+            self.ended(standing.job, "finished", self._values(standing.done))
         return None
 
     def back(self, standing: Standing) -> None:
@@ -132,14 +145,33 @@ class Trials(Source):
         self._back.append(standing)
 
     def hopeless(self, job: Job, images_seen: int, validation: Mapping[str, float]) -> bool:
-        """By the median of the others."""
+        """By the median of the others.
+
+        Raises:
+            ConfigError: the search judges by a metric that the validation does not give.
+        """
         assert job.trial is not None
-        return self._metric in validation and self._study.should_prune(job.trial, images_seen, validation[self._metric])
+        if self._metric not in validation:
+            raise ConfigError(
+                f"search.metric={self._metric}: the validation of {job.choices.get('model')} gives no such metric. It "
+                f"gives: {', '.join(sorted(validation))}."
+            )
+        return self._study.should_prune(job.trial, images_seen, validation[self._metric])
 
     def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
-        """The value of a trial is that of the weights it kept; one without a value has failed."""
+        """The value of a trial is that of the weights it kept.
+
+        Raises:
+            ConfigError: it has none.
+        """
         assert job.trial is not None
         value = latest.get(kept(self._metric))
+        if how == "finished" and value is None:
+            self._study.fail(job.trial)
+            raise ConfigError(
+                f"search.metric={self._metric}: {job.choices.get('model')} was trained without any validation, so that "
+                "there is nothing to choose by."
+            )
         if how == "finished" and value is not None:
             self._study.tell(job.trial, value)
         elif how == "pruned":

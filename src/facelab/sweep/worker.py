@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,6 +16,7 @@ from facelab.tracking import TrackedRun
 
 LOG = "log.txt"
 DONE = "done"
+_WORD_CHARACTERS = 5000
 
 
 def run_job(call: Call) -> None:
@@ -51,17 +53,23 @@ def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
         run_job(call)
         print(f"done at {_now()}")
     except (KeyboardInterrupt, Interrupted):
-        said.send("interrupted")
+        _say(said, "interrupted")
         raise SystemExit(130) from None
     except FacelabError as error:
         print(f"Error: {error}", file=sys.stderr)
-        said.send(f"{type(error).__name__}: {error}")
+        _say(said, f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
     except BaseException as error:  # SystemExit too: a library that leaves with status 0 has not trained
         traceback.print_exc()
-        said.send(f"{type(error).__name__}: {error}")
+        _say(said, f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
-    said.send(DONE)
+    _say(said, DONE)
+
+
+def _say(said: Connection, word: str) -> None:
+    """Short enough for the pipe to take it whole, since nobody reads it before this process has ended."""
+    with suppress(OSError):
+        said.send(word[:_WORD_CHARACTERS])
 
 
 def _now() -> str:

@@ -23,7 +23,7 @@ from facelab.tracking.store import Store
 PARENT = "mlflow.parentRunId"
 COMMIT = "mlflow.source.git.commit"
 NAME, AXES, FIXED, COMMAND, SEARCH = "sweep.name", "sweep.axes", "sweep.fixed", "sweep.command", "sweep.search"
-THREADS, COUNTS = "sweep.threads", "sweep.counts"
+THREADS = "sweep.threads"
 POINT, TRIAL, SUPERSEDED = "sweep.point", "sweep.trial", "sweep.superseded_by"
 _DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 _PAGE = 1000

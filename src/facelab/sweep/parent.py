@@ -1,0 +1,116 @@
+"""The parent run of a sweep: found or begun, and held by one process."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from facelab.errors import ConfigError, TrackingError
+from facelab.sweep.plan import Plan
+from facelab.tracking import Store, SweepRow, TrackedRun, begin_sweep, find_sweep, record_sweep, runs_by_id
+
+_ALIVE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A sweep's parent run, held by this process.
+
+    Args:
+        row: as the store had it.
+        run: itself.
+        axes: as they are asked for now.
+        search: as it is asked for now; None of a plain sweep.
+    """
+
+    row: SweepRow
+    run: TrackedRun
+    axes: Mapping[str, list[str]]
+    search: Mapping[str, Any] | None
+
+    def record(self, command: str) -> None:
+        """Say what is asked for now, by which command, as soon as nothing refuses it any more."""
+        record_sweep(self.run, self.row, self.axes, command, self.search)
+
+
+@contextmanager
+def claimed(
+    plan: Plan,
+    name: str,
+    search: Mapping[str, Any] | None,
+    store: Store,
+    runs_folder: Path,
+    axes: Mapping[str, list[str]],
+    threads: int,
+) -> Iterator[Parent]:
+    """Find or begin a sweep's parent run; nobody else has it meanwhile.
+
+    Args:
+        plan: of the sweep.
+        name: of the sweep.
+        search: of a search, its facts.
+        store: where it is recorded.
+        runs_folder: where runs keep their files.
+        axes: swept keys with their values.
+        threads: of each job, if it begins now.
+
+    Raises:
+        ConfigError: another sweep has that name, or another process is at it.
+        TrackingError: the store cannot be read or written.
+    """
+    runs_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs_folder / "sweeps.lock"):  # two first starts of one sweep must not make two
+        row = find_sweep(store, name)
+        if row is None:
+            begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
+            row = find_sweep(store, name)
+            assert row is not None
+        _refuse_another(row, name, axes, plan)
+        run = _open(row, name, store, runs_folder)
+    lock = FileLock(run.folder / "sweep.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"sweep.name: the sweep '{name}' is being run by another process. Wait for it, or stop it first."
+        ) from None
+    try:
+        yield Parent(row, run, axes, search)
+    finally:
+        lock.release()
+
+
+def _open(row: SweepRow, name: str, store: Store, runs_folder: Path) -> TrackedRun:
+    try:
+        return TrackedRun.open(runs_folder / row.id)
+    except TrackingError:
+        (seen,) = runs_by_id(store, [row.id])
+        if seen is not None and seen.status == "RUNNING" and time.time() - seen.alive_s < _ALIVE_S:
+            raise ConfigError(
+                f"sweep.name: the sweep '{name}' is being run from another folder or machine. Wait for it, or go on "
+                "with it there; runtime.runs_folder names the folder of its runs."
+            ) from None
+        return TrackedRun.adopt(store, row.id, name, runs_folder)
+
+
+def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], plan: Plan) -> None:
+    """A name belongs to one sweep; values may be added to its axes, or left out."""
+    differences = []
+    if plan.searching != (row.search is not None):
+        differences.append("one of them is a search and the other is not")
+    if set(row.axes) != set(axes):
+        differences.append(f"its axes are {', '.join(row.axes) or 'none'}, and now {', '.join(axes) or 'none'}")
+    now, then = set(plan.identity), set(row.fixed)
+    if now != then:
+        differences.append(
+            f"it has {', '.join(sorted(then)) or 'nothing'} fixed, and now {', '.join(sorted(now)) or 'nothing'}"
+        )
+    if differences:
+        raise ConfigError(
+            f"sweep.name={name}: there is another sweep of this name: {'; '.join(differences)}. It was begun with: "
+            f"{row.command}. Choose another name, or give the same axes and choices (more values are welcome)."
+        )
