@@ -85,8 +85,9 @@ class Plan:
         """Made of the axes and what is fixed: the same command finds its sweep again."""
         names = [axis_name(axis) for axis in self.axes]
         text = json.dumps([sorted(names), self.identity, self.searching])
-        words = "-".join(name.rpartition(".")[2].rpartition("/")[2] for name in names) or "single"
-        return f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+        experiments = [axis_name(one) for one in self.fixed if one.is_add() and "." not in axis_name(one)]
+        words = experiments or [name.rpartition(".")[2].rpartition("/")[2] for name in names] or ["single"]
+        return f"{'-'.join(words)}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
 
     def compose(self, point: Mapping[str, str], trial: int | None = None) -> Job:
         """The job of a point.
