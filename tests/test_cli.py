@@ -124,6 +124,7 @@ def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
         assert "0 CUDA devices" in facelab("train", "trainer=gpu").error
 
 
+@pytest.mark.slow
 def test_the_page_is_served_until_interrupted(facelab: Command, experiment: tuple[str, str], tmp_path: Path) -> None:
     assert facelab("train", *TINY_CNN, *experiment, "model.recipe.max_images=16").status == 0
     port, program = free_port(), "from facelab.cli import main; raise SystemExit(main())"

@@ -18,8 +18,8 @@ CHOICES = sorted(
 OVERLAYS = sorted(
     f"+{path.parent.name}={path.stem}" for path in (config_folder().parent / "experiments").glob("*/*.yaml")
 )
-# Needs hardware, a server or further processes: run by tests of their own in test_run.py.
-ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server"}
+# Needs hardware, a server, a cluster or further processes: run by tests of their own.
+ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 NEEDED = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
 
@@ -48,9 +48,12 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     if choice in GENERATIVE:
         size += [*TINY_JUDGES, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]
-    outcome = facelab("train", choice, *size, *short, "model.recipe.max_images=32")
+    if choice.startswith("search="):
+        size += ["search.trials=1", "model.optimizer.lr=range(0.001,0.003,0.001)", f"sweep.name={choice[7:]}"]
+    sweep = ["-m"] if choice.startswith("search=") else []
+    outcome = facelab("train", *sweep, choice, *size, *short, "model.recipe.max_images=32")
     assert outcome.status == 0, outcome.error
-    assert "test faces" in outcome.out or "unseen people" in outcome.out
+    assert any(words in outcome.out for words in ("test faces", "unseen people", "Best: trial 0"))
 
 
 def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:

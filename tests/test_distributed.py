@@ -117,6 +117,7 @@ def test_the_same_weights_give_the_same_test_metrics() -> None:
     torch.testing.assert_close(embeddings, shared_embeddings, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_closes_the_run(experiment: Experiment, runs: Runs, tmp_path: Path) -> None:
     overrides = (*TINY_CNN, *experiment, "trainer=ddp", "model.recipe.max_images=10000000")
     process = start(tmp_path, *overrides, "runtime.checkpoint_every_s=0.5")

@@ -52,7 +52,10 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
     return {name: [(p.step, p.value) for p in client.get_metric_history(run_id, name)] for name in names}
 
 
-@pytest.mark.parametrize(("model", "pictures"), [(LONG, 4), (LONG_GAN, 17)], ids=["cnn", "gan"])
+@pytest.mark.parametrize(
+    ("model", "pictures"),
+    [pytest.param(LONG, 4, id="cnn", marks=pytest.mark.slow), pytest.param(LONG_GAN, 17, id="gan")],
+)
 def test_a_killed_run_goes_on_bit_for_bit(
     facelab: Command,
     experiment: Experiment,

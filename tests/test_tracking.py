@@ -123,6 +123,7 @@ def _server_overrides(port: int) -> tuple[str, ...]:
     return (*TINY_CNN, "tracking=server", f"tracking.uri=http://127.0.0.1:{port}", "runtime.checkpoint_every_s=0.5")
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_and_comes_back_costs_nothing(tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "server"
     folder.mkdir()
