@@ -188,6 +188,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert len(steps) == len(set(steps))
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_begins_again(
     facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
 ) -> None:

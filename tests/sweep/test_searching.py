@@ -62,6 +62,7 @@ def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
     assert "Best: trial 3" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, runs: Runs) -> None:
     longer = ("search.startup_trials=1", "model.recipe.max_images=3200", "trainer.validations=20")
     outcome = facelab("train", "-m", "search=grid", *SMALL, *longer, *experiment, "model.optimizer.lr=1e-3,1e-9")
