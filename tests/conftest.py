@@ -68,9 +68,11 @@ def free_port() -> int:
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start `train.py` in a folder; configs may name classes of these tests."""
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *overrides],
         cwd=folder,
+        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -19,8 +19,9 @@ from facelab.errors import ConfigError
 from facelab.sweep.executor import Demand
 from facelab.sweep.slurm import Slurm
 from facelab.tracking.sweeps import PARENT
-from tests.conftest import ROOT, TINY_CNN, free_port, server, start, wait_for_checkpoint
+from tests.conftest import TINY_CNN, free_port, server, start, wait_for_checkpoint
 from tests.slurm import cluster
+from tests.sweep.faults import add_choice
 
 _WITHIN_S = 180.0
 TINY = tuple(text for text in TINY_CNN if not text.startswith(("data.", "model.recipe.max_images")))
@@ -35,8 +36,6 @@ def _slurm() -> Iterator[None]:
     above.chmod(0o755)  # munged, a user of its own, must reach its folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(cluster.start(above / "cluster")))
-        patch.setenv("FACELAB_ALLOW", "tests")
-        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")
         try:
             yield
         finally:
@@ -57,10 +56,7 @@ Sweep = Callable[..., subprocess.Popen[str]]
 @pytest.fixture
 def sweep(tmp_path: Path, uri: str) -> Iterator[Sweep]:
     """Start a sweep through SLURM; whatever is left of it is ended."""
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "faulty.yaml").write_text(
-        "_target_: tests.sweep.faults.Faulty\nhow: none\nnumber: 0\nimage_size: 32\nlast_person: 6\n"
-    )
+    add_choice(tmp_path)
     tracking = ("tracking=server", f"tracking.uri={uri}", f"tracking.experiment={tmp_path.name}")
     started = []
 

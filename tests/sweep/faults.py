@@ -46,3 +46,11 @@ class Faulty(ORL):
             Path(f"waiting-{self.number}").touch()
             time.sleep(600)
         return super().load()
+
+
+def add_choice(folder: Path) -> None:
+    """Make `data=faulty` a choice of commands that run in a folder."""
+    (folder / "conf" / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "data" / "faulty.yaml").write_text(
+        "_target_: tests.sweep.faults.Faulty\nhow: none\nnumber: 0\nimage_size: 32\nlast_person: 6\n"
+    )

@@ -1,10 +1,8 @@
 """Long sweeps that are treated badly. Slow: minutes each."""
 
-import os
 import random
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import datetime
@@ -17,7 +15,8 @@ from mlflow.entities import Run
 
 from facelab.tracking.spool import Spool
 from facelab.tracking.sweeps import PARENT, SUPERSEDED
-from tests.conftest import ROOT, TINY_CNN
+from tests.conftest import TINY_CNN, start
+from tests.sweep.faults import add_choice
 
 pytestmark = pytest.mark.slow
 
@@ -29,19 +28,8 @@ FAULTY = (
 
 
 def _start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    (folder / "conf" / "data").mkdir(parents=True, exist_ok=True)
-    (folder / "conf" / "data" / "faulty.yaml").write_text(
-        "_target_: tests.sweep.faults.Faulty\nhow: none\nnumber: 0\nimage_size: 32\nlast_person: 6\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *FAULTY, *overrides],
-        cwd=folder,
-        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    add_choice(folder)
+    return start(folder, "-m", *FAULTY, *overrides)
 
 
 def _children(folder: Path) -> list[Run]:

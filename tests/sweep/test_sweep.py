@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from mlflow.entities import Run
 
 from facelab.tracking import TrackedRun
 from facelab.tracking.sweeps import PARENT
-from tests.conftest import ROOT, TINY_CNN, TINY_GAN, Command
+from tests.conftest import TINY_CNN, TINY_GAN, Command, start
+from tests.sweep.faults import add_choice
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -32,10 +32,7 @@ FAULTY = (
 @pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adds `data=faulty` to the choices."""
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "faulty.yaml").write_text(
-        "_target_: tests.sweep.faults.Faulty\nhow: none\nnumber: 0\nimage_size: 32\nlast_person: 6\n"
-    )
+    add_choice(tmp_path)
     monkeypatch.setenv("FACELAB_ALLOW", "tests")
 
 
@@ -245,18 +242,6 @@ def test_a_job_of_two_processes(facelab: Command, experiment: Experiment, runs: 
     assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
 
 
-def _start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *overrides],
-        cwd=folder,
-        env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
 def _wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not what():
@@ -285,7 +270,7 @@ OFTEN = "runtime.checkpoint_every_s=0.5"
 def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, experiment: Experiment, runs: Runs
 ) -> None:
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, "runtime.workers=2", "runtime.checkpoint_every_s=60")
+    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, "runtime.workers=2", "runtime.checkpoint_every_s=60")
 
     def both_train() -> bool:
         return sum("train/loss" in path.read_text() for path in tmp_path.glob("runs/*/spool.jsonl")) == 2
@@ -335,7 +320,7 @@ def test_an_error_of_any_length_is_a_failed_job(
 def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
     tmp_path: Path, experiment: Experiment, runs: Runs
 ) -> None:
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, OFTEN)
+    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
     _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
     process.kill()
     process.communicate()
@@ -344,7 +329,7 @@ def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
         time.sleep(0.1)
     assert not _processes_in(tmp_path)
 
-    process = _start(tmp_path, *TINY_CNN, *experiment, *LONG, OFTEN)
+    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
     logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
     _wait_for(lambda: all("Going on with" in log.read_text() for log in logs), process)
     os.killpg(process.pid, signal.SIGTERM)

@@ -153,12 +153,13 @@ class _Sweep:
             self._parent.record(self._plan.command)
             return Combinations(found)
 
-        status = self._alive(missing, lambda: len(jobs))
+        status = self._alive(missing, len(jobs))
         self._report(status)
         return status
 
     def search(self, search: Search, space: Space) -> int:
         """All trials; returns the exit status."""
+        total = search.total(space)
         study: Study | None = None
 
         def trials() -> Source:
@@ -172,29 +173,26 @@ class _Sweep:
                 search.metric,
                 lambda trial: self._of_trial(trial, list(rows.values())),
                 lambda run_id: self._final_values(rows[run_id]),
-                search.total(space),
+                total,
                 demand,
                 self._invalid,
             )
             counts = study.counts()
             self._counts = {how: counts[how] for how in self._counts}
             before = f", {source.done_before} done before" if source.done_before else ""
-            self._say(
-                f"Search {self._row.name}: {search.total(space)} trials{before}  "
-                f"(run {self._row.id} in {self._store.uri})"
-            )
+            self._say(f"Search {self._row.name}: {total} trials{before}  (run {self._row.id} in {self._store.uri})")
             for key, dimension in space.items():
                 self._say(f"  {key}: {dimension.text}")
             return source
 
-        status = self._alive(trials, lambda: search.total(space))
+        status = self._alive(trials, total)
         best = study.best() if study is not None else None
         if best is not None:
             self._keep_best(search, *best)
         self._report(status)
         return status
 
-    def _alive(self, make: Callable[[], Source], total: Callable[[], int]) -> int:
+    def _alive(self, make: Callable[[], Source], total: int) -> int:
         """Run the jobs of a source, and close the parent run by how that ends."""
         with self._stop.installed(), self._parent.run.delivering(self._warn):
             try:
@@ -211,7 +209,7 @@ class _Sweep:
             self._stop.patient = True  # the books are closed in a moment, whoever presses what
             with self._stop.listening():
                 self._end_all()
-                return self._conclude(total())
+                return self._conclude(total)
 
     def _rows(self) -> list[ChildRow]:
         """All runs of the sweep so far, without those that a kill left half made."""
@@ -281,10 +279,8 @@ class _Sweep:
                 for running in self._running:
                     self._stop_one(running, "interrupted")
             anything_waits = self._start_what_fits(source, board)
-            if not self._running:
-                if not anything_waits:
-                    return
-                time.sleep(_LOOK_EVERY_S)
+            if not self._running and not anything_waits:
+                return
             self._executor.wait([running.handle for running in self._running], _LOOK_EVERY_S)
             for running in list(self._running):
                 for images_seen, validation in running.watch.look():

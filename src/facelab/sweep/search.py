@@ -101,11 +101,8 @@ class Search(ABC):
 
 
 @dataclass(frozen=True)
-class TPE(Search):
-    """Tree-structured Parzen estimator: draws where the better trials were dense and the worse ones were not.
-
-    Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011; keys are drawn together. The first
-    `startup_trials` are drawn evenly. Further arguments as of `Search`.
+class Drawn(Search):
+    """A search whose trials are drawn at random, in whatever way, so that somebody must say how many.
 
     Args:
         trials: how many; more of them later go on with the same search.
@@ -118,6 +115,15 @@ class TPE(Search):
     def total(self, space: Space) -> int:
         """As asked for."""
         return self.trials
+
+
+@dataclass(frozen=True)
+class TPE(Drawn):
+    """Tree-structured Parzen estimator: draws where the better trials were dense and the worse ones were not.
+
+    Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011; keys are drawn together. The first
+    `startup_trials` are drawn evenly. Arguments as of `Drawn` and `Search`.
+    """
 
     def sampler(self, space: Space, draw: tuple[int, int], taken: Collection[tuple[Any, ...]]) -> BaseSampler:
         """Trials that run count as bad ones, so that parallel ones keep apart."""
@@ -125,20 +131,8 @@ class TPE(Search):
 
 
 @dataclass(frozen=True)
-class Random(Search):
-    """Every trial is drawn evenly, whatever came out of the others. Further arguments as of `Search`.
-
-    Args:
-        trials: how many; more of them later go on with the same search.
-        seed: of the draws.
-    """
-
-    trials: Count = 30
-    seed: Seed = 0
-
-    def total(self, space: Space) -> int:
-        """As asked for."""
-        return self.trials
+class Random(Drawn):
+    """Every trial is drawn evenly, whatever came out of the others. Arguments as of `Drawn` and `Search`."""
 
     def sampler(self, space: Space, draw: tuple[int, int], taken: Collection[tuple[Any, ...]]) -> BaseSampler:
         """Even draws."""
@@ -146,23 +140,14 @@ class Random(Search):
 
 
 @dataclass(frozen=True)
-class CMAES(Search):
+class CMAES(Drawn):
     """CMA-ES: draws from a normal distribution that moves and turns towards the better trials; numbers only.
 
     Hansen, The CMA Evolution Strategy: A Tutorial, 2016. It learns from whole generations, of 4 + 3 ln(keys) trials
-    each, so it needs many; trials that were stopped early do not count. Further arguments as of `Search`.
-
-    Args:
-        trials: how many; more of them later go on with the same search.
-        seed: of the draws.
+    each, so it needs many; trials that were stopped early do not count. Arguments as of `Drawn` and `Search`.
     """
 
     trials: Count = 100
-    seed: Seed = 0
-
-    def total(self, space: Space) -> int:
-        """As asked for."""
-        return self.trials
 
     def check(self, space: Space, has_validation: bool, split_name: str) -> None:
         """Besides, choices are refused."""
