@@ -6,11 +6,12 @@ import math
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -91,6 +92,16 @@ class ChildRow:
     params: Mapping[str, str] = field(repr=False)
 
 
+@contextmanager
+def _reached(store: Store, done: Literal["read", "written"]) -> Iterator[tuple[MlflowClient, str]]:
+    """A client of the store and the id of its experiment; what goes wrong with it in the block is a TrackingError."""
+    opened = store.open()
+    try:
+        yield opened
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"{store.uri} could not be {done}: {error}") from error
+
+
 def begin_sweep(
     store: Store,
     name: str,
@@ -151,14 +162,11 @@ def supersede(store: Store, old: Iterable[str], new: str) -> None:
     Raises:
         TrackingError: the store cannot be written.
     """
-    client, _ = store.open()
-    try:
+    with _reached(store, "written") as (client, _):
         for run_id in old:
             client.set_tag(run_id, SUPERSEDED, new)
             if client.get_run(run_id).info.status == "RUNNING":
                 client.set_terminated(run_id, "KILLED")
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be written: {error}") from error
 
 
 def remove(store: Store, run_id: str) -> None:
@@ -167,11 +175,8 @@ def remove(store: Store, run_id: str) -> None:
     Raises:
         TrackingError: the store cannot be written.
     """
-    client, _ = store.open()
-    try:
+    with _reached(store, "written") as (client, _):
         client.delete_run(run_id)
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be written: {error}") from error
 
 
 def find_sweep(store: Store, sweep: str) -> SweepRow | None:
@@ -184,8 +189,7 @@ def find_sweep(store: Store, sweep: str) -> SweepRow | None:
     Raises:
         TrackingError: the store cannot be reached or read.
     """
-    client, experiment = store.open()
-    try:
+    with _reached(store, "read") as (client, experiment):
         quoted = f'"{sweep}"' if "'" in sweep else f"'{sweep}'"  # MLflow's filters know no escapes
         order = ["attributes.start_time DESC"]
         found = list(client.search_runs([experiment], f"tags.`{NAME}` = {quoted}", max_results=1, order_by=order))
@@ -194,8 +198,6 @@ def find_sweep(store: Store, sweep: str) -> SweepRow | None:
             chosen = f"attributes.run_id = {quoted}"
             found = [run for run in client.search_runs(everywhere, chosen, max_results=1) if NAME in run.data.tags]
         return _sweep_row(client, found[0]) if found else None
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be read: {error}") from error
 
 
 def sweep_names(store: Store, limit: int = 20) -> list[str]:
@@ -204,13 +206,10 @@ def sweep_names(store: Store, limit: int = 20) -> list[str]:
     Raises:
         TrackingError: the store cannot be reached or read.
     """
-    client, experiment = store.open()
-    try:
+    with _reached(store, "read") as (client, experiment):
         found = client.search_runs(
             [experiment], f"tags.`{NAME}` LIKE '%'", max_results=limit, order_by=["attributes.start_time DESC"]
         )
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be read: {error}") from error
     return [run.data.tags[NAME] for run in found]
 
 
@@ -224,8 +223,7 @@ def children(store: Store, sweep_id: str) -> list[ChildRow]:
     Raises:
         TrackingError: the store cannot be reached or read.
     """
-    client, _ = store.open()
-    try:
+    with _reached(store, "read") as (client, _):
         database = _database(client)
         if database is not None:
             return _read_children(database, sweep_id)
@@ -243,8 +241,6 @@ def children(store: Store, sweep_id: str) -> list[ChildRow]:
             token = page.token
             if not token:
                 return found
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be read: {error}") from error
 
 
 def runs_by_id(store: Store, ids: Iterable[str]) -> list[ChildRow | None]:
@@ -321,13 +317,10 @@ def keep_report(store: Store, run_id: str, files: Iterable[Path], description: s
     Raises:
         TrackingError: the store cannot be reached or written.
     """
-    client, _ = store.open()
-    try:
+    with _reached(store, "written") as (client, _):
         for file in files:
             client.log_artifact(run_id, str(file))
         client.set_tag(run_id, _DESCRIPTION, description[:_DESCRIBED_CHARACTERS])
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be written: {error}") from error
 
 
 def _database(client: MlflowClient) -> Any:
