@@ -300,7 +300,7 @@ def test_searches_that_cannot_be_made_are_refused(search: Search, space: Space, 
 def test_a_split_without_validation_is_refused(search: Search) -> None:
     whole = space_of("k=range(1,4)", "width=int(interval(1,64))")
     search.check(whole, True, "ratio")
-    with pytest.raises(ConfigError, match="split=few_shot has no validation faces"):
+    with pytest.raises(ConfigError, match="split: few_shot has no validation faces"):
         search.check(whole, False, "few_shot")
 
 

@@ -77,7 +77,7 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
     facts = None
     if search is not None:
         space = read_space(plan.axes)
-        search.check(space, built["split"].has_validation, built["split"].title)
+        search.check(space, built["split"].has_validation, type(built["split"]).__name__)
         axes = {key: [dimension.text] for key, dimension in space.items()}
         # As the comparison knows it: judged by the weights that trials kept.
         facts = {**dataclasses.asdict(search), "metric": kept(search.metric), "trials": search.total(space)}

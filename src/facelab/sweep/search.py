@@ -77,7 +77,7 @@ class Search(ABC):
         Args:
             space: to draw from.
             has_validation: whether the split has validation pictures.
-            split_name: of the split, for the message, such as `few_shot`.
+            split_name: of the split's class, for the message, such as `FewShot`.
 
         Raises:
             ConfigError: it cannot; with the reason.
@@ -94,9 +94,9 @@ class Search(ABC):
             )
         if not has_validation:
             raise ConfigError(
-                f"split={split_name} has no validation faces to choose by, and choosing by the test faces would make "
+                f"split: {split_name} has no validation faces to choose by, and choosing by the test faces would make "
                 "the winner look better than it is. Search with split=ratio or split=kfold, and use the best config "
-                f"with split={split_name} afterwards."
+                f"with {split_name} afterwards."
             )
 
 
