@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from facelab import cli
-from facelab.data.faces import ORL, FaceSet
+from facelab.data.faces import FaceSet
+from facelab.data.sources.orl import ORL
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +35,7 @@ TINY = (
 )
 # The runs that judge a generative model's faces, as small.
 _NEEDED = "'model=cnn','trainer=cpu','trainer.threads=1','model.encoder.widths=[8,16]','model.recipe.batch_size=16'"
-TINY_JUDGES = (
+TINY_REFERENCE_MODELS = (
     "generation.samples=20",
     f"generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
     f"generation.face_classifier=[{_NEEDED},'data=face_nonface','data.image_size=32','model.recipe.max_images=32']",
@@ -42,7 +43,7 @@ TINY_JUDGES = (
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
 TINY_GAN = (
     *TINY,
-    *TINY_JUDGES,
+    *TINY_REFERENCE_MODELS,
     "model.latent_dim=4",
     "model.generator.widths=[16,8]",
     "model.discriminator.widths=[8,16]",

@@ -33,12 +33,12 @@ def test_help_lists_every_choice_without_heavy_imports() -> None:
 
 def test_train_py_prints_the_composed_config() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "model=cnn_seed", "--cfg", "job"],
+        [sys.executable, str(ROOT / "train.py"), "model=cnn_classic", "--cfg", "job"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "facelab.nets.encoders.SeedEncoder" in done.stdout
+    assert "facelab.nets.ClassicEncoder" in done.stdout
 
 
 def test_commands_are_listed(facelab: Command) -> None:
@@ -52,7 +52,7 @@ def test_commands_are_listed(facelab: Command) -> None:
     ("overrides", "says"),
     [
         (["modle=cnn"], ["modle: unknown key", "'model'"]),
-        (["model=cn"], ["model=cn", "Did you mean 'cnn'?", "cnn_arcface, cnn_seed"]),
+        (["model=cn"], ["model=cn", "Did you mean 'cnn'?", "cnn_arcface, cnn_classic"]),
         (["model.optimizer.lrr=1"], ["model.optimizer.lrr", "Did you mean 'model.optimizer.lr'?"]),
         (["batch_size=8"], ["batch_size", "Did you mean 'model.recipe.batch_size'?"]),
         (["+experiment=typo"], ["experiment: unknown key", "+few_shot=sweep"]),
@@ -67,7 +67,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["split.train=0.98", "split.val=0.01", "split.test=0.01"], ["class 's1'", "too few for val and test"]),
         (["model.encoder.widths=[8,8,8,8,8,8,8]"], ["model: 7 blocks need", "data.image_size"]),
         (["model=cnn_arcface", "model.loss.margin_rad=4"], ["margin_rad must be in [0, pi/2], got 4"]),
-        (["model=cnn_seed", "+model.loss.label_smoothing=2"], ["label_smoothing must be in [0, 1), got 2"]),
+        (["model=cnn_classic", "+model.loss.label_smoothing=2"], ["label_smoothing must be in [0, 1), got 2"]),
         (["model.optimizer.lr=-1"], ["model.optimizer: Invalid learning rate"]),
         (["model=gan", "model.generator_optimizer.lr=-1"], ["model.generator_optimizer", "Invalid learning rate"]),
         (["model=gan", "data.image_size=50"], ["model: 4 widths", "multiples of 16, got 50 x 50", "data.image_size"]),

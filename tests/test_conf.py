@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from facelab.compose import check_training, config_folder
-from tests.conftest import TINY, TINY_JUDGES, Command
+from facelab.commands.train import check_training
+from facelab.config.compose import config_folder
+from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.test_images import make_folder
 
 CHOICES = sorted(
@@ -21,13 +22,13 @@ OVERLAYS = sorted(
 # Needs hardware, a server, a cluster or further processes: run by tests of their own.
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
-NEEDED = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
+REFERENCE_MODELS = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
 
 
 @pytest.mark.parametrize("choice", CHOICES + OVERLAYS)
 def test_every_choice_composes_and_is_right(choice: str) -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        overrides = [choice, NEEDED[choice]] if choice in NEEDED else [choice]
+        overrides = [choice, REFERENCE_MODELS[choice]] if choice in REFERENCE_MODELS else [choice]
         check_training(compose("train", overrides))
 
 
@@ -46,7 +47,7 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
     if choice in GENERATIVE:
-        size += [*TINY_JUDGES, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
+        size += [*TINY_REFERENCE_MODELS, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]
     if choice.startswith("search="):
         size += ["search.trials=1", "model.optimizer.lr=range(0.001,0.003,0.001)", f"sweep.name={choice[7:]}"]

@@ -1,4 +1,4 @@
-"""Imports point one way."""
+"""The rooms of the package, and imports that run one way through them."""
 
 import ast
 from pathlib import Path
@@ -6,43 +6,27 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "facelab"
-ENTRY_POINTS = {"cli"}
-# The process of a sweep's job, and what it is forked from: entry points too, beside what starts them.
-JOB = {SOURCE / "sweep" / "worker.py", SOURCE / "sweep" / "preload.py"}
-# What a part of the house may import of the others; `errors` may be imported by all.
-ALLOWED = {
-    "errors": set(),
-    "compose": {"config", "judge", "models", "data", "needs", "run"},
-    "begin": {"config", "data", "resume", "tracking", "trainer"},
-    "sweep": {"begin", "compare", "config", "interrupt", "needs", "resume", "tracking"},
-    "compare": {"config", "pictures", "tracking"},
-    "config": set(),
-    "nets": set(),
-    "losses": set(),
-    "metrics": set(),
-    "recipe": set(),
-    "data": set(),
-    "tracking": set(),
-    "launch": set(),
-    "interrupt": set(),
-    "checkpoint": set(),
-    "pictures": set(),
-    "trainer": {"checkpoint"},
-    "models": {"nets", "losses", "metrics", "recipe"},
-    "protocols": {"metrics", "data", "pictures"},
-    "trained": {"config", "models"},
-    "gather": {"models"},
-    "judge": {"data", "gather", "models", "protocols", "trained"},
-    "callbacks": {"models", "metrics", "gather", "checkpoint", "interrupt"},
-    "summary": {"protocols", "tracking"},
-    "record": {"data", "models", "pictures", "protocols", "tracking", "trained"},
-    "generate": {"config", "models", "pictures", "trained"},
-    "needs": {"tracking", "trained"},
-    "resume": {"checkpoint", "config", "tracking"},
-    "runs": {"config", "tracking"},
-    "ui": {"config", "tracking"},
-}
+# Imports run down this list only.
+ROOMS = (
+    "cli",
+    "commands",
+    "sweep",
+    "runs",
+    "training",
+    "compare",
+    "protocols",
+    "models",
+    "tracking",
+    "data",
+    "config",
+    "nets",
+    "losses",
+    "metrics",
+    "errors",
+)
 TORCH_ONLY = {"nets", "losses", "metrics"}
+STANDARD = {"abc", "collections", "dataclasses", "functools", "itertools", "math", "typing"}
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
 def _imports(path: Path) -> set[str]:
@@ -57,30 +41,34 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def _part(path: Path) -> str:
-    relative = path.relative_to(SOURCE)
-    return relative.parts[0].removesuffix(".py")
-
-
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+def _room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_imports_point_one_way(path: Path) -> None:
-    part, imports = _part(path), _imports(path)
-    ours = {name.split(".")[1] for name in imports if name.startswith("facelab.")} - {part, "errors"}
-    if part in ENTRY_POINTS | {"run"} or path in JOB:
-        assert part == "cli" or "cli" not in ours
-    else:
-        assert ours <= ALLOWED[part], f"{part} imports {ours - ALLOWED[part]}"
-    if part in TORCH_ONLY:
-        outside = {name.split(".")[0] for name in imports} - {"facelab", "torch", "torchmetrics"}
-        assert outside <= {"collections", "itertools", "math", "typing", "dataclasses"}, f"{part} imports {outside}"
-    if part != "tracking":
-        assert not any(name.split(".")[0] == "mlflow" for name in imports), "only tracking imports mlflow"
-    if path != SOURCE / "data" / "augment.py":
-        assert not any(name.split(".")[0] == "albumentations" for name in imports)
+def test_imports_run_one_way(path: Path) -> None:
+    room, imports = _room(path), _imports(path)
+    ours = {name.split(".")[1] for name in imports if name.startswith("facelab.")} - {room}
+    below = set(ROOMS[ROOMS.index(room) + 1 :])
+    assert ours <= below, f"{room} imports {sorted(ours - below)}, which are above it"
+    packages = {name.split(".")[0] for name in imports}
+    if room in TORCH_ONLY:
+        assert packages <= {"facelab", "torch", "torchmetrics", *STANDARD}
+    assert room == "tracking" or "mlflow" not in packages, "only tracking imports mlflow"
+    assert room == "data" or "albumentations" not in packages, "only data imports albumentations"
 
 
-def test_every_part_is_named() -> None:
-    assert {_part(path) for path in FILES} <= set(ALLOWED) | ENTRY_POINTS | {"run"}
+def test_every_room_is_in_the_list() -> None:
+    assert {_room(path) for path in FILES} == set(ROOMS)
+
+
+def test_few_files_lie_loose() -> None:
+    assert len(list(SOURCE.glob("*.py"))) <= 4
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_no_file_crosses_into_the_private_names_of_another_room(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("facelab."):
+            private = [alias.name for alias in node.names if alias.name.startswith("_")]
+            assert not private, f"{node.module} is asked for {private}"

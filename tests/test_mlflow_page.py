@@ -222,7 +222,7 @@ def test_three_runs_are_compared(page: Page) -> None:
     run_ids = re.findall(r"\b[0-9a-f]{32}\b", unquote(page.url))
     assert len(run_ids) == 3
     # One row of the table, with a value of each run: whatever the model, the metric has the same name.
-    metric = page.get_by_role("link", name="probe/accuracy", exact=True)
+    metric = page.get_by_role("link", name="linear_probe/accuracy", exact=True)
     expect(metric).to_have_count(1)
     assert re.findall(r"\b[0-9a-f]{32}\b", metric.get_attribute("href") or "") == run_ids
     show_scatter(page, "model", "test/accuracy")
@@ -308,7 +308,15 @@ def take_pictures(folder: Path, images: Path) -> None:
         _widen_names(page)
         page.get_by_role("button", name="Columns").click()
         columns = page.locator("[class*=tree-title]")
-        for name in ("Dataset", "Source", "Models", "test/accuracy", "test/f1", "probe/accuracy", "knn/accuracy"):
+        for name in (
+            "Dataset",
+            "Source",
+            "Models",
+            "test/accuracy",
+            "test/f1",
+            "linear_probe/accuracy",
+            "knn/accuracy",
+        ):
             columns.get_by_text(name, exact=True).click()
         page.keyboard.press("Escape")
         page.mouse.click(1100, 60)

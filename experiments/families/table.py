@@ -24,7 +24,7 @@ Runs = dict[tuple[str, int], list[dict[str, float]]]
 RECOGNITION = {
     "test/accuracy": "own head or probe",
     "test/f1": "F1 (macro)",
-    "probe/accuracy": "linear probe",
+    "linear_probe/accuracy": "linear probe",
     "knn/accuracy": "1-NN",
 }
 RECONSTRUCTION = {

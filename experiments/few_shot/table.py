@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from facelab.data.faces import ORL
+from facelab.data.sources.orl import ORL
 from facelab.data.split import FewShot, split
 
 warnings.filterwarnings("ignore", message="The number of unique classes")  # one picture a person is what is asked
@@ -31,9 +31,9 @@ def baseline(first_person: int, k: int, make: Callable[[], KNeighborsClassifier 
     pixels = np.stack([faces.pixels[i].ravel() for i in range(len(faces))]) / 255.0
     found = []
     for seed in SEEDS:
-        parts = split(faces, FewShot(k, seed))
-        fitted = make().fit(pixels[parts.train], faces.labels[parts.train])
-        found.append(float(np.mean(fitted.predict(pixels[parts.test]) == faces.labels[parts.test])))
+        splits = split(faces, FewShot(k, seed))
+        fitted = make().fit(pixels[splits.train], faces.labels[splits.train])
+        found.append(float(np.mean(fitted.predict(pixels[splits.test]) == faces.labels[splits.test])))
     return found
 
 

@@ -4,28 +4,16 @@ Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
 """
 
 import os
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import hydra
-from hydra import compose
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from facelab.compose import (
-    check_training,
-    choices_of,
-    config_folder,
-    explain_composition,
-    explain_syntax,
-    needs_of,
-)
+from facelab.config.compose import config_folder, explain_composition, explain_syntax
 from facelab.errors import ConfigError, FacelabError, Interrupted
 
 USAGE = """facelab: train, track and compare face recognisers
@@ -67,100 +55,49 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_task(composed: DictConfig) -> None:
-    from facelab import run
+    from facelab.commands.train import train_task
 
-    if composed.get("resume") is not None:
-        now, default = (OmegaConf.to_container(config) for config in (composed, compose("train")))
-        run.resume(
-            str(composed.resume),
-            cast(dict[str, Any], now),
-            cast(dict[str, Any], default),
-            lambda config: needs_of(config, {}),
-        )
-        return
-    config = check_training(composed)
-    _refuse_what_is_for_sweeps(config)
-    choices = choices_of(HydraConfig.get(), config)
-    run.train(config, choices, needs_of(config, choices))
-
-
-def _refuse_what_is_for_sweeps(config: Mapping[str, Any]) -> None:
-    """A single run would ignore it without a word."""
-    default = OmegaConf.to_container(compose("train"))
-    for key in ("search", "executor", "sweep"):
-        if config.get(key) != cast(dict[str, Any], default).get(key):
-            raise ConfigError(f"{key}: this is for sweeps. Add -m in front, as in: python train.py -m {key}...")
-
-
-def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:
-    """Run a sweep: the overrides' combinations, or a search among them.
-
-    Args:
-        config: Hydra's, of the sweep itself.
-        loader: composes the config of a job.
-        overrides: of the experiment and the command line, in this order.
-
-    Returns:
-        Exit status, as for `main`.
-
-    Raises:
-        FacelabError: something the user can mend; no job has been started if it shows before.
-    """
-    from facelab.sweep.controller import run_sweep
-    from facelab.sweep.plan import Job, Plan, axis_name, divide
-
-    def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
-        composed = loader.load_sweep_config(config, [*chosen])
-        checked = check_training(composed)
-        choices = choices_of(composed.hydra, checked)
-        return Job(point, checked, choices, needs_of(checked, choices))
-
-    axes, fixed = divide(OverridesParser.create(config_loader=loader).parse_overrides([*overrides]))
-    if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
-        raise ConfigError("resume: it goes on with one run; leave out -m. A sweep goes on by its own command.")
-    base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
-    command = " ".join(["python train.py", *(shlex.quote(argument) for argument in sys.argv[1:])])
-    return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)
+    train_task(composed)
 
 
 def _generate_task(composed: DictConfig) -> None:
-    from facelab.generate import Generation, generate
+    from facelab.commands.generate import Generation, generate
 
     generate(_checked(composed, Generation))
 
 
 def _compare_task(composed: DictConfig) -> None:
-    from facelab.compare.commands import Comparison, compare
+    from facelab.commands.compare import Comparison, compare
 
     compare(_checked(composed, Comparison))
 
 
 def _best_task(composed: DictConfig) -> None:
-    from facelab.compare.commands import Best, best
+    from facelab.commands.compare import Best, best
 
     best(_checked(composed, Best))
 
 
 def _runs_task(composed: DictConfig) -> None:
-    from facelab.runs import Overview, show_runs
+    from facelab.commands.runs import Overview, show_runs
 
     show_runs(_checked(composed, Overview))
 
 
 def _sync_task(composed: DictConfig) -> None:
-    from facelab.runs import Sync, sync
+    from facelab.commands.runs import Sync, sync
 
     sync(_checked(composed, Sync))
 
 
 def _ui_task(composed: DictConfig) -> None:
-    from facelab.ui import Page, serve
+    from facelab.commands.ui import Page, serve
 
     serve(_checked(composed, Page))
 
 
 def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
-    from facelab.config import check, plain
+    from facelab.config.check import check, plain
 
     config = plain(composed)
     check(config, root)

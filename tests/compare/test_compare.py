@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
-from facelab.compare.commands import report
 from facelab.compare.figures import envelope, is_logarithmic
+from facelab.compare.report import report
 from facelab.compare.search import importances
 from facelab.compare.table import (
     Study,
@@ -29,7 +29,7 @@ from facelab.compare.table import (
     shown_value,
     study_of_sweep,
 )
-from facelab.tracking import ServerStore, SqliteStore, children, histories, recorded_pictures
+from facelab.tracking import ServerStore, SqliteStore, children, histories, recorded_images
 from tests.compare.store import RecordedSweep
 from tests.conftest import Command, free_port, server
 
@@ -196,7 +196,7 @@ def test_a_server_gives_the_same(tmp_path: Path) -> None:
         page = report(sweep.store, sweep.row, tmp_path / "runs", console)
         (row,) = children(sweep.store, sweep.row.id)
         curves = histories(sweep.store, [run_id], "val/f1")
-        newest = recorded_pictures(sweep.store, run_id, ["samples", "confusion_matrix"])
+        newest = recorded_images(sweep.store, run_id, ["samples", "confusion_matrix"])
         kept = {item.path for item in sweep.client.list_artifacts(sweep.row.id)}
     assert row.metrics["test/accuracy"] == 0.9
     assert dict(row.params) == {}

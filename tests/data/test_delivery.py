@@ -5,8 +5,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from facelab.compose import config_folder
-from facelab.config import build, plain
+from facelab.config.build import build
+from facelab.config.check import plain
+from facelab.config.compose import config_folder
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
@@ -23,8 +24,8 @@ def _augmentation(name: str) -> Augmentation:
 
 
 def _images(orl: FaceSet, workers: int, seed: int = 1, name: str = "strong") -> torch.Tensor:
-    parts = split(orl, FewShot(train_per_identity=1))
-    module = FaceDataModule(orl, parts, _augmentation(name), 24, 24 * 5, seed, workers)
+    splits = split(orl, FewShot(train_per_identity=1))
+    module = FaceDataModule(orl, splits, _augmentation(name), 24, 24 * 5, seed, workers)
     return torch.cat([batch["image"] for batch in module.train_dataloader()])
 
 
@@ -54,8 +55,8 @@ def test_the_original_stays_as_it_is(orl: FaceSet) -> None:
 
 
 def test_originals_come_beside_what_was_made_of_them(orl: FaceSet) -> None:
-    parts = split(orl, FewShot(train_per_identity=1))
-    module = FaceDataModule(orl, parts, _augmentation("strong"), 24, 48, 1, workers=0, with_originals=True)
+    splits = split(orl, FewShot(train_per_identity=1))
+    module = FaceDataModule(orl, splits, _augmentation("strong"), 24, 48, 1, workers=0, with_originals=True)
     for batch in module.train_dataloader():
         for image, original, index in zip(batch["image"], batch["original"], batch["index"], strict=True):
             assert np.array_equal(original.permute(1, 2, 0).numpy(), orl.pixels[int(index)])

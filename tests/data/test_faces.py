@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from facelab.data import faces as faces_module
-from facelab.data.faces import ORL, FaceNonFace, FaceSet, FaceSpoiltFace, Folder
+from facelab.data.faces import FaceSet
+from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
+from facelab.data.sources.folder import Folder
+from facelab.data.sources.orl import ORL
 from tests.data.test_images import make_folder
 
 
@@ -61,10 +64,10 @@ def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:
     pixels = np.stack([orl.pixels[i] for i in range(400)]).reshape(400, -1).astype(np.float32)
     accuracies = []
     for seed in range(10):
-        parts = FewShot(train_per_identity=5, seed=seed).divide(orl)
-        distances = ((pixels[parts.test][:, None] - pixels[parts.train][None]) ** 2).sum(axis=2)
-        predicted = orl.labels[parts.train][distances.argmin(axis=1)]
-        accuracies.append(np.mean(predicted == orl.labels[parts.test]))
+        splits = FewShot(train_per_identity=5, seed=seed).divide(orl)
+        distances = ((pixels[splits.test][:, None] - pixels[splits.train][None]) ** 2).sum(axis=2)
+        predicted = orl.labels[splits.train][distances.argmin(axis=1)]
+        accuracies.append(np.mean(predicted == orl.labels[splits.test]))
     assert np.mean(accuracies) * 100 == pytest.approx(94.5, abs=0.1)
     assert np.std(accuracies) * 100 == pytest.approx(1.1, abs=0.2)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from facelab.data.faces import ORL, Folder
 from facelab.data.images import decode, problem_with
+from facelab.data.sources.folder import Folder
+from facelab.data.sources.orl import ORL
 from facelab.errors import DataError
 from tests.conftest import Command
 

@@ -17,31 +17,31 @@ from facelab.errors import DataError
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", [0, 9])
 def test_few_shot_is_the_fixed_protocol(orl: FaceSet, k: int, seed: int) -> None:
-    parts = split(orl, FewShot(train_per_identity=k, seed=seed))
+    splits = split(orl, FewShot(train_per_identity=k, seed=seed))
     random = np.random.RandomState(seed)
     train = [10 * person + number for person in range(40) for number in random.permutation(10)[:k]]
-    assert sorted(train) == list(parts.train)
-    assert sorted(set(range(400)) - set(train)) == list(parts.test)
-    assert len(parts.val) == 0
+    assert sorted(train) == list(splits.train)
+    assert sorted(set(range(400)) - set(train)) == list(splits.test)
+    assert len(splits.val) == 0
 
 
 def test_ratio_takes_six_two_two_of_every_person(orl: FaceSet) -> None:
-    parts = split(orl, Ratio())
-    for indices, count in ((parts.train, 6), (parts.val, 2), (parts.test, 2)):
+    splits = split(orl, Ratio())
+    for indices, count in ((splits.train, 6), (splits.val, 2), (splits.test, 2)):
         assert np.array_equal(np.bincount(orl.labels[indices]), np.full(40, count))
-    assert len(np.unique(np.concatenate([parts.train, parts.val, parts.test]))) == 400
-    assert not np.array_equal(parts.test, split(orl, Ratio(seed=1)).test)
+    assert len(np.unique(np.concatenate([splits.train, splits.val, splits.test]))) == 400
+    assert not np.array_equal(splits.test, split(orl, Ratio(seed=1)).test)
 
 
 def test_folds_cover_every_picture_once_as_test_and_once_as_validation(orl: FaceSet) -> None:
     folds = [split(orl, KFold(folds=5, fold=fold)) for fold in range(5)]
-    for parts in folds:
-        assert np.array_equal(np.sort(np.concatenate([parts.train, parts.val, parts.test])), np.arange(400))
-        for indices, count in ((parts.train, 6), (parts.val, 2), (parts.test, 2)):
+    for splits in folds:
+        assert np.array_equal(np.sort(np.concatenate([splits.train, splits.val, splits.test])), np.arange(400))
+        for indices, count in ((splits.train, 6), (splits.val, 2), (splits.test, 2)):
             assert np.array_equal(np.bincount(orl.labels[indices]), np.full(40, count))
-    assert np.array_equal(np.sort(np.concatenate([parts.test for parts in folds])), np.arange(400))
-    for fold, parts in enumerate(folds):
-        assert np.array_equal(parts.val, folds[(fold + 1) % 5].test)
+    assert np.array_equal(np.sort(np.concatenate([splits.test for splits in folds])), np.arange(400))
+    for fold, splits in enumerate(folds):
+        assert np.array_equal(splits.val, folds[(fold + 1) % 5].test)
 
 
 @pytest.mark.parametrize("count", [3, 4, 7, 10])
@@ -54,10 +54,10 @@ def test_parts_of_a_class_are_as_large_as_scikit_learns(orl: FaceSet, count: int
         return
     expected = [len(test) for _, test in model_selection.KFold(folds).split(np.zeros((count, 1)))]
     for fold in range(folds):
-        parts = split(faces, KFold(folds=folds, fold=fold))
-        assert np.array_equal(np.bincount(faces.labels[parts.test]), np.full(40, expected[fold]))
-        assert np.array_equal(np.bincount(faces.labels[parts.val]), np.full(40, expected[(fold + 1) % folds]))
-        assert len(parts.train) + len(parts.val) + len(parts.test) == 40 * count
+        splits = split(faces, KFold(folds=folds, fold=fold))
+        assert np.array_equal(np.bincount(faces.labels[splits.test]), np.full(40, expected[fold]))
+        assert np.array_equal(np.bincount(faces.labels[splits.val]), np.full(40, expected[(fold + 1) % folds]))
+        assert len(splits.train) + len(splits.val) + len(splits.test) == 40 * count
 
 
 def test_the_seed_alone_shuffles_folds(orl: FaceSet) -> None:
@@ -78,21 +78,21 @@ def test_splits_say_whether_they_have_validation(orl: FaceSet) -> None:
 
 
 def test_copies_in_two_parts_are_refused(orl: FaceSet) -> None:
-    parts = Ratio().divide(orl)
+    splits = Ratio().divide(orl)
     digests = list(orl.digests)
-    digests[parts.test[0]] = digests[parts.train[0]]
+    digests[splits.test[0]] = digests[splits.train[0]]
     with pytest.raises(DataError) as caught:
         split(dataclasses.replace(orl, digests=digests), Ratio())
-    assert orl.names[parts.train[0]] in str(caught.value)
-    assert orl.names[parts.test[0]] in str(caught.value)
+    assert orl.names[splits.train[0]] in str(caught.value)
+    assert orl.names[splits.test[0]] in str(caught.value)
 
 
 def test_copies_in_one_part_are_taken(orl: FaceSet) -> None:
-    parts = Ratio().divide(orl)
+    splits = Ratio().divide(orl)
     digests = list(orl.digests)
-    digests[parts.train[1]] = digests[parts.train[0]]
+    digests[splits.train[1]] = digests[splits.train[0]]
     taken = split(dataclasses.replace(orl, digests=digests), Ratio())
-    assert np.array_equal(taken.train, parts.train)
+    assert np.array_equal(taken.train, splits.train)
 
 
 @given(st.integers(0, 500), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
@@ -104,7 +104,7 @@ def test_counts_add_up_and_are_near_the_shares(total: int, weights: list[float])
 
 
 def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:
-    from facelab.data.faces import Folder
+    from facelab.data.sources.folder import Folder
     from tests.data.test_images import make_folder
 
     root = make_folder(tmp_path / "faces", pictures=6)

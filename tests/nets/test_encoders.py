@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from facelab.nets.encoders import BottleneckEncoder, ConvBlocks, ConvEncoder, SeedEncoder, standardise
-from facelab.nets.heads import CosineHead, SeedHead
+from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvBlocks, ConvEncoder, standardise
+from facelab.nets.heads import ClassicHead, CosineHead
 
 
 def test_the_seed_network_is_the_founding_documents() -> None:
-    encoder, head = SeedEncoder(image_shape=(3, 64, 64)), SeedHead(embedding_dim=512, num_classes=2)
+    encoder, head = ClassicEncoder(image_shape=(3, 64, 64)), ClassicHead(embedding_dim=512, num_classes=2)
     # By hand: 3x3 convolutions without padding and 2x2 pooling take 64 to 31, 14 and 6.
     counts = [3 * 9 * 32 + 32, 32 * 9 * 64 + 64, 64 * 9 * 128 + 128, 6 * 6 * 128 * 512 + 512, 512 + 1]
     assert sum(p.numel() for p in [*encoder.parameters(), *head.parameters()]) == sum(counts)
@@ -22,7 +22,7 @@ def test_the_seed_network_is_the_founding_documents() -> None:
 
 
 def test_the_seed_networks_weights_are_glorot_uniform() -> None:
-    dense = SeedEncoder(image_shape=(3, 64, 64)).dense
+    dense = ClassicEncoder(image_shape=(3, 64, 64)).dense
     bound = (6 / (4608 + 512)) ** 0.5
     assert float(dense.weight.detach().abs().max()) == pytest.approx(bound, rel=1e-3)
     assert float(dense.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=1e-2)
@@ -30,14 +30,14 @@ def test_the_seed_networks_weights_are_glorot_uniform() -> None:
 
 
 def test_grey_pictures_are_repeated_for_the_seed_network() -> None:
-    encoder = SeedEncoder(image_shape=(1, 64, 64)).eval()
+    encoder = ClassicEncoder(image_shape=(1, 64, 64)).eval()
     grey = torch.rand(2, 1, 64, 64)
     assert torch.equal(encoder(grey), encoder(grey.repeat(1, 3, 1, 1)))
 
 
 def test_two_classes_are_a_sigmoid_with_binary_cross_entropy() -> None:
     torch.manual_seed(0)
-    head, embeddings = SeedHead(embedding_dim=8, num_classes=2), torch.randn(16, 8)
+    head, embeddings = ClassicHead(embedding_dim=8, num_classes=2), torch.randn(16, 8)
     labels = torch.randint(0, 2, (16,))
     logits = head(embeddings)
     z = head.output(embeddings)[:, 0]
@@ -47,7 +47,7 @@ def test_two_classes_are_a_sigmoid_with_binary_cross_entropy() -> None:
 
 
 def test_more_classes_are_a_softmax() -> None:
-    assert SeedHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)
+    assert ClassicHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)
 
 
 def test_standardised_pictures_do_not_know_the_light() -> None:
@@ -69,7 +69,7 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
     assert torch.allclose(encoder(images), torch.cat([encoder(images[:1]), encoder(images[1:])]), atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", [ConvEncoder, SeedEncoder, partial(BottleneckEncoder, latent_dim=7)])
+@pytest.mark.parametrize("encoder", [ConvEncoder, ClassicEncoder, partial(BottleneckEncoder, latent_dim=7)])
 def test_pictures_too_small_are_refused(encoder: Callable[..., nn.Module]) -> None:
     for shape in ((1, 8, 8), (1, 64, 8), (1, 8, 64)):
         with pytest.raises(ValueError, match=r"data\.image_size"):

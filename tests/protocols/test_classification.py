@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
 from facelab.data.faces import FaceSet
-from facelab.protocols.base import Answers
+from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.intervals import classification_intervals
 
 
-def named(label_names: str, pictures: int = 1000) -> FaceSet:
+def named(label_names: str, images: int = 1000) -> FaceSet:
     """A face set of black pictures: protocols only ask it for names, and for pixels to show."""
-    labels = np.arange(pictures) % len(label_names)
-    pixels = np.zeros((pictures, 8, 8, 1), dtype=np.uint8)
-    names = [str(i) for i in range(pictures)]
+    labels = np.arange(images) % len(label_names)
+    pixels = np.zeros((images, 8, 8, 1), dtype=np.uint8)
+    names = [str(i) for i in range(images)]
     return FaceSet("made up", "a test", pixels, names, labels, list(label_names), labels, names)
 
 
@@ -77,31 +77,31 @@ def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     assert held >= 52
 
 
-def _answers(random: np.random.Generator, centres: NDArray[np.float64], scores: bool) -> Answers:
+def _outputs(random: np.random.Generator, centres: NDArray[np.float64], scores: bool) -> Outputs:
     labels = np.repeat(np.arange(len(centres)), 4)
     embeddings = (centres[labels] + 0.1 * random.normal(size=(len(labels), centres.shape[1]))).astype(np.float32)
-    return Answers(embeddings, -embeddings if scores else None, labels, labels, np.arange(len(labels)))
+    return Outputs(embeddings, -embeddings if scores else None, labels, labels, np.arange(len(labels)))
 
 
 def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
     report = Classification().evaluate(
-        _answers(random, centres, scores=False), _answers(random, centres, scores=False), named("abcde")
+        _outputs(random, centres, scores=False), _outputs(random, centres, scores=False), named("abcde")
     )
-    assert report.metrics["probe/accuracy"] == report.metrics["knn/accuracy"] == 1
-    assert report.metrics["test/f1"] == report.metrics["probe/f1"]  # no head of its own: the probe stands in
+    assert report.metrics["linear_probe/accuracy"] == report.metrics["knn/accuracy"] == 1
+    assert report.metrics["test/f1"] == report.metrics["linear_probe/f1"]  # no head of its own: the probe stands in
 
 
 def test_a_head_of_its_own_is_what_test_judges() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
-    train, test = _answers(random, centres, scores=True), _answers(random, centres, scores=True)
+    train, test = _outputs(random, centres, scores=True), _outputs(random, centres, scores=True)
     report = Classification().evaluate(train, test, named("abcde"))
     assert test.scores is not None
     assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.scores.argmax(1)) < 0.5
-    assert report.metrics["probe/accuracy"] == 1
+    assert report.metrics["linear_probe/accuracy"] == 1
 
 
 def test_neighbours_are_found_by_cosine_not_by_length() -> None:
-    train = Answers(np.array([[1, 0], [0, 5]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
-    test = Answers(np.array([[9, 1], [0.1, 0.2]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
+    train = Outputs(np.array([[1, 0], [0, 5]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
+    test = Outputs(np.array([[9, 1], [0.1, 0.2]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
     assert Classification().evaluate(train, test, named("ab")).metrics["knn/accuracy"] == 1

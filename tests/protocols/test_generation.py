@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
-from facelab.protocols.generation import COPY_Z, Judges, generation_report
+from facelab.protocols.generation import COPY_Z, ReferenceModels, generation_report
 
 Images = NDArray[np.uint8]
 
@@ -18,7 +18,7 @@ def _shrunk(images: Images) -> Tensor:
     return small.flatten(1) - 110
 
 
-JUDGES = Judges(embed=_shrunk, face_share=lambda images: float((images.mean(axis=(1, 2, 3)) > 60).mean()))
+JUDGES = ReferenceModels(embed=_shrunk, face_share=lambda images: float((images.mean(axis=(1, 2, 3)) > 60).mean()))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_one_face_again_and_again_has_no_recall(real: tuple[Images, Images]) -> 
 def test_each_sample_stands_above_its_nearest_training_face(real: tuple[Images, Images]) -> None:
     train, held_out = real
     report = generation_report(train[::-1][:16].copy(), train, held_out, JUDGES)
-    picture = report.pictures["nearest_training_faces"]
+    picture = report.images["nearest_training_faces"]
     height = picture.shape[0] // 4
     rows = [picture[i * height : (i + 1) * height] for i in range(4)]
     assert (rows[0] == rows[1]).all()  # every sample is a training face

@@ -6,18 +6,18 @@ from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
 from facelab.data.split import FewShot, split
-from facelab.protocols.base import Answers
+from facelab.protocols.base import Outputs
 from facelab.protocols.reconstruction import reconstruction_report
 
 
-def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int64], count: int) -> Answers:
+def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int64], count: int) -> Outputs:
     """What a model that is PCA would answer, by the singular value decomposition."""
     fit_to, shown = (np.stack([faces.pixels[int(i)].ravel() for i in part]) / 255.0 for part in (train, indices))
     mean = fit_to.mean(axis=0)
     axes = np.linalg.svd(fit_to - mean, full_matrices=False)[2][:count]
     coded = (shown - mean) @ axes.T
     errors = ((coded @ axes + mean - shown) ** 2).mean(axis=1)
-    return Answers(
+    return Outputs(
         coded.astype(np.float32),
         None,
         faces.labels[indices],
@@ -28,8 +28,8 @@ def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int
 
 
 def test_a_model_that_is_pca_is_as_good_as_pca(orl: FaceSet) -> None:
-    parts = split(orl, FewShot(3, seed=0))
-    train, test = (_principal(orl, part, parts.train, 20) for part in (parts.train, parts.test))
+    splits = split(orl, FewShot(3, seed=0))
+    train, test = (_principal(orl, part, splits.train, 20) for part in (splits.train, splits.test))
     metrics = reconstruction_report(train, test, orl).metrics
     assert metrics["reconstruction/rmse_over_pca"] == pytest.approx(1, abs=1e-4)
     assert metrics["reconstruction/rmse_train"] < metrics["reconstruction/rmse"]
@@ -38,10 +38,10 @@ def test_a_model_that_is_pca_is_as_good_as_pca(orl: FaceSet) -> None:
 
 
 def test_pca_never_has_more_components_than_the_training_pictures_allow(orl: FaceSet) -> None:
-    parts = split(orl, FewShot(1, seed=0))
-    train, test = (_principal(orl, part, parts.train, 39) for part in (parts.train, parts.test))
+    splits = split(orl, FewShot(1, seed=0))
+    train, test = (_principal(orl, part, splits.train, 39) for part in (splits.train, splits.test))
     padded = [
-        Answers(
+        Outputs(
             np.pad(part.embeddings, ((0, 0), (0, 100))), None, part.labels, part.identities, part.indices, part.terms
         )
         for part in (train, test)

@@ -6,25 +6,25 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facelab.data.faces import FaceSet
-from facelab.data.split import IdentityDisjoint, Parts, split
+from facelab.data.split import IdentityDisjoint, Splits, split
 from facelab.errors import ConfigError
 from facelab.protocols import verification
-from facelab.protocols.base import Answers
+from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.verification import Verification
 from tests.protocols.test_classification import named
 
 
-def _answers(people: int, pictures: int, noise: float, seed: int = 0) -> Answers:
+def _outputs(people: int, images: int, noise: float, seed: int = 0) -> Outputs:
     """Embeddings around a random centre for each person."""
     random = np.random.default_rng(seed)
-    identities = np.repeat(np.arange(people), pictures)
+    identities = np.repeat(np.arange(people), images)
     centres = random.standard_normal((people, 16))
     embeddings = centres[identities] + noise * random.standard_normal((len(identities), 16))
-    return Answers(embeddings.astype(np.float32), None, identities, identities, np.arange(len(identities)))
+    return Outputs(embeddings.astype(np.float32), None, identities, identities, np.arange(len(identities)))
 
 
-def _by_hand(test: Answers) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _by_hand(test: Outputs) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Cosine and sameness of every pair, one at a time."""
     scores, same = [], []
     for i in range(len(test.identities)):
@@ -36,7 +36,7 @@ def _by_hand(test: Answers) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def test_all_pairs_are_compared_by_cosine() -> None:
-    test = _answers(people=6, pictures=4, noise=1.5)
+    test = _outputs(people=6, images=4, noise=1.5)
     report = Verification().evaluate(test, test, named("abcdef"))
     scores, same = _by_hand(test)
     assert report.metrics["verification/genuine_pairs"] == 6 * 6
@@ -48,8 +48,8 @@ def test_all_pairs_are_compared_by_cosine() -> None:
 
 
 def test_the_length_of_embeddings_does_not_matter() -> None:
-    test = _answers(people=5, pictures=4, noise=1.0)
-    scaled = Answers(
+    test = _outputs(people=5, images=4, noise=1.0)
+    scaled = Outputs(
         test.embeddings * np.random.default_rng(1).uniform(0.1, 9, (20, 1)).astype(np.float32),
         None,
         test.labels,
@@ -61,7 +61,7 @@ def test_the_length_of_embeddings_does_not_matter() -> None:
 
 
 def test_perfect_scores_of_few_people_prove_little() -> None:
-    test = _answers(people=8, pictures=3, noise=0.01)
+    test = _outputs(people=8, images=3, noise=0.01)
     report = Verification().evaluate(test, test, named("abcdefgh"))
     assert report.metrics["verification/tar_at_far_1e-2"] == 1
     low, high = report.intervals["verification/tar_at_far_1e-2"]
@@ -72,7 +72,7 @@ def test_perfect_scores_of_few_people_prove_little() -> None:
 def test_intervals_hold_their_value_and_shrink_with_people() -> None:
     widths = []
     for people in (6, 40):
-        test = _answers(people, pictures=4, noise=1.5)
+        test = _outputs(people, images=4, noise=1.5)
         report = Verification().evaluate(test, test, named("a" * people))
         low, high = report.intervals["verification/auc"]
         assert low <= report.metrics["verification/auc"] <= high
@@ -82,7 +82,7 @@ def test_intervals_hold_their_value_and_shrink_with_people() -> None:
 
 def test_too_many_impostor_pairs_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "_MOST_IMPOSTORS", 500)
-    test = _answers(people=20, pictures=4, noise=1.5)
+    test = _outputs(people=20, images=4, noise=1.5)
     drawn = Verification().evaluate(test, test, named("a" * 20)).metrics
     assert drawn["verification/impostor_pairs"] == 500
     assert drawn["verification/genuine_pairs"] == 20 * 6
@@ -100,6 +100,6 @@ def test_protocols_refuse_splits_they_cannot_be_asked_on(orl: FaceSet) -> None:
         Classification().check(disjoint, orl)
     none = np.empty(0, dtype=np.int64)
     with pytest.raises(ConfigError, match="1 people of the test are in training"):
-        Verification().check(Parts(np.arange(0, 101), none, np.arange(101, 400)), orl)
+        Verification().check(Splits(np.arange(0, 101), none, np.arange(101, 400)), orl)
     with pytest.raises(ConfigError, match="genuine and impostor pairs"):
-        Verification().check(Parts(np.arange(0, 100), none, np.arange(100, 400, 10)), orl)
+        Verification().check(Splits(np.arange(0, 100), none, np.arange(100, 400, 10)), orl)

@@ -5,7 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from facelab.data.faces import ORL, FaceSet
+from facelab.data.faces import FaceSet
+from facelab.data.sources.orl import ORL
 
 CRASHES = ("raise", "exit_0", "exit_3", "segfault", "sigkill")
 

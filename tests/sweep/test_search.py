@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from facelab.compose import check_training, config_folder
-from facelab.config import build
+from facelab.commands.train import check_training
+from facelab.config.build import build
+from facelab.config.compose import config_folder
 from facelab.errors import ConfigError, TrackingError
 from facelab.sweep.search import CMAES, TPE, Grid, Random, Search, Study, overlay
 from facelab.sweep.space import Space, read_space
@@ -285,7 +286,7 @@ def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path: Path) -> None
     ("search", "space", "complaint"),
     [
         (TPE(metric="test/f1"), SMALL, "search.metric=test/f1: expected a metric of the validation faces"),
-        (Grid(metric="probe/f1"), SMALL, "search.metric=probe/f1"),
+        (Grid(metric="linear_probe/f1"), SMALL, "search.metric=linear_probe/f1"),
         (Grid(), NUMBERS, r"lr=0.0001 to 0.1, logarithmic has no steps. Give lr=range\(low,high,step\)"),
         (CMAES(), MIXED, "model, one has no order"),
         (TPE(), {}, "nothing to search over"),
@@ -330,7 +331,7 @@ GROUPS = ("data", "split", "augment", "model", "trainer", "tracking", "protocol"
     [
         ({"model": "cnn_arcface", "model.recipe.batch_size": "16"}, ["split=kfold", "split.fold=2", "seed=4"]),
         ({"model.recipe.batch_size": "1e-05"}, ["name='a, b: \"c\" # d'", "data.root='1e5'", "+data.extra='true'"]),
-        ({"model.encoder.widths": "[8,16]"}, ["model=cnn", "model=cnn_seed", "model=cnn", "~search"]),
+        ({"model.encoder.widths": "[8,16]"}, ["model=cnn", "model=cnn_classic", "model=cnn", "~search"]),
         ({"data.name": "\\$\\{model._target_\\}"}, ["model.recipe={batch_size:3}", "data=face_nonface"]),
         ({"seed": "null"}, ["+few_shot=sweep", "split.train_per_identity=2"]),
         ({"split": "ratio"}, ["+few_shot=sweep"]),

@@ -70,7 +70,7 @@ def page(study: Study, histories: Histories, pictures: Pictures) -> str:
         comparison_headings=COMPARISON_HEADINGS,
         search=_search(study),
         curves=_curves(study, histories),
-        shown=_pictures(study, pictures),
+        shown=_images(study, pictures),
         remarks=study.remarks[:_MOST_REMARKS],
     )
 
@@ -197,7 +197,7 @@ def _bands(study: Study, curves: Mapping[str, Curve]) -> list[tuple[str, list[Ba
     return [(title, bands) for title, bands in found if bands]
 
 
-def _pictures(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str, str]]]]:
+def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str, str]]]]:
     """Of the best and the median run side by side; of a few single runs all."""
     ranked = study.ranked
     if not ranked:

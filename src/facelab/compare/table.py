@@ -16,7 +16,7 @@ REPLICATES = ("seed", "split.seed", "split.fold")
 _DEFAULT_METRICS = (
     "test/accuracy",
     "test/f1",
-    "probe/accuracy",
+    "linear_probe/accuracy",
     "knn/accuracy",
     "verification/eer",
     "verification/tar_at_far_1e-2",

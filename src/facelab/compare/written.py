@@ -4,14 +4,7 @@ import csv
 import io
 import math
 
-from facelab.compare.table import (
-    Study,
-    best_groups,
-    cells,
-    comparison_cells,
-    comparisons,
-    recorded_metrics,
-)
+from facelab.compare.table import Study, best_groups, cells, comparison_cells, comparisons, recorded_metrics
 
 COMPARISON_HEADINGS = ("", "compared with", "difference", "95 % interval", "pairs", "p (Holm)")
 _MARKDOWN_GROUPS = 100

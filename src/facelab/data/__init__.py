@@ -1,1 +1,27 @@
-"""Face sets, splits, augmentation, and the DataModule that delivers them."""
+"""Face sets, splits, augmentation and loaders."""
+
+from facelab.data.augment import Augmentation, HeadTurn
+from facelab.data.faces import FaceSet, FaceSource
+from facelab.data.module import FaceDataModule
+from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
+from facelab.data.sources.folder import Folder
+from facelab.data.sources.orl import ORL
+from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, Split, Splits
+
+__all__ = [
+    "ORL",
+    "Augmentation",
+    "FaceDataModule",
+    "FaceNonFace",
+    "FaceSet",
+    "FaceSource",
+    "FaceSpoiltFace",
+    "FewShot",
+    "Folder",
+    "HeadTurn",
+    "IdentityDisjoint",
+    "KFold",
+    "Ratio",
+    "Split",
+    "Splits",
+]

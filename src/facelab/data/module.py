@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.sampler import Draw, EndlessBatchSampler, EvaluationSampler
-from facelab.data.split import Parts
+from facelab.data.split import Splits
 
 EVALUATION_BATCH_SIZE = 256
 
@@ -81,7 +81,7 @@ class FaceDataModule(pl.LightningDataModule):
     def __init__(
         self,
         faces: FaceSet,
-        parts: Parts,
+        splits: Splits,
         augmentation: Augmentation,
         batch_size: int,
         total_images: int,
@@ -90,7 +90,7 @@ class FaceDataModule(pl.LightningDataModule):
         with_originals: bool = False,
     ) -> None:
         super().__init__()
-        self.faces, self.parts, self.augmentation = faces, parts, augmentation
+        self.faces, self.splits, self.augmentation = faces, splits, augmentation
         self.batch_size, self.total_images = batch_size, total_images
         self.seed, self.workers, self.with_originals = seed, workers, with_originals
 
@@ -99,7 +99,7 @@ class FaceDataModule(pl.LightningDataModule):
         rank, world_size = self._place()
         start_images = int(self.trainer.lightning_module.images_seen) if self.trainer else 0  # type: ignore[arg-type]
         sampler = EndlessBatchSampler(
-            self.parts.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
+            self.splits.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
         )
         return DataLoader(
             FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals),
@@ -112,14 +112,14 @@ class FaceDataModule(pl.LightningDataModule):
 
     def first_batch(self) -> Sample:
         """The run's first training pictures, as the model will see them."""
-        sampler = EndlessBatchSampler(self.parts.train, self.batch_size, self.total_images, self.seed)
+        sampler = EndlessBatchSampler(self.splits.train, self.batch_size, self.total_images, self.seed)
         dataset = FaceDataset(self.faces, self.augmentation, self.seed)
         batch: Sample = default_collate([dataset[draw] for draw in next(iter(sampler))])
         return batch
 
     def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
         """The validation pictures; an empty list where the split has none."""
-        return self.evaluation_loader(self.parts.val) if len(self.parts.val) else []
+        return self.evaluation_loader(self.splits.val) if len(self.splits.val) else []
 
     def evaluation_loader(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Pictures as they are, in order, each once over all ranks but for padding."""

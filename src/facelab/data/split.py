@@ -17,7 +17,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Splits:
     """Numbers of pictures, each in one part at most; `val` may be empty."""
 
     train: Indices
@@ -43,7 +43,7 @@ class Split(ABC):
         """Whether some pictures are for validation; a search needs them, since it must not choose by the test."""
 
     @abstractmethod
-    def divide(self, faces: FaceSet) -> Parts:
+    def divide(self, faces: FaceSet) -> Splits:
         """Divide a set; `split` is the call to use, which also checks the result.
 
         Raises:
@@ -80,10 +80,10 @@ class Ratio(Split):
         """Unless its share is 0."""
         return self.shares["val"] > 0
 
-    def divide(self, faces: FaceSet) -> Parts:
+    def divide(self, faces: FaceSet) -> Splits:
         """Divide every class by the largest remainder method, so that the counts add up."""
         random = np.random.default_rng(self.seed)
-        parts: dict[str, list[Indices]] = defaultdict(list)
+        splits: dict[str, list[Indices]] = defaultdict(list)
         for label, name in enumerate(faces.label_names):
             members = np.flatnonzero(faces.labels == label)
             counts = _largest_remainder(len(members), self.shares)
@@ -98,9 +98,9 @@ class Ratio(Split):
             shuffled = random.permutation(members)
             start = 0
             for part, count in counts.items():
-                parts[part].append(shuffled[start : start + count])
+                splits[part].append(shuffled[start : start + count])
                 start += count
-        return Parts(**{part: np.sort(np.concatenate(chunks)) for part, chunks in parts.items()})
+        return Splits(**{part: np.sort(np.concatenate(chunks)) for part, chunks in splits.items()})
 
 
 class KFold(Split):
@@ -138,7 +138,7 @@ class KFold(Split):
         """Always."""
         return True
 
-    def divide(self, faces: FaceSet) -> Parts:
+    def divide(self, faces: FaceSet) -> Splits:
         """Divide every class."""
         random = np.random.default_rng(self.seed)
         train, val, test = [], [], []
@@ -149,11 +149,11 @@ class KFold(Split):
                     f"class '{name}' has {len(members)} pictures: too few for split.folds={self.folds}, which needs "
                     "one for each part. Add pictures, leave the class out, or lower split.folds."
                 )
-            parts = np.array_split(random.permutation(members), self.folds)
-            test.append(parts[self.fold])
-            val.append(parts[(self.fold + 1) % self.folds])
-            train += [parts[(self.fold + step) % self.folds] for step in range(2, self.folds)]
-        return Parts(*(np.sort(np.concatenate(chunks)) for chunks in (train, val, test)))
+            splits = np.array_split(random.permutation(members), self.folds)
+            test.append(splits[self.fold])
+            val.append(splits[(self.fold + 1) % self.folds])
+            train += [splits[(self.fold + step) % self.folds] for step in range(2, self.folds)]
+        return Splits(*(np.sort(np.concatenate(chunks)) for chunks in (train, val, test)))
 
 
 class FewShot(Split):
@@ -182,7 +182,7 @@ class FewShot(Split):
         """Never."""
         return False
 
-    def divide(self, faces: FaceSet) -> Parts:
+    def divide(self, faces: FaceSet) -> Splits:
         """Divide every class."""
         random = np.random.RandomState(self.seed)
         train, test = [], []
@@ -197,7 +197,7 @@ class FewShot(Split):
             order = members[random.permutation(len(members))]
             train.append(order[: self.train_per_identity])
             test.append(order[self.train_per_identity :])
-        return Parts(
+        return Splits(
             train=np.sort(np.concatenate(train)),
             val=np.empty(0, dtype=np.int64),
             test=np.sort(np.concatenate(test)),
@@ -226,7 +226,7 @@ class IdentityDisjoint(Split):
         """Never."""
         return False
 
-    def divide(self, faces: FaceSet) -> Parts:
+    def divide(self, faces: FaceSet) -> Splits:
         """Divide by people."""
         people = np.unique(faces.identities)
         if len(people) < self.train_people + 2:
@@ -235,19 +235,19 @@ class IdentityDisjoint(Split):
                 f"must be left to test. Lower it to {len(people) - 2} or less, or add people."
             )
         is_train = np.isin(faces.identities, people[: self.train_people])
-        return Parts(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
+        return Splits(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
 
 
-def split(faces: FaceSet, rule: Split) -> Parts:
+def split(faces: FaceSet, rule: Split) -> Splits:
     """Divide a set and make sure that no picture is in two parts, not even as a copy.
 
     Raises:
         DataError: too few pictures in a class, or equal pictures in two parts.
     """
-    parts = rule.divide(faces)
+    splits = rule.divide(faces)
     seen: dict[str, tuple[str, str]] = {}
     leaks = []
-    for part, indices in parts.items():
+    for part, indices in splits.items():
         for index in indices:
             digest, name = faces.digests[index], faces.names[index]
             other_part, other = seen.setdefault(digest, (part, name))
@@ -259,7 +259,7 @@ def split(faces: FaceSet, rule: Split) -> Parts:
             f"{len(leaks)} pictures of {faces.source} are equal to one in another part of the split, so that a test "
             f"would be asked what was trained on. Delete one of each pair:{shown}"
         )
-    return parts
+    return splits
 
 
 def _largest_remainder(total: int, shares: dict[str, float]) -> dict[str, int]:

@@ -1,1 +1,28 @@
-"""Losses, as pure functions."""
+"""Losses: pure functions of tensors, each with its equation."""
+
+from facelab.losses.adversarial import (
+    hinge,
+    interpolated_gradient_penalty,
+    non_saturating,
+    r1,
+    r2,
+    relativistic_logistic,
+    wasserstein,
+)
+from facelab.losses.classification import cross_entropy
+from facelab.losses.margin import arcface, normalised_softmax
+from facelab.losses.reconstruction import squared_error
+
+__all__ = [
+    "arcface",
+    "cross_entropy",
+    "hinge",
+    "interpolated_gradient_penalty",
+    "non_saturating",
+    "normalised_softmax",
+    "r1",
+    "r2",
+    "relativistic_logistic",
+    "squared_error",
+    "wasserstein",
+]

@@ -1,1 +1,24 @@
-"""The families of recognisers: LightningModules that wire nets and losses."""
+"""LightningModules: how nets and losses meet."""
+
+from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
+from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
+from facelab.models.cnn import CNN
+from facelab.models.gan import GAN, ConditionalGAN
+from facelab.models.recipe import Constant, Cosine, Recipe, Schedule
+
+__all__ = [
+    "CNN",
+    "GAN",
+    "Autoencoder",
+    "ConditionalGAN",
+    "Constant",
+    "Cosine",
+    "DenoisingAutoencoder",
+    "FaceModule",
+    "Generative",
+    "OneLossModule",
+    "Recipe",
+    "Reconstructing",
+    "Schedule",
+    "VariationalAutoencoder",
+]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from facelab.losses.reconstruction import normal_kl
 from facelab.metrics.reconstruction import psnr_db, squared_errors, ssim
 from facelab.models.base import Features, Generative, OneLossModule, Reconstructing, as_grid
+from facelab.models.recipe import Recipe
 from facelab.models.sampling import latents
 from facelab.nets.encoders import ImageShape
-from facelab.recipe import Recipe
 
 _ROWS, _COLUMNS = 6, 8  # of interpolations and traversals
 
@@ -78,9 +78,9 @@ class Autoencoder(OneLossModule, Reconstructing):
         reconstruction = self.decode(self.embed(batch["image"])).float()
         return {"loss": self._loss(reconstruction, target), "psnr": _mean_psnr(reconstruction, target)}
 
-    def features(self, batch: dict[str, Tensor], views: Iterable[Tensor]) -> Features:
+    def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
         """Embeddings, and how near the reconstruction of each picture itself is."""
-        found = super().features(batch, views)
+        found = super().features(batch, test_time_images)
         with torch.autocast(batch["image"].device.type, enabled=False):
             reconstruction = self.decode(self.embed(batch["image"]))
         found["squared_error"] = squared_errors(reconstruction, batch["image"])
@@ -92,11 +92,11 @@ class Autoencoder(OneLossModule, Reconstructing):
         errors = features["squared_error"]
         return {"loss": 4 * errors.mean(), "psnr": psnr_db(errors).mean(), "ssim": features["ssim"].mean()}
 
-    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`reconstructions`: pairs of rows, faces above what is made of them."""
         return {"reconstructions": torch.stack([faces, self.decode(self.embed(faces))])}
 
-    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`interpolations`: on straight lines in the bottleneck from one face to the next. `traversals`: from the mean
         of the faces' embeddings two standard deviations each way along their principal axes."""
         embeddings = self.embed(faces)
@@ -190,10 +190,10 @@ class VariationalAutoencoder(Autoencoder, Generative):
         """(N, latent_dim) standard normal -> (N, C, H, W) float in [-1, 1]: samples from the prior."""
         return self.decode(latents)
 
-    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """As any autoencoder, and `prior_samples`."""
         drawn = latents(_ROWS * _COLUMNS, self.latent_dim, seed=0).to(faces)
-        return {**super().closing_exhibits(faces), "prior_samples": as_grid(self.decode(drawn), _COLUMNS)}
+        return {**super().final_sample_grids(faces), "prior_samples": as_grid(self.decode(drawn), _COLUMNS)}
 
     def _distribution(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(images).float().chunk(2, dim=1)

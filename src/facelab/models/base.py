@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.recipe import Recipe
+from facelab.models.recipe import Recipe
 
 
 class StepOutput(TypedDict):
@@ -74,7 +74,7 @@ class FaceModule(pl.LightningModule, ABC):
         """(N, D) embeddings -> (N, C) scores of the model's own head; None where it has none."""
         return None
 
-    def views(self, images: Tensor) -> Iterable[Tensor]:
+    def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """(N, C, H, W) -> views of the same shape, over which protocols average the embedding; the pictures alone
         unless a model says otherwise."""
         return [images]
@@ -83,7 +83,7 @@ class FaceModule(pl.LightningModule, ABC):
         """Named scalars of the whole validation part, beside accuracy, precision, recall and F1."""
         return {}
 
-    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """Pictures that show how far training has come.
 
         Args:
@@ -94,7 +94,7 @@ class FaceModule(pl.LightningModule, ABC):
         """
         return {}
 
-    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """Further pictures for the end of a run; arguments and result as for `exhibits`."""
         return {}
 
@@ -116,12 +116,12 @@ class FaceModule(pl.LightningModule, ABC):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
         """What the model says of any pictures, for the protocols."""
-        return self.features(batch, self.views(batch["image"]))
+        return self.features(batch, self.test_time_images(batch["image"]))
 
-    def features(self, batch: dict[str, Tensor], views: Iterable[Tensor]) -> Features:
+    def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
         """Embeddings, averaged over views, and scores where there is a head; in float32 whatever the precision."""
         with torch.autocast(batch["image"].device.type, enabled=False):
-            embedding = torch.stack([self.embed(view) for view in views]).mean(dim=0)
+            embedding = torch.stack([self.embed(view) for view in test_time_images]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
             scores = self.classify(embedding)
         if scores is not None:

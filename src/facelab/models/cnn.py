@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from facelab.models.base import Features, OneLossModule
+from facelab.models.recipe import Recipe
 from facelab.nets.encoders import ImageShape
-from facelab.recipe import Recipe
 
 
 class CNN(OneLossModule):
@@ -38,19 +38,19 @@ class CNN(OneLossModule):
         recipe: Recipe,
         image_shape: ImageShape,
         num_classes: int,
-        views: Callable[[Tensor], Iterable[Tensor]] | None = None,
+        test_time_augmentation: Callable[[Tensor], Iterable[Tensor]] | None = None,
     ) -> None:
         super().__init__(recipe)
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
-        self._loss, self._optimizer, self._views = loss, optimizer, views
+        self._loss, self._optimizer, self._test_time = loss, optimizer, test_time_augmentation
         self._loss(
             torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
         )  # wrong arguments show before training
 
-    def views(self, images: Tensor) -> Iterable[Tensor]:
+    def test_time_augmentation(self, images: Tensor) -> Iterable[Tensor]:
         """As configured; the pictures alone by default."""
-        return [images] if self._views is None else self._views(images)
+        return [images] if self._test_time is None else self._test_time(images)
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, D) float."""

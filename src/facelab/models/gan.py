@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from facelab.losses.adversarial import AdversarialTerms
 from facelab.models.base import FaceModule, Generative, StepOutput, as_grid
+from facelab.models.recipe import Recipe
 from facelab.models.sampling import between_latents, latents
 from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.encoders import ImageShape
-from facelab.recipe import Recipe
 
 _EXHIBITED = (8, 8)  # rows and columns of the grid of samples
 
@@ -140,12 +140,12 @@ class GAN(FaceModule, Generative):
     def _seen(self, images: Tensor, draws: Tensor) -> Tensor:
         return images if self._augment is None else self._augment(images, draws)
 
-    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: a grid from latents that stay the same."""
         rows, columns = _EXHIBITED
         return {"samples": self._grid(self._fixed(rows * columns).reshape(rows, columns, -1), [0] * rows)}
 
-    def closing_exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`interpolations`: from one latent to another, a row for each pair. `truncation`: the same latents in all
         rows, times 0, 0.25, 0.5, 0.75 and 1."""
         rows, columns = _EXHIBITED
@@ -197,7 +197,7 @@ class ConditionalGAN(GAN):
         logits: Tensor = self.discriminator(images, labels)
         return logits
 
-    def exhibits(self, faces: Tensor) -> dict[str, Tensor]:
+    def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: a row for each of the first identities; the latents of a column are the same in all rows."""
         rows, columns = min(self.num_classes, _EXHIBITED[0]), _EXHIBITED[1]
         return {"samples": self._grid(self._fixed(columns).expand(rows, -1, -1), range(rows))}

@@ -1,1 +1,24 @@
-"""Plain torch modules: encoders and heads."""
+"""Networks: plain nn.Modules."""
+
+from facelab.nets.decoders import ConditionalDecoder, ConvDecoder, DCGANGenerator
+from facelab.nets.diffaugment import DiffAugment
+from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, ProjectionDiscriminator
+from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
+from facelab.nets.heads import ClassicHead, CosineHead
+from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
+
+__all__ = [
+    "AffineTestTimeAugmentation",
+    "BottleneckEncoder",
+    "ClassicEncoder",
+    "ClassicHead",
+    "ConditionalDecoder",
+    "ConvDecoder",
+    "ConvDiscriminator",
+    "ConvEncoder",
+    "CosineHead",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DiffAugment",
+    "ProjectionDiscriminator",
+]

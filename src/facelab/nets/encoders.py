@@ -137,7 +137,7 @@ class BottleneckEncoder(nn.Module):
         return latents
 
 
-class SeedEncoder(nn.Module):
+class ClassicEncoder(nn.Module):
     """The founding document's network up to its dense layer: (N, C, 64, 64) float -> (N, 512).
 
     3x3 convolutions without padding, 32, 64 and 128 of them, each with ReLU and 2x2 max pooling; a dense layer of 512

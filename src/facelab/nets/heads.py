@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from facelab.nets.encoders import glorot_uniform
 
 
-class SeedHead(nn.Module):
+class ClassicHead(nn.Module):
     """The founding document's output layer: a sigmoid unit for two classes, softmax for more.
 
     The sigmoid unit's logit z is returned as the pair (0, z): softmax over it gives sigmoid(z) for the second class,

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.split import Parts
-from facelab.pictures import Picture
+from facelab.data.split import Splits
+from facelab.protocols.plots import Plot
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outputs:
     """What a model said of one part of a split.
 
     Args:
@@ -63,7 +63,7 @@ class Report:
     metrics: Mapping[str, float]
     table: Table
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    images: Mapping[str, Plot] = field(default_factory=dict)
     files: Mapping[str, Sequence[Sequence[object]]] = field(default_factory=dict)
 
 
@@ -71,7 +71,7 @@ class Protocol(ABC):
     """A question asked of a trained model."""
 
     @abstractmethod
-    def check(self, parts: Parts, faces: FaceSet) -> None:
+    def check(self, splits: Splits, faces: FaceSet) -> None:
         """See whether the question can be asked on a split, before training.
 
         Raises:
@@ -79,5 +79,5 @@ class Protocol(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, train: Answers, test: Answers, faces: FaceSet) -> Report:
+    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
         """Judge a model by its answers on training and test pictures."""

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facelab import pictures
 from facelab.data.faces import FaceSet
-from facelab.data.split import Parts
+from facelab.data.split import Splits
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES, classification_metrics
-from facelab.protocols.base import Answers, Protocol, Report, Table
+from facelab.protocols import plots
+from facelab.protocols.base import Outputs, Protocol, Report, Table
 from facelab.protocols.intervals import classification_intervals
 
 _TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
@@ -19,17 +19,17 @@ _SHOWN_FACES = 32
 
 
 class Classification(Protocol):
-    """Three judges of one model.
+    """Three classifiers on one model's embeddings.
 
-    `test/*`: the model's own head, or the probe where it has none. `probe/*`: a linear probe (logistic regression on
-    standardised embeddings, L2 penalty with C = 1) fitted to the training pictures' embeddings, the same for every
-    family. `knn/accuracy`: the nearest training picture by cosine. Accuracy, and precision, recall and F1 as macro
+    `test/*`: the model's own head, or the linear probe where it has none. `linear_probe/*`: logistic regression on
+    standardised embeddings (L2 penalty with C = 1), fitted to the embeddings of the training images, the same for every
+    family. `knn/accuracy`: the nearest training image by cosine. Accuracy, and precision, recall and F1 as macro
     averages over all classes; `test/*` with 95 % intervals.
     """
 
-    def check(self, parts: Parts, faces: FaceSet) -> None:
+    def check(self, splits: Splits, faces: FaceSet) -> None:
         """Every class of the test must be one of the training."""
-        strangers = np.setdiff1d(faces.labels[parts.test], faces.labels[parts.train])
+        strangers = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
         if len(strangers):
             raise ConfigError(
                 f"protocol=classification asks for classes that were trained on, but {len(strangers)} classes of the "
@@ -37,7 +37,7 @@ class Classification(Protocol):
                 "shares people, such as split=few_shot, or protocol=verification, which asks about strangers."
             )
 
-    def evaluate(self, train: Answers, test: Answers, faces: FaceSet) -> Report:
+    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
         """Fit probe and neighbours to `train`, judge on `test`."""
         from sklearn.neighbors import KNeighborsClassifier  # here: a run's start need not wait for them
         from sklearn.pipeline import make_pipeline
@@ -50,7 +50,7 @@ class Classification(Protocol):
         predicted = probed if test.scores is None else test.scores.argmax(axis=1)
         metrics = {
             **_metrics("test", predicted, test.labels, len(names)),
-            **_metrics("probe", probed, test.labels, len(names)),
+            **_metrics("linear_probe", probed, test.labels, len(names)),
             "knn/accuracy": float(np.mean(neighbours == test.labels)),
             "test/images": float(len(test.labels)),
         }
@@ -60,7 +60,7 @@ class Classification(Protocol):
             metrics,
             _table(metrics, intervals),
             intervals,
-            _pictures(predicted, test, faces, metrics["test/accuracy"]),
+            _images(predicted, test, faces, metrics["test/accuracy"]),
             {"predictions": _predictions(predicted, test, names)},
         )
 
@@ -102,43 +102,41 @@ def _table(metrics: dict[str, float], intervals: dict[str, tuple[float, float]])
                 _TITLES[name],
                 f"{metrics[f'test/{name}']:.1%}",
                 f"{low:.1%} to {high:.1%}",
-                f"{metrics[f'probe/{name}']:.1%}",
+                f"{metrics[f'linear_probe/{name}']:.1%}",
                 "" if neighbour is None else f"{neighbour:.1%}",
             ]
         )
-    return Table("test faces", ["", "test", "95 % interval", "probe", "1-NN"], rows)
+    return Table("test faces", ["", "test", "95 % interval", "linear probe", "1-NN"], rows)
 
 
-def _pictures(
-    predicted: NDArray[np.int64], test: Answers, faces: FaceSet, accuracy: float
-) -> dict[str, pictures.Picture]:
+def _images(predicted: NDArray[np.int64], test: Outputs, faces: FaceSet, accuracy: float) -> dict[str, plots.Plot]:
     names = faces.label_names
     drawn = {
-        "confusion_matrix": pictures.confusion_matrix(
+        "confusion_matrix": plots.confusion_matrix(
             test.labels, predicted, names, f"test faces, accuracy {accuracy:.1%}"
         ),
         "misclassified": _misclassified(predicted, test, faces),
     }
     if len(test.labels) >= 5:
-        drawn["embeddings"] = pictures.embedding_scatter(
+        drawn["embeddings"] = plots.embedding_scatter(
             test.embeddings, test.labels, names, "embeddings of the test faces"
         )
     return drawn
 
 
-def _misclassified(predicted: NDArray[np.int64], test: Answers, faces: FaceSet) -> pictures.Picture:
+def _misclassified(predicted: NDArray[np.int64], test: Outputs, faces: FaceSet) -> plots.Plot:
     wrong = np.flatnonzero(predicted != test.labels)
     if not len(wrong):
-        return pictures.notice("no test face is misclassified")
+        return plots.notice("no test face is misclassified")
     shown = wrong[:_SHOWN_FACES]
     names = faces.label_names
     captions = [f"{names[test.labels[i]]}\ntaken for {names[predicted[i]]}" for i in shown]
     images = [faces.pixels[int(test.indices[i])] for i in shown]
     more = f", the first {len(shown)}" if len(wrong) > len(shown) else ""
-    return pictures.face_grid(images, captions, title=f"{len(wrong)} of {len(test.labels)} misclassified{more}")
+    return plots.face_grid(images, captions, title=f"{len(wrong)} of {len(test.labels)} misclassified{more}")
 
 
-def _predictions(predicted: NDArray[np.int64], test: Answers, names: Sequence[str]) -> list[list[object]]:
+def _predictions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[str]) -> list[list[object]]:
     """Every test picture by its number in the face set, with the true and the given label."""
     rows = zip(test.indices.tolist(), test.labels, predicted, strict=True)
     return [["picture", "label", "predicted"], *([i, names[label], names[given]] for i, label, given in rows)]

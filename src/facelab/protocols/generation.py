@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from facelab import pictures
-from facelab.data.split import Parts
+from facelab.data.split import Splits
 from facelab.errors import ConfigError
 from facelab.metrics.generation import (
     copy_statistic,
@@ -22,6 +21,7 @@ from facelab.metrics.generation import (
     nearest,
     precision_recall,
 )
+from facelab.protocols import plots
 from facelab.protocols.base import Report, Table
 
 _SUBSETS = 100
@@ -52,22 +52,22 @@ class GenerationSettings:
     face_classifier: list[str]
     inception: str | None = None
 
-    def check(self, parts: Parts) -> None:
+    def check(self, splits: Splits) -> None:
         """See whether there are enough real faces to compare with, before training.
 
         Raises:
             ConfigError: there are not.
         """
-        if min(len(parts.train), len(parts.test)) <= NEIGHBOURS:
+        if min(len(splits.train), len(splits.test)) <= NEIGHBOURS:
             raise ConfigError(
-                f"a generative model is judged by the {NEIGHBOURS} nearest neighbours of its faces, among training and "
-                f"among test pictures; this split has {len(parts.train)} and {len(parts.test)} of them. Add pictures, "
-                "or choose another split."
+                f"a generative model is judged by the {NEIGHBOURS} nearest neighbours of its faces, among training "
+                f"and among test pictures; this split has {len(splits.train)} and {len(splits.test)} of them. "
+                "Add pictures, or choose another split."
             )
 
 
 @dataclass(frozen=True)
-class Judges:
+class ReferenceModels:
     """Trained models that look at pictures (N, H, W, C) uint8.
 
     Args:
@@ -81,7 +81,7 @@ class Judges:
     inception: Callable[[Images], Tensor] | None = None
 
 
-def generation_report(samples: Images, train: Images, held_out: Images, judges: Judges) -> Report:
+def generation_report(samples: Images, train: Images, held_out: Images, reference: ReferenceModels) -> Report:
     """Judge generated faces.
 
     Features are the embedder's embeddings at length sqrt(D), so that the kernel of KID sees their cosine. Distances are
@@ -104,18 +104,16 @@ def generation_report(samples: Images, train: Images, held_out: Images, judges: 
         held_out: (M, H, W, C) real, not trained on.
         judges: who looks at them.
     """
-    features = [_at_length(judges.embed(images)) for images in (samples, train, held_out)]
+    features = [_at_length(reference.embed(images)) for images in (samples, train, held_out)]
     metrics = _metrics(*features)
-    metrics["generation/face_share"] = judges.face_share(samples)
-    metrics["generation/face_share_real"] = judges.face_share(held_out)
-    if judges.inception is not None:
-        seen, real = judges.inception(samples), judges.inception(held_out)
+    metrics["generation/face_share"] = reference.face_share(samples)
+    metrics["generation/face_share_real"] = reference.face_share(held_out)
+    if reference.inception is not None:
+        seen, real = reference.inception(samples), reference.inception(held_out)
         size = min(len(real) // 2, 1000)
         metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
         metrics["generation/fid"] = frechet_distance(real, seen[: len(real)])
-    return Report(
-        metrics, _table(metrics), pictures={"nearest_training_faces": _nearest_faces(samples, train, features)}
-    )
+    return Report(metrics, _table(metrics), images={"nearest_training_faces": _nearest_faces(samples, train, features)})
 
 
 def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
@@ -186,7 +184,7 @@ def _table(metrics: dict[str, float]) -> Table:
     return Table("generated faces", ["", "generated", "real"], rows)
 
 
-def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> pictures.Picture:
+def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> plots.Plot:
     """Samples in the upper row of each pair, the training face next to each below it."""
     shown = min(_SHOWN, len(samples))
     _, index = nearest(features[0][:shown], features[1])
@@ -194,4 +192,4 @@ def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> pi
     rows: list[Images] = []
     for start in range(0, shown - columns + 1, columns):
         rows += [samples[start : start + columns], train[index[start : start + columns].numpy()]]
-    return pictures.tile(np.stack(rows))
+    return plots.tile(np.stack(rows))

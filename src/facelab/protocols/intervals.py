@@ -57,9 +57,9 @@ def _draw_classes(
     draws = times_drawn(len(present))
     found = per_class_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
     macro = {name: draws @ values.numpy()[present] / len(present) for name, values in found.items()}
-    pictures = np.bincount(class_of)
+    images = np.bincount(class_of)
     right = np.bincount(class_of, weights=predicted == labels)
-    return {"accuracy": (draws @ right) / (draws @ pictures), **macro}
+    return {"accuracy": (draws @ right) / (draws @ images), **macro}
 
 
 def _draw_people(

@@ -4,21 +4,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facelab import pictures
 from facelab.data.faces import FaceSet
 from facelab.metrics.reconstruction import psnr_db
-from facelab.protocols.base import Answers, Report, Table
+from facelab.protocols import plots
+from facelab.protocols.base import Outputs, Report, Table
 from facelab.protocols.classification import linear_probe
 
 
-def reconstruction_report(train: Answers, test: Answers, faces: FaceSet) -> Report:
+def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Report:
     """Reconstruction of the test pictures, by the model and by PCA fitted to the training pictures.
 
     `reconstruction/rmse`, the root mean squared error on the scale of grey levels in [0, 1]; `reconstruction/psnr`, a
     mean over pictures in dB; `reconstruction/ssim`. PCA keeps as many components as the embedding has numbers, or one
     fewer than there are training pictures if that is less: `reconstruction/pca_rmse`, and
     `reconstruction/rmse_over_pca`. `pca/accuracy` is what the linear probe reaches on its components where training and
-    test share people; beside it stands the model's own `probe/accuracy`.
+    test share people; beside it stands the model's own `linear_probe/accuracy`.
 
     Args:
         train: answers on the training pictures, whose terms hold `squared_error` and `ssim`.
@@ -55,7 +55,7 @@ def reconstruction_report(train: Answers, test: Answers, faces: FaceSet) -> Repo
         metrics["pca/accuracy"] = float(by_pca)
         rows.append(["linear probe, accuracy", f"{by_model:.1%}", f"{by_pca:.1%}"])
     table = Table("reconstruction of the test faces", ["", "model", f"PCA, {components} components"], rows)
-    return Report(metrics, table, pictures={"reconstruction_by_identity": _by_identity(errors, test, faces)})
+    return Report(metrics, table, images={"reconstruction_by_identity": _by_identity(errors, test, faces)})
 
 
 def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -63,9 +63,9 @@ def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.stack([faces.pixels[int(i)].ravel() for i in indices]) / 255.0
 
 
-def _by_identity(errors: NDArray[np.float64], test: Answers, faces: FaceSet) -> pictures.Picture:
+def _by_identity(errors: NDArray[np.float64], test: Outputs, faces: FaceSet) -> plots.Plot:
     people, person = np.unique(test.identities, return_inverse=True)
     means = np.bincount(person, weights=errors) / np.bincount(person)
     label_of = dict(zip(test.identities.tolist(), test.labels.tolist(), strict=True))
     names = [faces.label_names[label_of[int(p)]] for p in people]
-    return pictures.bars(np.sqrt(means), names, "reconstruction error by identity", "RMSE, grey levels in [0, 1]")
+    return plots.bars(np.sqrt(means), names, "reconstruction error by identity", "RMSE, grey levels in [0, 1]")

@@ -5,12 +5,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from facelab import pictures
 from facelab.data.faces import FaceSet
-from facelab.data.split import Parts
+from facelab.data.split import Splits
 from facelab.errors import ConfigError
 from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far
-from facelab.protocols.base import Answers, Protocol, Report, Table
+from facelab.protocols import plots
+from facelab.protocols.base import Outputs, Protocol, Report, Table
 from facelab.protocols.intervals import LEVEL, times_drawn
 
 FAR = 1e-2
@@ -26,17 +26,17 @@ class Verification(Protocol):
     from a bootstrap over people, and the ROC curve. Above a million impostor pairs, a million of them are drawn.
     """
 
-    def check(self, parts: Parts, faces: FaceSet) -> None:
+    def check(self, splits: Splits, faces: FaceSet) -> None:
         """Nobody of the test may be in training or validation, and someone must have two test pictures."""
-        known = np.concatenate([parts.train, parts.val])
-        shared = np.intersect1d(faces.identities[parts.test], faces.identities[known])
+        known = np.concatenate([splits.train, splits.val])
+        shared = np.intersect1d(faces.identities[splits.test], faces.identities[known])
         if len(shared):
             raise ConfigError(
                 f"protocol=verification asks about people nobody trained on, but {len(shared)} people of the test are "
                 "in training or validation too. Choose split=identity_disjoint, or protocol=classification, which asks "
                 "about people who were trained on."
             )
-        people, counts = np.unique(faces.identities[parts.test], return_counts=True)
+        people, counts = np.unique(faces.identities[splits.test], return_counts=True)
         if len(people) < 2 or counts.max() < 2:
             raise ConfigError(
                 "protocol=verification needs genuine and impostor pairs: at least two people in the test, one of them "
@@ -44,7 +44,7 @@ class Verification(Protocol):
                 "pictures, or choose a split that leaves more people to the test."
             )
 
-    def evaluate(self, train: Answers, test: Answers, faces: FaceSet) -> Report:
+    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
         """Compare the test pictures with each other; training pictures are not looked at."""
         first, second = _pairs(test.identities)
         lengths = np.linalg.norm(test.embeddings, axis=1, keepdims=True)
@@ -67,7 +67,7 @@ class Verification(Protocol):
         people = len(np.unique(test.identities))
         pairs = f"{int(same.sum()):,} genuine and {int((~same).sum()):,} impostor pairs"
         title = f"verification of {people} unseen people, {pairs}"
-        drawn = pictures.roc_curve(curve.far.numpy(), curve.tar.numpy(), values["auc"], values["eer"], FAR)
+        drawn = plots.roc_curve(curve.far.numpy(), curve.tar.numpy(), values["auc"], values["eer"], FAR)
         return Report(
             metrics,
             Table(title, ["", "test", "95 % interval"], rows),
@@ -96,8 +96,8 @@ def _cosines(
     directions: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], at_once: int = 10_000
 ) -> NDArray[np.float32]:
     """Of every pair; a few at a time, since embeddings can be long."""
-    parts = [slice(start, start + at_once) for start in range(0, len(first), at_once)]
-    return np.concatenate([np.einsum("nd,nd->n", directions[first[p]], directions[second[p]]) for p in parts])
+    splits = [slice(start, start + at_once) for start in range(0, len(first), at_once)]
+    return np.concatenate([np.einsum("nd,nd->n", directions[first[p]], directions[second[p]]) for p in splits])
 
 
 def _intervals(

@@ -1,1 +1,8 @@
-"""The sweep as one object: a parent run, jobs that cannot harm each other, a re-run that does only what is missing."""
+"""The sweep as one object: a parent run, isolated jobs, and a re-run that does only what is missing."""
+
+from facelab.sweep.local import Local
+from facelab.sweep.search import CMAES, TPE, Grid, Random
+from facelab.sweep.settings import SweepSettings
+from facelab.sweep.slurm import Slurm
+
+__all__ = ["CMAES", "TPE", "Grid", "Local", "Random", "Slurm", "SweepSettings"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from facelab.config import config_hash
+from facelab.config.identity import config_hash
 from facelab.errors import TrackingError
-from facelab.resume import CONFIG
+from facelab.runs.resume import CONFIG
 from facelab.sweep.plan import Job
 from facelab.tracking import ChildRow, TrackedRun
 

@@ -13,11 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from facelab.begin import begin, resolved
-from facelab.config import build
+from facelab.config.build import build
 from facelab.errors import FacelabError, Interrupted, TrackingError
-from facelab.interrupt import StopRequest
-from facelab.resume import read_config
+from facelab.runs.begin import begin, resolved
+from facelab.runs.resume import read_config
 from facelab.sweep.board import Board, first_line
 from facelab.sweep.children import Standing, never_lived, standings
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
@@ -41,6 +40,7 @@ from facelab.tracking import (
     remove,
     supersede,
 )
+from facelab.training.interrupt import StopRequest
 
 _LOOK_EVERY_S = 0.5
 _STOP_WITHIN_S = 120.0
@@ -339,12 +339,12 @@ class _Sweep:
         )
         handle = None
         if begun is not None:
-            handle = self._executor.running(Call(begun.folder, job.needs, demand))
+            handle = self._executor.running(Call(begun.folder, job.dependencies, demand))
             if handle is None and _is_alive(begun):
                 board.note(f"{begun.name} is still being trained by another process; waiting for it.")
                 return False
         run = begun or self._begin(job)
-        handle = handle or self._executor.start(Call(run.folder, job.needs, demand))
+        handle = handle or self._executor.start(Call(run.folder, job.dependencies, demand))
         watch = Watch(run.folder)
         self._running.append(_Running(standing, handle, run, watch))
         board.started(run.id, run.name, watch)
@@ -450,7 +450,7 @@ class _Sweep:
             return
         row = find_sweep(self._store, self._row.id)
         if row is not None:
-            from facelab.compare.commands import report  # here, since a sweep's start need not wait for it
+            from facelab.compare.report import report  # here, since a sweep's start need not wait for it
 
             self._say("")
             try:

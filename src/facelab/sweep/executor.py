@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facelab.needs import Need
+from facelab.runs.dependencies import Dependency
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Call:
     """
 
     folder: Path
-    needs: Mapping[str, Need]
+    dependencies: Mapping[str, Dependency]
     demand: Demand
 
 

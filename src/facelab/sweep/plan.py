@@ -10,9 +10,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from facelab.config import NO_PART_OF_A_RUN
+from facelab.config.identity import NO_PART_OF_A_RUN
 from facelab.errors import ConfigError
-from facelab.needs import Need
+from facelab.runs.dependencies import Dependency
 
 _SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
 _NAMED_CHARACTERS = 40
@@ -34,7 +34,7 @@ class Job:
     point: Mapping[str, str]
     config: dict[str, Any]
     choices: Mapping[str, str]
-    needs: Mapping[str, Need]
+    dependencies: Mapping[str, Dependency]
     trial: int | None = None
 
     @property
@@ -99,7 +99,7 @@ class Plan:
         chosen = [override.input_line or "" for override in self.fixed]
         chosen += [f"{elements[name]}={value}" for name, value in point.items()]
         job = self.job(chosen, point)
-        return Job(job.point, job.config, job.choices, job.needs, trial)
+        return Job(job.point, job.config, job.choices, job.dependencies, trial)
 
 
 def divide(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:

@@ -4,9 +4,9 @@ import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while it imports is the sweep's to answer
 
-from facelab import run  # noqa: E402, F401
-from facelab.interrupt import die_with_parent  # noqa: E402
+from facelab.runs import run  # noqa: E402, F401
 from facelab.tracking import warm_up  # noqa: E402
+from facelab.training.interrupt import die_with_parent  # noqa: E402
 
 die_with_parent()
 warm_up()

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from facelab.errors import ConfigError, FacelabError, Interrupted
-from facelab.interrupt import StopRequest
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
 from facelab.sweep.worker import DONE, LOG, run_job
+from facelab.training.interrupt import StopRequest
 
 _FILES = "slurm"  # folder of a run: what was submitted, and each job's last word
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")

@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from facelab.errors import FacelabError, Interrupted
-from facelab.interrupt import die_with_parent
 from facelab.sweep.executor import Call
 from facelab.tracking import TrackedRun
+from facelab.training.interrupt import die_with_parent
 
 LOG = "log.txt"
 DONE = "done"
@@ -29,10 +29,10 @@ def run_job(call: Call) -> None:
         FacelabError: something the user can mend.
         KeyboardInterrupt: the job was told to stop; its run is closed as KILLED and can be resumed.
     """
-    from facelab import run
+    from facelab.runs import run
 
     if TrackedRun.open(call.folder).ended != "FINISHED":
-        run.run_job(call.folder, {"workers": call.demand.workers}, call.needs)
+        run.run_job(call.folder, {"workers": call.demand.workers}, call.dependencies)
 
 
 def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:

@@ -144,7 +144,7 @@ class TrackedRun:
         """Record values by name at a number of images seen; those that are recorded already stay as they are."""
         self.spool.metrics(values, images_seen, _now_ms())
 
-    def picture(self, key: str, file: str, images_seen: int) -> None:
+    def image(self, key: str, file: str, images_seen: int) -> None:
         """Record a PNG file of the run's folder, which MLflow shows on a slider over images seen."""
         self.spool.picture(key, file, images_seen, _now_ms())
 

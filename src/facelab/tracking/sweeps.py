@@ -284,7 +284,7 @@ def histories(store: Store, ids: Sequence[str], metric: str) -> dict[str, list[t
         raise TrackingError(f"{store.uri} could not be read: {error}") from error
 
 
-def recorded_pictures(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, bytes]:
+def recorded_images(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, bytes]:
     """The newest picture a run has recorded under each key, as PNG; keys without one are left out.
 
     Raises:

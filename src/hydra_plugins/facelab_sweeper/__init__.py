@@ -25,7 +25,7 @@ class FacelabSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Called by Hydra, with the overrides of the command line."""
-        from facelab.cli import sweep
+        from facelab.commands.train import sweep
 
         params = [f"{key}={value}" for key, value in self._params.items()]
         raise SystemExit(sweep(self._config, self._context.config_loader, [*params, *arguments]))

@@ -1,0 +1,207 @@
+"""The commands `facelab compare` and `facelab best`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.text import Text
+
+from facelab.compare.report import print_remarks, print_study, write_files, write_report
+from facelab.compare.table import (
+    Study,
+    estimate_of,
+    recorded_metrics,
+    shown_estimate,
+    shown_value,
+    study_of_runs,
+    study_of_sweep,
+)
+from facelab.config.build import build
+from facelab.errors import ConfigError
+from facelab.tracking import (
+    ChildRow,
+    Store,
+    SweepRow,
+    children,
+    find_sweep,
+    runs_by_id,
+    sweep_names,
+)
+
+_FOLDER_OF_RUNS = "comparison"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The root of the `compare` config.
+
+    Args:
+        tracking: the store to look in.
+        sweep: name of a sweep, or id of its parent run.
+        runs: ids of any runs instead.
+        metrics: to be shown, the one to compare by first; null for those that say most.
+        out: folder for the files; null for the sweep's own, and `comparison` for single runs.
+        runs_folder: where runs keep their files.
+    """
+
+    tracking: Store
+    sweep: str | None = None
+    runs: list[str] | None = None
+    metrics: list[str] | None = None
+    out: str | None = None
+    runs_folder: str = "runs"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The root of the `best` config.
+
+    Args:
+        tracking: the store to look in.
+        sweep: name of a sweep, or id of its parent run.
+        metric: to judge by; null for the search's own, or the one `facelab compare` shows first.
+        direction: whether its highest or lowest value is the best; null for what its name says.
+        runs_folder: where runs keep their files.
+    """
+
+    tracking: Store
+    sweep: str
+    metric: str | None = None
+    direction: Literal["maximize", "minimize"] | None = None
+    runs_folder: str = "runs"
+
+
+def compare(config: Mapping[str, Any]) -> None:
+    """Print tables of a sweep or of runs, and write them as CSV, Markdown and one HTML page.
+
+    Args:
+        config: a checked config of `Comparison`.
+
+    Raises:
+        ConfigError: there is no such sweep, run or metric, no run has finished, or the folder cannot be written.
+        TrackingError: the store cannot be reached or read.
+    """
+    asked = Comparison(**build(config))
+    if (asked.sweep is None) == (asked.runs is None):
+        raise ConfigError("Give one of sweep=<name or run id> and runs=[<run id>,<run id>,...], not both.")
+    if asked.metrics == []:
+        raise ConfigError("metrics: the list is empty. Name at least one metric, or leave it out.")
+    store, runs_folder, console = asked.tracking, Path(asked.runs_folder), Console()
+    if asked.runs is not None:
+        study = study_of_runs(_runs(store, asked.runs), asked.metrics)
+        _refuse_unknown_metrics(study, asked.metrics, "metrics")
+        print_study(console, study)
+        write_files(store, study, Path(asked.out or _FOLDER_OF_RUNS), runs_folder, console)
+        return
+    sweep = _sweep(store, asked.sweep or "")
+    rows = children(store, sweep.id)
+    study = study_of_sweep(sweep, rows, asked.metrics)
+    if study.counted:
+        _refuse_unknown_metrics(study, asked.metrics, "metrics")
+    write_report(store, sweep, study, Path(asked.out) if asked.out else runs_folder / sweep.id, runs_folder, console)
+    _refuse_unfinished(sweep, study)
+
+
+def best(config: Mapping[str, Any]) -> None:
+    """Print the best run of a sweep, and the best of the means over its replicates.
+
+    Args:
+        config: a checked config of `Best`.
+
+    Raises:
+        ConfigError: there is no such sweep or metric, or no run has finished.
+        TrackingError: the store cannot be reached or read.
+    """
+    asked = Best(**build(config))
+    console = Console()
+    sweep = _sweep(asked.tracking, asked.sweep)
+    study = study_of_sweep(sweep, children(asked.tracking, sweep.id), [asked.metric] if asked.metric else None)
+    if not study.counted:
+        print_remarks(console, study)
+    _refuse_unfinished(sweep, study)
+    _refuse_unknown_metrics(study, [asked.metric] if asked.metric else None, "metric")
+    metric = study.metrics[0]
+    lowest = study.lowest_first if asked.direction is None else asked.direction == "minimize"
+    ranked = sorted(study.ranked, key=lambda run: run.metrics[metric], reverse=not lowest)
+    if not ranked:
+        raise ConfigError(f"metric={metric}: no finished run of {sweep.name} has a finite value of it.")
+    chosen = ranked[0]
+    folder = (Path(asked.runs_folder) / chosen.id).absolute()
+    lines = {
+        "value": f"{metric} = {shown_value(metric, chosen.metrics[metric])}",
+        "run": chosen.id,
+        "name": chosen.name,
+        "point": " ".join(f"{key}={value}" for key, value in chosen.point.items()) or "the sweep has no axes",
+        "files": str(folder) if folder.is_dir() else f"not in {folder.parent}; look in MLflow, {asked.tracking.uri}",
+    }
+    if any(name.startswith("generation/") for name in chosen.metrics):
+        lines["use"] = f"facelab generate run={chosen.id}"
+    end = "lowest" if lowest else "highest"
+    runs = f"{len(ranked)} finished run{'s' if len(ranked) > 1 else ''}"
+    console.print(f"The best of {runs} of {sweep.name}: {end} {metric}", highlight=False, soft_wrap=True)
+    for key, value in lines.items():
+        console.print(Text(f"  {key:<9}{value}"), soft_wrap=True)
+    means = [(found, group) for group in study.groups if (found := estimate_of(group, metric)) is not None]
+    if study.replicates and len(means) > 1:
+        found, group = (min if lowest else max)(means, key=lambda pair: pair[0].mean)
+        over = " and ".join(study.replicates)
+        text = f"The best mean over {over}: {group.label} with {shown_estimate(metric, found)}"
+        console.print(Text(text), soft_wrap=True)
+    if metric.split("/")[0] not in ("best", "val", "train"):
+        console.print("The value was what it was chosen by: on new pictures, expect a somewhat worse one.", style="dim")
+
+
+def _sweep(store: Store, name: str) -> SweepRow:
+    found = find_sweep(store, name)
+    if found is not None:
+        return found
+    names = sweep_names(store)
+    if not names:
+        raise ConfigError(
+            f"sweep={name}: there are no sweeps in {store.uri} (experiment '{store.experiment}') yet. A command with "
+            "-m makes one; another store or experiment is named with tracking.folder or tracking.experiment."
+        )
+    near = get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(
+        f"sweep={name}: there is no such sweep in {store.uri} (experiment '{store.experiment}').{hint} The "
+        f"newest ones: {', '.join(dict.fromkeys(names[:10]))}."
+    )
+
+
+def _runs(store: Store, ids: Sequence[str]) -> list[ChildRow]:
+    if not ids:
+        raise ConfigError("runs: the list is empty. Give at least one run id; `facelab runs` lists them.")
+    unique = list(dict.fromkeys(ids))
+    rows = runs_by_id(store, unique)
+    unknown = [run_id for run_id, row in zip(unique, rows, strict=True) if row is None]
+    if unknown:
+        raise ConfigError(f"runs: there is no {', '.join(unknown)} in {store.uri}. `facelab runs` lists the runs.")
+    return [row for row in rows if row is not None]
+
+
+def _refuse_unknown_metrics(study: Study, asked: Sequence[str] | None, key: str) -> None:
+    had = recorded_metrics(study.counted)
+    unknown = [name for name in asked or () if name not in had]
+    if not unknown:
+        return
+    name = unknown[0]
+    near = get_close_matches(name, had, n=3)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    listed = sorted(had)
+    more = f" and {len(listed) - 30} more" if len(listed) > 30 else ""
+    raise ConfigError(
+        f"{key}: no finished run has a metric '{name}'.{hint} They have: {', '.join(listed[:30]) or 'none'}{more}."
+    )
+
+
+def _refuse_unfinished(sweep: SweepRow, study: Study) -> None:
+    if not study.counted:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in study.states.items())
+        raise ConfigError(
+            f"sweep={sweep.name}: none of its runs has finished yet ({states or 'it has none'}). The same command goes "
+            f"on with it: {sweep.command}"
+        )

@@ -1,0 +1,128 @@
+"""The command `facelab generate`: new faces from a trained model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from facelab.config.build import build
+from facelab.errors import ConfigError
+from facelab.models.base import Generative
+from facelab.models.sampling import interpolate, sample
+from facelab.models.trained import Trained, load
+from facelab.protocols import plots
+
+_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The root of the `generate` config.
+
+    Args:
+        run: id of a finished run of a generative model.
+        n: how many faces.
+        label: number of the class to generate, from 0, for a conditional model; null for each in turn.
+        seed: of the latents; the i-th face of a seed is the same whatever n is.
+        psi: latents are multiplied by it: below 1 for more typical faces that differ less (truncation).
+        out: folder for the pictures; made if it does not exist.
+        runs_folder: where runs keep their files.
+    """
+
+    run: str
+    n: Annotated[int, Field(ge=1, le=100_000)] = 64
+    label: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    psi: Annotated[float, Field(ge=0, le=2)] = 1.0
+    out: str = "samples"
+    runs_folder: str = "runs"
+
+
+def generate(config: Mapping[str, Any]) -> None:
+    """Write single faces, a grid of them, strips of interpolations, and a manifest.
+
+    Args:
+        config: a checked config of `Generation`.
+
+    Raises:
+        ConfigError: the run cannot generate, the label is none of its, or the folder is in use.
+    """
+    asked = Generation(**build(config))
+    trained = _generative(asked)
+    out = Path(asked.out).absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
+    images, labels = sample(trained.module, asked.n, asked.seed, asked.label, asked.psi)
+    names = _label_names(trained)
+    files = [f"{i:05d}.png" for i in range(asked.n)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, image in zip(files, images, strict=True):
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
+        Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
+        strips = interpolate(
+            trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=asked.seed, label=asked.label, psi=asked.psi
+        )
+        Image.fromarray(plots.tile(strips)).save(out / "interpolations.png")
+        manifest = {
+            "run": asked.run,
+            "model": trained.config["model"]["_target_"],
+            "seed": asked.seed,
+            "psi": asked.psi,
+            "images": [
+                {"file": file, "index": i, "label": names[label] if names else None}
+                for i, (file, label) in enumerate(zip(files, labels, strict=True))
+            ],
+        }
+        (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
+        ) from error
+    print(f"{asked.n} faces, grid.png, interpolations.png and manifest.json in {out}")
+
+
+def _generative(asked: Generation) -> Trained:
+    folder = Path(asked.runs_folder) / asked.run
+    if not folder.is_dir():
+        raise ConfigError(
+            f"run={asked.run}: there is no such run in {Path(asked.runs_folder).absolute()}. Runs keep their files in "
+            "the folder they were started in; name another one with runs_folder=<folder>. `facelab runs` lists them."
+        )
+    trained = load(folder)
+    if not isinstance(trained.module, Generative):
+        kind = type(trained.module).__name__
+        raise ConfigError(
+            f"run={asked.run}: its model, {kind}, generates no faces. Name a run of model=gan, gan_conditional, dcgan "
+            "or vae."
+        )
+    if asked.label is not None and asked.label >= trained.module.num_labels:
+        if not trained.module.num_labels:
+            raise ConfigError(f"label={asked.label}: this model cannot be asked for labels; model=gan_conditional can.")
+        names = trained.metadata.label_names
+        raise ConfigError(
+            f"label={asked.label}: the run has {len(names)} labels, 0 ({names[0]}) to {len(names) - 1} ({names[-1]})."
+        )
+    if torch.cuda.is_available():
+        trained.module.to("cuda")
+    return trained
+
+
+def _label_names(trained: Trained) -> tuple[str, ...]:
+    assert isinstance(trained.module, Generative)
+    return trained.metadata.label_names if trained.module.num_labels else ()
+
+
+def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """At most 256 faces in rows of eight, or in one row if there are fewer; an unfinished row is filled with white."""
+    shown = images[:256]
+    columns = min(_COLUMNS, len(shown))
+    white = np.full((-len(shown) % columns, *shown.shape[1:]), 255, dtype=np.uint8)
+    return np.concatenate([shown, white]).reshape(-1, columns, *shown.shape[1:])

@@ -1,0 +1,112 @@
+"""The commands `facelab runs` and `facelab sync`."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from facelab.config.build import build
+from facelab.errors import ConfigError, TrackingError
+from facelab.tracking import Store, TrackedRun, connect, recent_runs
+
+_COLOURS = {"RUNNING": "cyan", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The root of the `runs` config.
+
+    Args:
+        tracking: the store to look in.
+        limit: show so many of the newest runs.
+    """
+
+    tracking: Store
+    limit: Annotated[int, Field(ge=1, le=1000)] = 30
+
+
+def show_runs(config: Mapping[str, Any]) -> None:
+    """Print a table of the newest runs; close those that died.
+
+    Args:
+        config: a checked config of `Overview`.
+
+    Raises:
+        TrackingError: the store cannot be reached or written.
+    """
+    overview = Overview(**build(config))
+    rows = recent_runs(overview.tracking, overview.limit)
+    console = Console()
+    if not rows:
+        console.print(f"There are no runs in {overview.tracking.uri} yet.")
+        return
+    table = Table(title=f"runs in {overview.tracking.uri}", title_justify="left", box=None)
+    for name in ("run", "status", "images", "test", "time", "started"):
+        table.add_column(name, justify="right" if name in ("images", "test", "time") else "left", vertical="top")
+    for row in rows:
+        status = f"[{_COLOURS.get(row.status, 'white')}]{row.status}[/]"
+        table.add_row(
+            f"{row.experiment}: {row.name}\n[dim]{row.id}[/]",
+            status + (f"\n[dim]{row.reason}[/]" if row.reason else ""),
+            f"{row.images_seen:,}",
+            "" if row.accuracy is None else f"{row.accuracy:.1%}",
+            _duration(row.seconds),
+            time.strftime("%m-%d %H:%M", time.localtime(row.started_s)),
+        )
+    console.print(table)
+    console.print("Go on with one that did not finish: python train.py resume=<run id>", highlight=False)
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The root of the `sync` config.
+
+    Args:
+        runs_folder: where runs keep their files.
+    """
+
+    runs_folder: str = "runs"
+
+
+def sync(config: Mapping[str, Any]) -> None:
+    """Deliver what runs could not deliver themselves.
+
+    Args:
+        config: a checked config of `Sync`.
+
+    Raises:
+        ConfigError: there is no such folder.
+        TrackingError: some of it still cannot be delivered; it stays where it is.
+    """
+    folder = Path(Sync(**build(config)).runs_folder)
+    if not folder.is_dir():
+        raise ConfigError(f"runs_folder: {folder.absolute()} is not a folder. Name one with runs_folder=<folder>.")
+    waiting = 0
+    failures: list[str] = []
+    for lines in sorted(folder.glob("*/spool.jsonl")):
+        run = TrackedRun.open(lines.parent)
+        count = len(run.spool.waiting())
+        if not count:
+            continue
+        waiting += 1
+        try:
+            with run.alone():
+                run.deliver(connect(run.uri))
+            print(f"{run.id} ({run.name}): delivered {count} records to {run.uri}", flush=True)
+        except Exception as error:  # whatever the store's driver raises; the other runs get their turn
+            failures.append(f"{run.id} ({run.name}): {error}")
+    if failures:
+        raise TrackingError("not delivered, and kept:\n" + "\n".join(f"  - {failure}" for failure in failures))
+    if not waiting:
+        print(f"Everything in {folder.absolute()} has been delivered.")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

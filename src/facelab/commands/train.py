@@ -1,0 +1,171 @@
+"""The command `facelab train`: one run, a resumed run, or a sweep."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facelab.config.build import resolve_target
+from facelab.config.check import check, plain
+from facelab.config.compose import choices_of, explain_composition, overlays
+from facelab.data.sources.face_nonface import FaceNonFace
+from facelab.errors import ConfigError
+from facelab.models.base import FaceModule, Generative
+from facelab.runs.dependencies import Dependency
+from facelab.runs.evaluate import REFERENCE_MODELS
+from facelab.runs.experiment import Experiment
+from facelab.runs.run import resume, train
+from facelab.sweep.controller import run_sweep
+from facelab.sweep.executor import Place
+from facelab.sweep.plan import Job, Plan, axis_name, divide
+from facelab.sweep.search import Search
+from facelab.sweep.settings import SweepSettings
+
+
+@dataclass(frozen=True)
+class TrainConfig(Experiment):
+    """The root of the `train` config: an experiment, and what a command may do with it.
+
+    Args:
+        resume: id of an interrupted run to resume; its own config holds.
+        sweep: settings of a sweep; a single run ignores them.
+        executor: where the runs of a sweep are executed.
+        search: how a search draws its trials; null for all combinations of the swept values.
+    """
+
+    resume: str | None = None
+    sweep: SweepSettings | None = None
+    executor: Place | None = None
+    search: Search | None = None
+
+
+def check_training(composed: DictConfig) -> dict[str, Any]:
+    """Check a composed training config.
+
+    Returns:
+        The config as plain dicts and lists.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    config = plain(job)
+    check(config, TrainConfig, overlays=overlays())
+    return config
+
+
+def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Dependency]:
+    """The runs whose models judge a generative one, composed and checked before anything is trained.
+
+    Args:
+        config: checked, of a run.
+        choices: which file of each config group it has.
+
+    Raises:
+        ConfigError: a needed run's config is wrong, or it could not judge.
+    """
+    target = resolve_target(config["model"]["_target_"])
+    if not (isinstance(target, type) and issubclass(target, Generative)):
+        return {}
+    dependencies = {}
+    for name in REFERENCE_MODELS:
+        overrides = config["generation"][name]
+        try:
+            composed = compose("train", overrides, return_hydra_config=True)
+            needed = check_training(composed)
+        except (HydraException, OmegaConfBaseException) as error:
+            explained = explain_composition(error, "train", overrides)
+            raise ConfigError(f"generation.{name}: {explained}") from error
+        except ConfigError as error:
+            raise ConfigError(f"generation.{name}: {error}") from error
+        _check_reference_model(name, needed)
+        its_choices = choices_of(composed.hydra, needed)
+        if name == "embedder":
+            needed["data"], its_choices["data"] = config["data"], choices.get("data", "")
+        else:
+            needed["data"]["channels"] = config["data"]["channels"]
+        # In an experiment of their own: they answer no question of the one that needs them.
+        needed["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
+        needed["trainer"]["accelerator"] = config["trainer"]["accelerator"]
+        needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")
+        dependencies[name] = Dependency(needed, its_choices)
+    return dependencies
+
+
+def _check_reference_model(name: str, needed: Mapping[str, Any]) -> None:
+    """See that a needed run will be able to judge."""
+    model = cast(type[FaceModule], resolve_target(needed["model"]["_target_"]))
+    data = cast(type, resolve_target(needed["data"]["_target_"]))
+    if issubclass(model, Generative):
+        raise ConfigError(
+            f"generation.{name}: a generative model would need judges itself. Name model=cnn, for instance."
+        )
+    if name == "face_classifier" and model.classify is FaceModule.classify:
+        raise ConfigError(
+            f"generation.{name}: {model.__name__} has no head to classify with. Name model=cnn, for instance."
+        )
+    if name == "face_classifier" and not issubclass(data, FaceNonFace):
+        raise ConfigError(f"generation.{name}: expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
+
+
+def train_task(composed: DictConfig) -> None:
+    """Train one model, or resume a run: the task of `facelab train` without `-m`."""
+    if composed.get("resume") is not None:
+        now, default = (OmegaConf.to_container(config) for config in (composed, compose("train")))
+        resume(
+            str(composed.resume),
+            cast(dict[str, Any], now),
+            cast(dict[str, Any], default),
+            lambda config: dependencies_of(config, {}),
+        )
+        return
+    config = check_training(composed)
+    _refuse_what_is_for_sweeps(config)
+    choices = choices_of(HydraConfig.get(), config)
+    train(config, choices, dependencies_of(config, choices))
+
+
+def _refuse_what_is_for_sweeps(config: Mapping[str, Any]) -> None:
+    """A single run would ignore it without a word."""
+    default = OmegaConf.to_container(compose("train"))
+    for key in ("search", "executor", "sweep"):
+        if config.get(key) != cast(dict[str, Any], default).get(key):
+            raise ConfigError(f"{key}: this is for sweeps. Add -m in front, as in: python train.py -m {key}...")
+
+
+def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:
+    """Run a sweep: the overrides' combinations, or a search among them.
+
+    Args:
+        config: Hydra's, of the sweep itself.
+        loader: composes the config of a job.
+        overrides: of the experiment and the command line, in this order.
+
+    Returns:
+        Exit status, as for `main`.
+
+    Raises:
+        FacelabError: something the user can mend; no job has been started if it shows before.
+    """
+
+    def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
+        composed = loader.load_sweep_config(config, [*chosen])
+        checked = check_training(composed)
+        choices = choices_of(composed.hydra, checked)
+        return Job(point, checked, choices, dependencies_of(checked, choices))
+
+    axes, fixed = divide(OverridesParser.create(config_loader=loader).parse_overrides([*overrides]))
+    if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
+        raise ConfigError("resume: it goes on with one run; leave out -m. A sweep goes on by its own command.")
+    base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
+    command = " ".join(["python train.py", *(shlex.quote(argument) for argument in sys.argv[1:])])
+    return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)

@@ -1,0 +1,125 @@
+"""Resolve what a config names and build it."""
+
+import difflib
+import importlib
+import inspect
+import os
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from facelab.errors import ConfigError, FacelabError
+
+ALLOWED_PACKAGES = (
+    "facelab",
+    "albumentations",
+    "torch.nn",
+    "torch.optim",
+    "pytorch_lightning",
+    "torchmetrics",
+)
+# Known only once the data are loaded: facelab.run hands them to the `_partial_` targets.
+RUNTIME_ARGUMENTS = frozenset(
+    {
+        *("image_shape", "num_classes", "embedding_dim", "latent_dim", "params"),
+        *("logits", "cosines", "labels", "reconstruction", "original"),
+        *("real_logits", "generated_logits", "discriminate", "real", "generated"),
+    }
+)
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """Packages whose classes and functions a config may name; FACELAB_ALLOW=package,package adds to them."""
+    extra = os.environ.get("FACELAB_ALLOW", "")
+    return ALLOWED_PACKAGES + tuple(name.strip() for name in extra.split(",") if name.strip())
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """A hint for a misspelt name: ` Did you mean 'x'?`, or an empty string."""
+    found = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    return f" Did you mean '{found[0]}'?" if found else ""
+
+
+def resolve_target(target: object) -> Callable[..., Any]:
+    """The class or plain function that a `_target_` names.
+
+    Args:
+        target: dotted path, such as `facelab.models.cnn.CNN`.
+
+    Raises:
+        ConfigError: it does not exist, is neither a class nor a function, or does not live in an allowed package.
+    """
+    if not isinstance(target, str) or not target:
+        raise ConfigError(f"_target_ must be the dotted path of a class or function, got {target!r}.")
+    if not _is_allowed(target):  # before the import: importing a module already runs its code
+        raise ConfigError(_refusal(target))
+    parts = target.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:length])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+                continue
+            raise ConfigError(f"importing '{module_name}' failed: {error}.") from error
+        for depth, part in enumerate(parts[length:], start=length):
+            if not hasattr(found, part):
+                names = [name for name in dir(found) if not name.startswith("_")]
+                where = ".".join(parts[:depth])
+                raise ConfigError(f"'{where}' has no '{part}'.{nearest(part, names)}")
+            found = getattr(found, part)
+        if not (inspect.isclass(found) or inspect.isfunction(found)):
+            raise ConfigError(f"'{target}' is neither a class nor a plain function.")
+        # Judge the object, not the path: facelab.config.os.system would pass a check of the string alone.
+        if not _is_allowed(f"{found.__module__}."):
+            raise ConfigError(_refusal(f"{found.__module__}.{found.__qualname__}"))
+        return typing.cast(Callable[..., Any], found)
+    raise ConfigError(f"there is no module '{parts[0]}'; is it installed?")
+
+
+def _is_allowed(path: str) -> bool:
+    return any(path.startswith(package + ".") for package in allowed_packages())
+
+
+def _refusal(path: str) -> str:
+    return (
+        f"'{path}' is outside the allowed packages ({', '.join(allowed_packages())}). "
+        "If you trust it, set FACELAB_ALLOW=<package> in the environment."
+    )
+
+
+def build(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Build every root value of a checked config.
+
+    Raises:
+        ConfigError: a constructor refused its arguments.
+    """
+    built = {}
+    for key, value in config.items():
+        if not isinstance(value, dict | list):
+            built[key] = value
+            continue
+        try:
+            built[key] = instantiate(value, _convert_="all") if isinstance(value, dict) else value
+        except InstantiationException as error:
+            cause = error.__cause__
+            if isinstance(cause, FacelabError):
+                raise cause from None
+            where = str(error).rpartition("full_key: ")[2].strip() if "full_key: " in str(error) else ""
+            raise ConfigError(f"{key}{'.' + where if where else ''}: {cause or error}") from error
+    return built
+
+
+def configured(key: str, make: Callable[[], Any]) -> Any:
+    """Call `make`, which finishes a `_partial_` target; what it refuses is reported under the config key.
+
+    Raises:
+        ConfigError: `make` raised ValueError or TypeError.
+    """
+    try:
+        return make()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{key}: {error}") from error

@@ -1,0 +1,251 @@
+"""Check a composed config against the signatures of what it names, and build from it.
+
+The signature is the schema: every node with a `_target_` is compared with the constructor it names, before anything is
+built, and all problems are reported at once.
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from facelab.config.build import RUNTIME_ARGUMENTS, nearest, resolve_target
+from facelab.errors import ConfigError
+
+_NODE_KEYS = frozenset({"_target_", "_partial_"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a config: its full key and what to do about it."""
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain dicts and lists, all interpolations resolved.
+
+    Raises:
+        ConfigError: naming every key that has no value (`???`) or whose interpolation fails.
+    """
+    problems = list(_unresolved(config, ""))
+    if problems:
+        raise ConfigError(_report(problems))
+    return typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
+def _unresolved(node: DictConfig | ListConfig, prefix: str) -> Iterator[Problem]:
+    keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        path = f"{prefix}{key}"
+        if OmegaConf.is_missing(node, key):
+            yield Problem(path, f"has no value yet. Give it on the command line: {path}=<value>.")
+            continue
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            yield Problem(path, str(error).splitlines()[0])
+            continue
+        if isinstance(value, DictConfig | ListConfig):
+            yield from _unresolved(value, f"{path}.")
+
+
+def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequence[str] = ()) -> None:
+    """Compare a config with the signature of the task it is for, and with the constructors it names.
+
+    Args:
+        config: plain dicts and lists, as `plain` returns them.
+        task: the function whose arguments are the config's root keys.
+        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    walk = _Walk()
+    walk.arguments(task, dict(config), key="", runtime=frozenset(), overlays=overlays)
+    if walk.problems:
+        raise ConfigError(_report(walk.problems))
+
+
+def check_node(node: Mapping[str, Any], key: str) -> None:
+    """Compare one `_target_` node with the constructor it names.
+
+    Args:
+        node: plain dicts and lists.
+        key: where it stands in the config.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    walk = _Walk()
+    walk.node(dict(node), key)
+    if walk.problems:
+        raise ConfigError(_report(walk.problems))
+
+
+class _Unknown:
+    """Stands for a value whose type cannot be known before it is built."""
+
+
+@dataclass
+class _Walk:
+    """One pass over a config; collects problems."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def arguments(
+        self,
+        target: Callable[..., Any],
+        values: dict[str, Any],
+        key: str,
+        runtime: frozenset[str],
+        overlays: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Check values against the target's parameters; returns the values with their nodes replaced by stand-ins."""
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):
+            return {}
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n != "self"]
+        checked = {}
+        for name, value in values.items():
+            path = f"{key}.{name}" if key else name
+            stand_in = self.value(value, path)
+            if name in names:
+                checked[name] = stand_in
+                self.type(target, parameters[name], value, stand_in, path)
+            elif not open_ended:
+                candidates = [*names, *(overlay.split("=")[0] for overlay in overlays)]
+                listed = f"{key or 'facelab'} takes: {', '.join(n for n in names if n not in runtime)}."
+                if overlays:
+                    listed += f" Experiments are added as +folder=file: {', '.join('+' + o for o in overlays)}."
+                self.problems.append(Problem(path, f"unknown key.{nearest(name, candidates)} {listed}"))
+        for name in names:
+            required = parameters[name].default is inspect.Parameter.empty
+            if required and name not in values and name not in runtime:
+                self.problems.append(Problem(f"{key}.{name}" if key else name, "is required and missing."))
+        return checked
+
+    def value(self, value: Any, key: str) -> Any:
+        """Check what is nested in a value; returns it with every `_target_` node replaced by a stand-in."""
+        if isinstance(value, list):
+            return [self.value(item, f"{key}.{i}") for i, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "_target_" not in value:
+            return {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
+        return self.node(value, key)
+
+    def node(self, node: dict[str, Any], key: str) -> Any:
+        """Check one `_target_` node; returns a stand-in of the type it will have."""
+        try:
+            target = resolve_target(node["_target_"])
+        except ConfigError as error:
+            self.problems.append(Problem(f"{key}._target_", str(error)))
+            return _Unknown()
+        partial = node.get("_partial_", False)
+        if not isinstance(partial, bool):
+            self.problems.append(Problem(f"{key}._partial_", f"expected true or false, got {partial!r}."))
+        values = {name: value for name, value in node.items() if name not in _NODE_KEYS}
+        before = len(self.problems)
+        checked = self.arguments(target, values, key, RUNTIME_ARGUMENTS if partial else frozenset())
+        if target.__module__.startswith("albumentations."):
+            # Its classes accept any argument and only warn: they are built here to hear what they refuse.
+            return self.transform(target, checked, key) if len(self.problems) == before else _Unknown()
+        if partial:
+            return functools.partial(target)
+        if inspect.isclass(target):
+            try:
+                return target.__new__(target)
+            except TypeError:
+                return _Unknown()
+        return _Unknown()
+
+    def transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
+        """Build an albumentations transform strictly."""
+        try:
+            return target(**values, strict=True)
+        except (ValueError, TypeError) as error:
+            if isinstance(error.__cause__, ValidationError):
+                for detail in error.__cause__.errors():
+                    path = ".".join([key, *(str(part) for part in detail["loc"])])
+                    self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {detail['input']!r}."))
+            else:
+                self.problems.append(Problem(key, " ".join(str(error).split())))
+        return _Unknown()
+
+    def type(self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str) -> None:
+        """Check one value against its parameter's annotation with pydantic."""
+        annotation = _annotation(target, parameter)
+        if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
+            return
+        if inspect.isclass(annotation) and dataclasses.is_dataclass(annotation):  # pydantic would take a dict for it
+            if not isinstance(value, annotation):
+                self.problems.append(Problem(key, f"expected a {annotation.__name__}, got {_shown(raw)}."))
+            return
+        try:
+            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        except (PydanticUserError, TypeError, NameError):
+            return  # an annotation pydantic has no schema for
+        try:
+            if raw is value or value == raw:
+                # JSON mode: the only strict one that takes a list for a tuple, yet not "3" for 3.
+                adapter.validate_json(json.dumps(raw), strict=True)
+            else:
+                adapter.validate_python(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=False, include_input=False):
+                inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
+                path = f"{key}.{inner}" if inner else key
+                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}."))
+
+
+def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The parameter's annotation, evaluated if it is a string; empty where that cannot be done."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    function = target.__init__ if inspect.isclass(target) else target
+    names = {**vars(typing), **getattr(function, "__globals__", {})}
+    try:
+        return eval(parameter.annotation, names)  # the library's own source text, not the user's
+    except (NameError, TypeError, SyntaxError, AttributeError):
+        return inspect.Parameter.empty
+
+
+def _shown(raw: Any) -> str:
+    if isinstance(raw, dict) and "_target_" in raw:
+        return f"{raw['_target_']}{' (_partial_)' if raw.get('_partial_') else ''}"
+    return f"{raw!r} ({type(raw).__name__})"
+
+
+def _expected(message: str) -> str:
+    """pydantic's message, shorter."""
+    return message.replace("Input should be", "expected")
+
+
+def _contains(value: Any, kind: type) -> bool:
+    if isinstance(value, dict):
+        return any(_contains(item, kind) for item in value.values())
+    if isinstance(value, list):
+        return any(_contains(item, kind) for item in value)
+    return isinstance(value, kind)
+
+
+def _report(problems: Sequence[Problem]) -> str:
+    unique = list(dict.fromkeys(str(problem) for problem in problems))
+    if len(unique) == 1:
+        return unique[0]
+    return f"{len(unique)} problems in the config:\n" + "\n".join(f"  - {problem}" for problem in unique)

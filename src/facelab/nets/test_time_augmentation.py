@@ -1,0 +1,45 @@
+"""Several views of one picture, over which embeddings are averaged at test time."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class AffineTestTimeAugmentation:
+    """The picture as it is, moved to four sides, smaller, larger, turned both ways; and each of these mirrored: 18.
+
+    Args:
+        shift: by which share of the width or height it is moved.
+        zoom: by which share it is made smaller and larger.
+        turn_deg: by how many degrees it is turned in the plane.
+
+    Raises:
+        ValueError: `shift` or `zoom` is outside [0, 1).
+    """
+
+    def __init__(self, shift: float = 0.04, zoom: float = 0.07, turn_deg: float = 7.0) -> None:
+        if not (0 <= shift < 1 and 0 <= zoom < 1):
+            raise ValueError(f"shift and zoom must be in [0, 1), got {shift} and {zoom}")
+        self.shift, self.zoom, self.turn_deg = shift, zoom, turn_deg
+
+    def __call__(self, images: Tensor) -> Iterator[Tensor]:
+        """(N, C, H, W) float -> 18 times the same shape; what comes in from outside repeats the edge."""
+        moves = [(1.0, 0.0, x, y) for x, y in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+        zooms = [(1 + factor * self.zoom, 0.0, 0, 0) for factor in (-1, 1)]
+        turns = [(1.0, factor * math.radians(self.turn_deg), 0, 0) for factor in (-1, 1)]
+        for scale, angle, x, y in (*moves, *zooms, *turns):
+            view = self._moved(images, scale, angle, 2 * self.shift * x, 2 * self.shift * y)
+            yield view
+            yield view.flip(3)
+
+    def _moved(self, images: Tensor, scale: float, angle: float, x: float, y: float) -> Tensor:
+        cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+        if (cosine, sine, x, y) == (1, 0, 0, 0):
+            return images
+        matrix = torch.tensor([[cosine, -sine, x], [sine, cosine, y]], device=images.device, dtype=images.dtype)
+        grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=True)
+        moved = F.grid_sample(images, grid, padding_mode="border", align_corners=True)
+        return moved.to(memory_format=torch.channels_last)

@@ -1,0 +1,192 @@
+"""Pictures for people to look at: arrays in, (H, W, 3) uint8 out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Plot = NDArray[np.uint8]
+
+_MANY_CLASSES = 25  # above this, axis labels would only overlap
+
+
+def _drawn(figure: Figure) -> Plot:
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def face_grid(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    captions: Sequence[str] | None = None,
+    columns: int = 8,
+    title: str = "",
+) -> Plot:
+    """Faces in rows.
+
+    Args:
+        images: N of (H, W, C) uint8, C 1 or 3, N at least 1.
+        captions: N texts below the faces; None for none.
+        columns: faces a row.
+        title: above the grid.
+    """
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape[:2]
+    step_x, step_y = width * 1.08, height * (1.4 if captions else 1.08)
+    # All in one pair of axes: one for each face takes half a second to make.
+    side = (columns * 1.1, rows * step_y / step_x * 1.1 + (0.4 if title else 0))
+    figure = Figure(figsize=side, dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.axis("off")
+    for position, image in enumerate(images):
+        left, top = position % columns * step_x, position // columns * step_y
+        shown = np.broadcast_to(image, (height, width, 3))
+        axis.imshow(shown, extent=(left, left + width, top + height, top), interpolation="nearest")
+        if captions:
+            axis.text(left + width / 2, top + height * 1.03, captions[position], fontsize=7, ha="center", va="top")
+    axis.set(xlim=(0, columns * step_x), ylim=(rows * step_y, 0), aspect="equal")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return _drawn(figure)
+
+
+def tile(images: NDArray[np.uint8], least_side: int = 96) -> Plot:
+    """Rows and columns of pictures, enlarged by a whole number so that single pixels stay single colours.
+
+    Args:
+        images: (rows, columns, H, W, C) uint8, C 1 or 3.
+        least_side: pictures smaller than so many pixels are enlarged.
+    """
+    rows, columns, height, width, _ = images.shape
+    factor = max(1, -(-least_side // max(height, width)))
+    margin = 2
+    canvas = np.full((rows * (height * factor + margin), columns * (width * factor + margin), 3), 255, dtype=np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            image = images[row, column].repeat(factor, axis=0).repeat(factor, axis=1)
+            top, left = row * (height * factor + margin), column * (width * factor + margin)
+            canvas[top : top + height * factor, left : left + width * factor] = image
+    return canvas
+
+
+def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, eer: float, marked_far: float) -> Plot:
+    """TAR over FAR, the latter on a logarithmic scale, as face verification is reported.
+
+    Args:
+        far: (P,) in [0, 1], rising.
+        tar: (P,) in [0, 1].
+        auc: area under the curve, in [0, 1].
+        eer: equal error rate, in [0, 1].
+        marked_far: a FAR to mark.
+    """
+    figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    least = float(far[far > 0].min()) if (far > 0).any() else 1e-3
+    axis.step(np.maximum(far, least / 2), tar, where="post")
+    axis.axvline(marked_far, color="0.6", linestyle=":", linewidth=1)
+    axis.plot([eer], [1 - eer], "o", color="0.3", label=f"equal error rate {eer:.1%}")
+    axis.set(xscale="log", xlim=(least / 2, 1), ylim=(0, 1.01), xlabel="false accept rate (FAR)")
+    axis.set(ylabel="true accept rate (TAR)", title=f"verification of unseen people, AUC {auc:.3f}")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    return _drawn(figure)
+
+
+def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: str) -> Plot:
+    """A bar for each name, the highest first; the first 60 of them.
+
+    Args:
+        values: (N,).
+        names: N texts.
+        title: above the chart.
+        label: of the values, with their unit.
+    """
+    order = np.argsort(-values, kind="stable")[:60]
+    figure = Figure(figsize=(max(5.0, 0.2 * len(order) + 1.5), 4), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.bar(range(len(order)), values[order], color="0.45")
+    axis.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=7)
+    axis.set(title=title, ylabel=label)
+    axis.margins(x=0.01)
+    return _drawn(figure)
+
+
+def notice(text: str) -> Plot:
+    """A text where a picture would be."""
+    figure = Figure(figsize=(4, 1), dpi=100)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return _drawn(figure)
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], label_names: Sequence[str], title: str
+) -> Plot:
+    """True labels down, predicted across; each row as shares of its pictures, errors in red so that they stand out.
+
+    Args:
+        labels: (N,) true labels.
+        predicted: (N,) labels given.
+        label_names: of all classes.
+        title: above the matrix.
+    """
+    classes = len(label_names)
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right, wrong = np.diag(np.diag(shares)), shares - np.diag(np.diag(shares))
+    colours = np.ones((classes, classes, 3))
+    colours -= right[..., None] * (1 - np.array([0.13, 0.40, 0.67]))
+    colours -= wrong[..., None] * (1 - np.array([0.84, 0.15, 0.16]))
+    side = min(10.0, max(4.0, 0.28 * classes + 2))
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(colours.clip(0, 1), interpolation="nearest")
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    if classes <= 60:
+        size = 9 if classes <= _MANY_CLASSES else 6
+        axis.set_xticks(range(classes), label_names, rotation=90 if classes > 4 else 0, fontsize=size)
+        axis.set_yticks(range(classes), label_names, fontsize=size)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            dark = shares[row, column] > 0.5
+            axis.text(
+                column, row, counts[row, column], ha="center", va="center", fontsize=size, color="w" if dark else "k"
+            )
+    return _drawn(figure)
+
+
+def embedding_scatter(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], label_names: Sequence[str], title: str
+) -> Plot:
+    """Embeddings in the plane: t-SNE (van der Maaten and Hinton, 2008) on cosine distances, started from PCA.
+
+    Args:
+        embeddings: (N, D), N at least 5.
+        labels: (N,) colours and, for the first of each class, a name.
+        label_names: of all classes.
+        title: above the scatter.
+    """
+    from sklearn.decomposition import PCA  # here, since it takes half a second that a run's start need not wait for
+    from sklearn.manifold import TSNE
+
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(lengths, 1e-12)
+    points = PCA(n_components=2, random_state=0).fit_transform(directions)
+    if len(points) >= 20:
+        perplexity = min(15.0, (len(points) - 1) / 3)
+        start = points / max(float(points.std(axis=0)[0]), 1e-12) * 1e-4
+        points = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(directions)
+    figure = Figure(figsize=(8, 7), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    present = np.unique(labels)
+    colours = mpl.colormaps["tab20"](np.arange(len(present)) % 20)
+    for colour, label in zip(colours, present, strict=True):
+        own = points[labels == label]
+        axis.scatter(own[:, 0], own[:, 1], s=28, color=colour)
+        if len(present) <= 60:
+            axis.annotate(label_names[label], np.median(own, axis=0), fontsize=7, ha="center", va="center")
+    axis.set(title=title, xticks=[], yticks=[])
+    return _drawn(figure)

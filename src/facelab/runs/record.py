@@ -1,0 +1,109 @@
+"""What a training run leaves behind: files in its folder, and the same in MLflow."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facelab.data.faces import FaceSet
+from facelab.data.module import Sample
+from facelab.data.split import Splits
+from facelab.models.base import FaceModule
+from facelab.models.trained import WEIGHTS, ModelMetadata, save
+from facelab.protocols import plots
+from facelab.protocols.base import Report
+from facelab.tracking import TOTAL_IMAGES, TrackedRun
+
+_GRID_FACES = 32
+
+
+class RunRecord:
+    """A run's files: `<runs folder>/<run id>/` with config, weights, metrics and pictures.
+
+    Args:
+        tracked: the run in MLflow.
+        faces: the face set.
+    """
+
+    def __init__(self, tracked: TrackedRun, faces: FaceSet) -> None:
+        self.tracked, self.faces = tracked, faces
+        self.folder = tracked.folder
+
+    def begin(self, total_images: int, splits: Splits, batch: Sample) -> None:
+        """Before the first step: its length, the data's identity, and a batch as the model will see it.
+
+        Args:
+            total_images: length of the run.
+            parts: the split.
+            batch: of augmented training pictures.
+        """
+        self.tracked.tag(TOTAL_IMAGES, str(total_images))
+        counts = {part: len(indices) for part, indices in splits.items()}
+        profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts}
+        self.tracked.dataset(
+            self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
+        )
+        self.tracked.tag("data.fingerprint", self.faces.fingerprint)
+        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
+        self._image("augmented_batch", plots.face_grid(shown, title="training pictures as augmented"))
+
+    def sample_grid(self, name: str, grid: NDArray[np.uint8], images_seen: int) -> None:
+        """A grid of pictures on a slider over images seen.
+
+        Args:
+            name: under which MLflow shows it.
+            grid: (rows, columns, H, W, C) uint8.
+            images_seen: when it was made.
+        """
+        file = Path(name) / f"{images_seen:09d}.png"
+        (self.folder / name).mkdir(exist_ok=True)
+        Image.fromarray(plots.tile(grid)).save(self.folder / file)
+        self.tracked.image(name, str(file), images_seen)
+
+    def conclude(
+        self,
+        module: FaceModule,
+        metadata: ModelMetadata,
+        reports: Sequence[Report],
+        grids: Mapping[str, NDArray[np.uint8]],
+        further: Mapping[str, float],
+    ) -> None:
+        """After the last step: weights, metrics and pictures of the test.
+
+        Args:
+            module: the trained model.
+            facts: with which it was made.
+            reports: of the protocols.
+            grids: further pictures by name, (rows, columns, H, W, C) uint8 each.
+            further: further final metrics.
+        """
+        save(module, metadata, self.folder)
+        self.tracked.file(WEIGHTS)
+        metrics = {**further, "fit/images_seen": float(module.images_seen)}
+        for report in reports:
+            ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
+            metrics.update({**report.metrics, **ends})
+            for name, rows in report.files.items():
+                with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                    csv.writer(file).writerows(rows)
+                self.tracked.file(f"{name}.csv")
+        (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.
+        self.tracked.metrics(metrics, 0)
+        for report in reports:
+            for name, image in report.images.items():
+                self._image(name, image)
+        for name, grid in grids.items():
+            self._image(name, plots.tile(grid))
+
+    def _image(self, key: str, image: NDArray[np.uint8]) -> None:
+        Image.fromarray(image).save(self.folder / f"{key}.png")
+        self.tracked.image(key, f"{key}.png", 0)
+
+
+def _ends(pair: tuple[float, float]) -> tuple[tuple[str, float], tuple[str, float]]:
+    return ("low", pair[0]), ("high", pair[1])

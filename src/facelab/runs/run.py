@@ -1,0 +1,180 @@
+"""The only assembler: from a config to data, model, trainer and tracker, and from there to metrics."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from facelab.config.check import check
+from facelab.config.identity import config_hash
+from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted
+from facelab.models.trained import load
+from facelab.runs.begin import begin, resolved
+from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
+from facelab.runs.experiment import Experiment
+from facelab.runs.fit import Prepared, Result, fit, fit_as_rank
+from facelab.runs.record import RunRecord
+from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
+from facelab.tracking import NEEDS, TrackedRun
+from facelab.training.checkpoint import tidy
+from facelab.training.interrupt import StopRequest
+from facelab.training.launch import launch
+
+
+def train(
+    config: Mapping[str, Any], choices: Mapping[str, str], dependencies: Mapping[str, Dependency] | None = None
+) -> Result:
+    """Train one model and judge it; everything is recorded.
+
+    Args:
+        config: a checked config, plain dicts and lists.
+        choices: which file of each config group was chosen, such as `model: cnn`.
+        needs: further runs that this one needs, by what they are to it; trained first if there are none yet.
+
+    Raises:
+        FacelabError: something the user can mend; nothing is recorded if it shows before training.
+        KeyboardInterrupt: the user stopped it; the run is closed as KILLED and can be resumed.
+    """
+    kept = resolved(config)
+    prepared = Prepared.of(kept)  # here too where processes are started: bad input shows before they are
+    tracked = begin(kept, choices)
+    return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
+
+
+def resume(
+    run_id: str,
+    composed: Mapping[str, Any],
+    default: Mapping[str, Any],
+    dependencies_of: Callable[[Mapping[str, Any]], Mapping[str, Dependency]],
+) -> Result:
+    """Go on with a run that was interrupted, from its newest checkpoint, or from the start if it has none.
+
+    Args:
+        run_id: as in MLflow.
+        composed: the config as the command line has it now.
+        default: the config as it is without any argument; what differs from it has been asked for.
+        needs_of: the further runs that a run of a config needs; asked if it was interrupted before it had them.
+
+    Raises:
+        FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
+        KeyboardInterrupt: the user stopped it again.
+    """
+    interrupted = find(run_id, composed, default)
+    check(interrupted.config, Experiment)
+    return _go_on(interrupted, dependencies_of(interrupted.config))
+
+
+def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str, Dependency]) -> Result:
+    """Train a run that was begun by a sweep, or go on with it.
+
+    Args:
+        folder: of the run.
+        runtime: values of `runtime` that hold from now on.
+        needs: further runs that this one needs.
+
+    Raises:
+        FacelabError: as for `train`.
+        KeyboardInterrupt: it was told to stop; the run is closed as KILLED and can be resumed.
+    """
+    tracked = TrackedRun.open(folder)
+    try:
+        interrupted = reopen(tracked, runtime)
+    except CheckpointError as error:
+        print(f"Note: {error} The run begins anew.", file=sys.stderr)
+        shutil.rmtree(folder / CHECKPOINTS)
+        interrupted = reopen(tracked, runtime)
+    return _go_on(interrupted, dependencies)
+
+
+def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) -> Result:
+    prepared = Prepared.of(interrupted.config)
+    tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
+    if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
+        raise DataError(
+            f"resume={tracked.id}: the pictures of {prepared.faces.name} have changed since the run began. "
+            "Bring back those it began with, or start a new run."
+        )
+    for fault in interrupted.faults:
+        print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
+    if checkpoint:
+        total = f"{prepared.data.total_images:,} images"
+        print(f"Going on with {tracked.name} after {checkpoint.images_seen:,} of {total}.", flush=True)
+    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
+
+
+def _live(
+    prepared: "Prepared",
+    config: Mapping[str, Any],
+    tracked: TrackedRun,
+    checkpoint: Path | None,
+    dependencies: Mapping[str, Dependency],
+) -> Result:
+    """Train in this process or in several, and close the run by how that ends."""
+    stop, devices = StopRequest(), prepared.settings.devices
+    with stop.installed(), tracked.delivering(_warn), _closing(tracked):
+        tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
+        if tracked.ended:
+            tracked.status("RUNNING")
+        _fetch_dependencies(dependencies, prepared, config, tracked)
+        if checkpoint is None:
+            RunRecord(tracked, prepared.faces).begin(
+                prepared.data.total_images, prepared.splits, prepared.data.first_batch()
+            )
+        if devices == 1:
+            result = fit(prepared, config, tracked, checkpoint, stop)
+        else:
+            result = launch(devices, fit_as_rank, config, tracked.folder, checkpoint)
+    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights; nobody goes on with it
+    assert result is not None, "the first process always has a result"
+    return result
+
+
+def _fetch_dependencies(
+    dependencies: Mapping[str, Dependency], prepared: "Prepared", config: Mapping[str, Any], tracked: TrackedRun
+) -> None:
+    """Find or train the runs that this one needs and has not had so far, and see that all can be used."""
+    for name, dependency in dependencies.items():
+        if tracked.recorded_tag(f"{NEEDS}{name}") is None:
+            folder, its_hash = _dependency_run(name, dependency, prepared, config)
+            record_lineage(name, tracked, folder, its_hash)
+        load(tracked.folder.parent / tracked.need(name))  # what is wrong with it shows before training
+
+
+def _dependency_run(
+    name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
+) -> tuple[Path, str]:
+    """Folder and config hash of a run that this one needs; one on the same data must have seen the same pictures."""
+    experiment = prepared.experiment
+    fingerprint = prepared.faces.fingerprint if dependency.config["data"] == config["data"] else None
+    its_hash = config_hash(resolved(dependency.config))
+    runs_folder = Path(experiment.runtime.runs_folder)
+
+    def train_it() -> Path:
+        try:
+            return train(dependency.config, dependency.choices).folder
+        except FacelabError as error:
+            raise type(error)(f"generation.{name}, a run that this one needs: {error}") from error
+
+    what, store = name.replace("_", " "), experiment.tracking
+    return find_or_train(what, its_hash, fingerprint, store, runs_folder, train_it), its_hash
+
+
+@contextmanager
+def _closing(tracked: TrackedRun) -> Iterator[None]:
+    """Close the run by how its block ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        tracked.status("KILLED", "interrupted")
+        _warn(f"Go on with: python train.py resume={tracked.id}")
+        raise KeyboardInterrupt from error
+    except BaseException as error:
+        tracked.status("FAILED", f"{type(error).__name__}: {error}")
+        raise
+    tracked.status("FINISHED")
+
+
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,5 @@
+"""Training: trainer, checkpoints, interruption and callbacks."""
+
+from facelab.training.trainer import TrainerSettings
+
+__all__ = ["TrainerSettings"]

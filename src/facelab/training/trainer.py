@@ -1,0 +1,131 @@
+"""Where and in which precision training runs."""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import pytorch_lightning as pl
+import torch
+from pydantic import Field
+from pytorch_lightning.strategies import DDPStrategy
+
+from facelab.errors import ConfigError
+from facelab.training.checkpoint import CheckpointFiles
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Hardware and precision.
+
+    Args:
+        accelerator: `auto` takes a GPU if there is one.
+        devices: processes that share a batch, one a GPU, or on the CPU talking through gloo.
+        precision: `auto` takes bf16-mixed where the hardware computes in it (CPUs with AVX512-BF16 or AMX, GPUs from
+            Ampere on), else 32-true.
+        threads: CPU threads of each process, fixed because their number changes rounding; null shares all cores among
+            the processes.
+        validations: how often a run validates, evenly spread, if its split has validation pictures.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    validations: Annotated[int, Field(ge=1)] = 20
+
+    def resolved(self) -> "TrainerSettings":
+        """The settings with every `auto` replaced by what this machine has.
+
+        Raises:
+            ConfigError: a GPU is asked for and there is none, or fewer than asked for.
+        """
+        gpus = torch.cuda.device_count()
+        accelerator: Literal["cpu", "gpu"]
+        accelerator = ("gpu" if gpus else "cpu") if self.accelerator == "auto" else self.accelerator
+        if accelerator == "gpu" and gpus < self.devices:
+            raise ConfigError(
+                f"trainer.accelerator=gpu, trainer.devices={self.devices}: this machine has {gpus} CUDA devices. "
+                "Use trainer=cpu, or fewer devices."
+            )
+        precision = (
+            ("bf16-mixed" if _computes_in_bf16(accelerator) else "32-true")
+            if self.precision == "auto"
+            else (self.precision)
+        )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = self.threads or max(1, cores // self.devices)
+        return replace(self, accelerator=accelerator, precision=precision, threads=threads)
+
+    def refuse_auto(self) -> None:
+        """See that nothing is left to the machine that asks.
+
+        Raises:
+            ConfigError: says what is.
+        """
+        open_keys = {"accelerator": "cpu or gpu", "precision": "32-true or bf16-mixed"}
+        left = [f"trainer.{key}={choices}" for key, choices in open_keys.items() if getattr(self, key) == "auto"]
+        if left:
+            raise ConfigError(
+                f"trainer: the run is trained on another machine, and what that one has is not known here. Say "
+                f"{' and '.join(left)}."
+            )
+
+    def make(
+        self,
+        callbacks: list[pl.Callback],
+        total_batches: int,
+        has_validation: bool,
+        several_losses: bool = False,
+    ) -> pl.Trainer:
+        """A Lightning trainer for one pass over a loader of `total_batches`; settings must be resolved.
+
+        Args:
+            callbacks: in the order they are to be called.
+            total_batches: steps of the run.
+            has_validation: whether the split has validation pictures.
+            several_losses: whether a step has several losses, each of which leaves some weights without a gradient.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        _quiet_lightning()
+        return pl.Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices if self.devices > 1 else 1,
+            strategy=DDPStrategy(find_unused_parameters=several_losses) if self.devices > 1 else "auto",
+            precision="32-true" if self.precision == "auto" else self.precision,
+            callbacks=callbacks,
+            max_epochs=1,
+            max_steps=-1,
+            val_check_interval=max(1, total_batches // self.validations) if has_validation else None,
+            check_val_every_n_epoch=None if has_validation else 1,
+            limit_val_batches=None if has_validation else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            plugins=[CheckpointFiles()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+
+def _computes_in_bf16(accelerator: str) -> bool:
+    if accelerator == "gpu":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _quiet_lightning() -> None:
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it starts at images_seen
+    warnings.filterwarnings("ignore", message=".*persistent_workers.*")
+    warnings.filterwarnings("ignore", message=".*srun.*")  # jobs of a cluster start their own processes
+    warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")

@@ -1,0 +1,31 @@
+"""Schedules and lengths, in images seen."""
+
+import math
+
+import pytest
+
+from facelab.models.recipe import Constant, Cosine, Recipe
+
+
+def test_cosine_by_hand() -> None:
+    schedule = Cosine(warmup_share=0.1)
+    assert schedule.factor(50, 1000) == pytest.approx(0.5)
+    assert schedule.factor(100, 1000) == pytest.approx(1)
+    assert schedule.factor(550, 1000) == pytest.approx(0.5)
+    assert schedule.factor(325, 1000) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert schedule.factor(1000, 1000) == pytest.approx(0)
+    assert schedule.factor(0, 1000) > 0  # a first step of nothing would be a step wasted
+
+
+@pytest.mark.parametrize(
+    ("max_images", "max_epochs", "expected"),
+    [(1000, None, 1024), (None, 10, 2400), (1000, 10, 1024), (5000, 10, 2400), (1, None, 32)],
+)
+def test_the_first_limit_ends_the_run(max_images: int | None, max_epochs: int | None, expected: int) -> None:
+    recipe = Recipe(batch_size=32, schedule=Constant(), max_images=max_images, max_epochs=max_epochs)
+    assert recipe.total_images(240) == expected
+
+
+def test_a_run_without_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="give at least one"):
+        Recipe(batch_size=32, schedule=Constant())

@@ -1,0 +1,192 @@
+"""What happens around the steps."""
+
+import copy
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
+from facelab.models.recipe import Cosine, Recipe
+from facelab.training.callbacks.averaging import ExponentialMovingAverage, ema_decay
+from facelab.training.callbacks.images_seen import ImagesSeen
+from facelab.training.callbacks.samples import Samples
+from facelab.training.callbacks.training_log import TrainingLog
+from facelab.training.callbacks.validation import Validation
+from facelab.training.gather import gather_features
+
+
+class Pointwise(OneLossModule):
+    """The smallest recogniser: three pixels in, three scores out."""
+
+    def __init__(self, batch_size: int = 4) -> None:
+        super().__init__(Recipe(batch_size=batch_size, schedule=Cosine(0.25), max_images=32))
+        self.layer = nn.Linear(3, 3)
+        self.rates: list[float] = []
+        self.draws: list[float] = []
+        self.history: list[Tensor] = []
+
+    def embed(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.layer(images.flatten(1))
+        return embeddings
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        return embeddings
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.rates.append(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.draws.append(torch.rand(()).item())
+        return {"loss": nn.functional.cross_entropy(self.embed(batch["image"]), batch["label"])}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        self.history.append(self.layer.weight.detach().clone())
+
+
+def _loader() -> DataLoader[dict[str, Tensor]]:
+    torch.manual_seed(0)
+    sample = [
+        {
+            "image": torch.randint(0, 256, (3, 1, 1), dtype=torch.uint8),
+            "label": torch.tensor(i % 3),
+            "index": torch.tensor(i),
+        }
+        for i in range(32)
+    ]
+    return DataLoader(sample, batch_size=4)  # type: ignore[arg-type]
+
+
+def _fit(module: FaceModule, *callbacks: pl.Callback) -> None:
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[ImagesSeen(32, seed=3), *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, _loader())
+
+
+def test_images_seen_drives_the_learning_rate() -> None:
+    module = Pointwise()
+    _fit(module)
+    assert module.images_seen == 32
+    schedule = Cosine(0.25)
+    assert module.rates == pytest.approx([0.1 * schedule.factor(seen, 32) for seen in range(0, 32, 4)])
+
+
+def test_random_numbers_are_a_function_of_seed_and_images_seen() -> None:
+    first, second = Pointwise(), Pointwise()
+    _fit(first)
+    torch.rand(5)
+    _fit(second)
+    assert first.draws == second.draws
+    assert len(set(first.draws)) == 8
+
+
+def test_the_average_by_hand() -> None:
+    module = Pointwise()
+    start = module.layer.weight.detach().clone()
+    _fit(module, ExponentialMovingAverage(half_life_images=8, batch_size=4))
+    average = module.history[0]  # the average begins as a copy of the first step's weights
+    for steps, weights in enumerate(module.history[1:], start=1):
+        decay = min(0.5 ** (4 / 8), (1 + steps) / (10 + steps))
+        average = decay * average + (1 - decay) * weights
+    assert torch.allclose(module.layer.weight, average, atol=1e-6)
+    assert not torch.allclose(module.layer.weight, start)
+
+
+class Showing(Pointwise):
+    """Exhibits its own weights, as a picture of 3 x 3 pixels."""
+
+    def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
+        assert not self.training
+        assert faces.shape == (2, 3, 1, 1)
+        return {"weights": self.layer.weight[None, None, None]}
+
+
+def test_pictures_on_the_way_show_the_averaged_weights_and_disturb_nothing() -> None:
+    recorded: list[tuple[str, int, NDArray[np.uint8]]] = []
+    averaging = ExponentialMovingAverage(half_life_images=8, batch_size=4)
+    faces = torch.zeros(2, 3, 1, 1, dtype=torch.uint8)
+    samples = Samples(lambda name, grid, seen: recorded.append((name, seen, grid)), faces, 40, averaging)
+    shown, plain = Showing(), Pointwise()
+    plain.load_state_dict(shown.state_dict())
+    _fit(shown, averaging, samples)
+    _fit(plain, ExponentialMovingAverage(half_life_images=8, batch_size=4))
+    assert [seen for _, seen, _ in recorded] == [4, 8, 12, 16, 20, 24, 28, 32]  # tenths of 40
+    assert all(torch.equal(a, b) for a, b in zip(shown.history, plain.history, strict=True))
+    assert (recorded[-1][2] == to_uint8(shown.layer.weight.detach()[None, None, None])).all()  # the average, at the end
+    as_trained = [to_uint8(weights[None, None, None]) for weights in shown.history]
+    assert any((grid != weights).any() for (_, _, grid), weights in zip(recorded, as_trained, strict=True))
+
+
+def test_floats_become_the_pictures_they_were() -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert (to_uint8(to_float(images)) == images.movedim(1, -1).numpy()).all()
+
+
+def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have_it() -> None:
+    recorded: list[dict[str, float]] = []
+    log = TrainingLog(lambda values, seen: recorded.append(dict(values)))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.optimizers = []
+    for step in range(20):
+        terms = {"loss": torch.tensor(1.0), **({"penalty": torch.tensor(8.0)} if step % 8 == 0 else {})}
+        log.on_train_batch_end(trainer, module, {"terms": terms}, None, step)
+    assert recorded[0]["train/loss"] == 1
+    assert recorded[0]["train/penalty"] == 8
+
+
+def test_half_a_life_halves() -> None:
+    assert ema_decay(10**6, half_life_images=640, batch_size=64) ** 10 == pytest.approx(0.5)
+
+
+def _features(correct: int) -> Features:
+    label = torch.arange(6) % 3
+    scores = nn.functional.one_hot(label, 3).float()
+    scores[correct:] = scores[correct:].roll(1, dims=1)
+    return {"embedding": torch.zeros(6, 2), "scores": scores, "label": label, "index": torch.arange(6)}
+
+
+def test_the_best_weights_are_kept_and_restored() -> None:
+    recorded: list[float] = []
+    validation = Validation(lambda values, seen: recorded.append(values["val/f1"]), num_classes=3)
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    kept = None
+    for seen, correct in ((4, 2), (8, 5), (12, 3)):
+        module.images_seen = seen
+        nn.init.constant_(module.layer.weight, seen)
+        if correct == 5:
+            kept = copy.deepcopy(module.state_dict())
+        validation.on_validation_batch_end(trainer, module, _features(correct), None, 0)
+        validation.on_validation_epoch_end(trainer, module)
+    assert validation.best_images_seen == 8
+    assert recorded[1] == max(recorded)
+    validation.restore_best(module)
+    assert kept is not None
+    assert all(torch.equal(kept[name], value) for name, value in module.state_dict().items())
+
+
+def test_gathering_orders_by_picture_and_drops_what_padding_showed_twice() -> None:
+    def batch(*index: int) -> Features:
+        indices = torch.tensor(index)
+        return {"embedding": indices[:, None].float(), "label": indices % 2, "index": indices}
+
+    joined = gather_features([batch(4, 2), batch(0, 2, 1)], world_size=1)
+    assert joined["index"].tolist() == [0, 1, 2, 4]
+    assert joined["embedding"][:, 0].tolist() == [0, 1, 2, 4]
+
+
+def test_pictures_become_floats_between_minus_one_and_one() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    assert torch.allclose(to_float(images).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+    wide = to_float(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert wide.is_contiguous(memory_format=torch.channels_last)

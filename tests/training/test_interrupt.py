@@ -1,0 +1,36 @@
+"""Signals."""
+
+import os
+import signal
+
+import pytest
+
+from facelab.errors import Interrupted
+from facelab.training.interrupt import StopRequest
+
+
+def test_the_first_signal_waits_for_a_listener_and_the_second_does_not() -> None:
+    before, stop = signal.getsignal(signal.SIGTERM), StopRequest()
+    with stop.installed():
+        with stop.listening():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+            with pytest.raises(Interrupted):
+                os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest().installed():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_stops_a_run() -> None:
+    with StopRequest().installed(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGHUP)
