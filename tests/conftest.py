@@ -36,9 +36,9 @@ TINY = (
 # The runs that judge a generative model's faces, as small.
 _NEEDED = "'model=cnn','trainer=cpu','trainer.threads=1','model.encoder.widths=[8,16]','model.recipe.batch_size=16'"
 TINY_REFERENCE_MODELS = (
-    "generation.samples=20",
-    f"generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
-    f"generation.face_classifier=[{_NEEDED},'data=face_nonface','data.image_size=32','model.recipe.max_images=32']",
+    "protocol.generation.samples=20",
+    f"protocol.generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
+    f"protocol.generation.face_classifier=[{_NEEDED},'data=face_nonface','data.image_size=32','model.recipe.max_images=32']",
 )
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")
 TINY_GAN = (

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import TINY_CNN, Command, free_port
 
 ROOT = Path(__file__).parents[1]
+_EMBEDDER, _CLASSIFIER = "protocol.generation.embedder=", "protocol.generation.face_classifier="
 
 
 def test_help_lists_every_choice_without_heavy_imports() -> None:
@@ -76,13 +77,22 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["model=gan_conditional", "model.augment.cutout=1.5"], ["model.augment: cutout must be in [0, 1), got 1.5"]),
         (["model=gan", "model.penalty_every=0"], ["model.penalty_every: expected"]),
         (["model=gan", "model.penalties.0.gama=2"], ["model.penalties.0.gama", "Did you mean", "gamma"]),
-        (["model=gan", "generation.inception=nowhere.ts"], ["generation.inception", "nowhere.ts"]),
-        (["model=vae", "generation.embedder=['model=cm']"], ["generation.embedder: model=cm", "gan_conditional"]),
-        (["model=vae", "generation.embedder=['model=gan']"], ["generation.embedder", "generative"]),
-        (["model=gan", "generation.face_classifier=['model=vae']"], ["generation.face_classifier", "generative"]),
-        (["model=gan", "generation.face_classifier=['model=autoencoder']"], ["has no head"]),
-        (["model=gan", "generation.face_classifier=['model=cnn']"], ["expected data=face_spoilt_face", "got ORL"]),
-        (["model=gan", "generation.embedder=['seed=x']"], ["generation.embedder: seed: expected"]),
+        (["model=gan", "protocol.generation.inception=nowhere.ts"], ["protocol.generation.inception", "nowhere.ts"]),
+        (
+            ["model=vae", "protocol.generation.embedder=['model=cm']"],
+            ["protocol.generation.embedder: model=cm", "gan_conditional"],
+        ),
+        (["model=vae", "protocol.generation.embedder=['model=gan']"], ["protocol.generation.embedder", "generative"]),
+        (
+            ["model=gan", "protocol.generation.face_classifier=['model=vae']"],
+            ["protocol.generation.face_classifier", "generative"],
+        ),
+        (["model=gan", "protocol.generation.face_classifier=['model=autoencoder']"], ["has no head"]),
+        (
+            ["model=gan", "protocol.generation.face_classifier=['model=cnn']"],
+            ["expected data=face_spoilt_face", "got ORL"],
+        ),
+        (["model=gan", "protocol.generation.embedder=['seed=x']"], ["protocol.generation.embedder: seed: expected"]),
         (["split=identity_disjoint"], ["20 classes of the test have no training picture", "protocol=verification"]),
         (["protocol=verification"], ["40 people of the test are in training", "split=identity_disjoint"]),
         (["split=identity_disjoint", "split.train_people=39"], ["split.train_people=39", "Lower it to 38"]),
@@ -97,7 +107,10 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["sweep.jobs=2"], ["sweep: this is for sweeps", "-m"]),
         (["-m", "resume=abc"], ["resume", "leave out -m"]),
         (["-m", "seed=1,2", "sweep.name='a/b'"], ["sweep", "letters, digits", "'a/b'"]),
-        (["-m", "model=vae,gan", "generation.embedder=['model=gan']"], ["generation.embedder", "generative"]),
+        (
+            ["-m", "model=vae,gan", "protocol.generation.embedder=['model=gan']"],
+            ["protocol.generation.embedder", "generative"],
+        ),
         (["-m", "seed=1,2", "model=cnn,cn"], ["model=cn", "Did you mean 'cnn'?"]),
         (["-m", "seed=1,x"], ["seed: expected a valid integer"]),
     ],

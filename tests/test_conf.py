@@ -21,7 +21,7 @@ OVERLAYS = sorted(
 )
 # Needs hardware, a server, a cluster or further processes: run by tests of their own.
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
-GENERATIVE = {"model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
+GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 REFERENCE_MODELS = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
 
 
@@ -46,6 +46,10 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["split.train_people=4", "protocol=verification"]
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
+    if choice == "protocol=reconstruction":
+        size.append("model=autoencoder")
+    if choice == "protocol=generation":
+        size.append("model=gan")
     if choice in GENERATIVE:
         size += [*TINY_REFERENCE_MODELS, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]
@@ -54,7 +58,7 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     sweep = ["-m"] if choice.startswith("search=") else []
     outcome = facelab("train", *sweep, choice, *size, *short, "model.recipe.max_images=32")
     assert outcome.status == 0, outcome.error
-    assert any(words in outcome.out for words in ("test faces", "unseen people", "Best: trial 0"))
+    assert any(words in outcome.out for words in ("test faces", "unseen people", "generated faces", "Best: trial 0"))
 
 
 def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:

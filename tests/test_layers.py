@@ -25,7 +25,7 @@ ROOMS = (
     "errors",
 )
 TORCH_ONLY = {"nets", "losses", "metrics"}
-STANDARD = {"abc", "collections", "dataclasses", "functools", "itertools", "math", "typing"}
+STANDARD = {"abc", "collections", "dataclasses", "functools", "itertools", "json", "math", "typing"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 

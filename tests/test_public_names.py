@@ -14,13 +14,14 @@ PUBLIC = {
     "IdentityDisjoint KFold ORL Ratio Split Splits",
     "losses": "arcface cross_entropy hinge interpolated_gradient_penalty non_saturating normalised_softmax r1 r2 "
     "relativistic_logistic squared_error wasserstein",
+    "metrics": "Metric",
     "models": "Autoencoder CNN ConditionalGAN Constant Cosine DenoisingAutoencoder FaceModule GAN Generative "
     "OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment ProjectionDiscriminator",
-    "protocols": "Classification GenerationSettings Protocol Report Verification",
-    "runs": "Experiment Runtime",
+    "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
+    "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",
 }

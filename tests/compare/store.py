@@ -8,8 +8,17 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from facelab.tracking import Store, SweepRow, begin_sweep, child_tags, find_sweep
+from facelab.metrics.declaration import to_text
+from facelab.models import CNN, GAN, Autoencoder
+from facelab.protocols import Classification, Generation, Reconstruction, Verification
+from facelab.tracking import METRICS, Store, SweepRow, begin_sweep, child_tags, find_sweep
 from facelab.tracking.sweeps import COMMIT, SUPERSEDED
+
+# Every metric that facelab's own protocols and models declare.
+_PROTOCOLS = (Classification, Verification, Reconstruction, Generation)
+DECLARED = {metric.name: metric for model in (CNN, Autoencoder, GAN) for metric in model.term_metrics} | {
+    metric.name: metric for protocol in _PROTOCOLS for metric in protocol.metrics
+}
 
 
 class RecordedSweep:
@@ -60,7 +69,7 @@ class RecordedSweep:
     ) -> str:
         """Put a run into the store; its id."""
         self._begun += 1
-        tags = {**child_tags(self.row.id, point, trial), COMMIT: commit}
+        tags = {**child_tags(self.row.id, point, trial), COMMIT: commit, METRICS: to_text(DECLARED.values())}
         if reason:
             tags["reason"] = reason
         if superseded_by:

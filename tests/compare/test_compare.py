@@ -20,17 +20,11 @@ from rich.console import Console
 from facelab.compare.figures import envelope, is_logarithmic
 from facelab.compare.report import report
 from facelab.compare.search import importances
-from facelab.compare.table import (
-    Study,
-    comparisons,
-    estimate_of,
-    lower_is_better,
-    shown_estimate,
-    shown_value,
-    study_of_sweep,
-)
+from facelab.compare.shown import shown_estimate, shown_value
+from facelab.compare.table import Study, comparisons, estimate_of, study_of_sweep
+from facelab.metrics.declaration import find_metric
 from facelab.tracking import ServerStore, SqliteStore, children, histories, recorded_images
-from tests.compare.store import RecordedSweep
+from tests.compare.store import DECLARED, RecordedSweep
 from tests.conftest import Command, free_port, server
 
 Begin = Callable[..., RecordedSweep]
@@ -85,7 +79,7 @@ def test_groups_are_points_of_all_axes_but_replicates(begin: Begin) -> None:
     assert study.replicates == ["seed"]
     assert study.metrics[:2] == ["test/accuracy", "test/f1"]
     found = estimate_of(study.groups[0], "test/accuracy")
-    assert shown_estimate("test/accuracy", found) == "97.0 ± 5.0% (3)"  # sd 0.02, t 4.303, by hand
+    assert shown_estimate(study.metric("test/accuracy"), found) == "97.0 ± 5.0% (3)"  # sd 0.02, t 4.303, by hand
     (compared,) = comparisons(study)
     assert (compared.first, compared.second) == ("cnn", "gan")
     assert compared.difference.estimate.mean == pytest.approx(0.07)
@@ -147,17 +141,22 @@ def test_many_groups_are_compared_with_the_best(begin: Begin) -> None:
         ("reconstruction/rmse_over_pca", True),
         ("verification/tar_at_far_1e-2", False),
         ("generation/recall", False),
+        ("generation/copy_share", True),
+        ("best/verification/eer", True),
+        ("test/f1_low", False),
     ],
 )
-def test_the_name_says_which_end_is_better(metric: str, lower: bool) -> None:
-    assert lower_is_better(metric) == lower
+def test_the_declaration_says_which_end_is_better(metric: str, lower: bool) -> None:
+    found = find_metric(metric, DECLARED)
+    assert found is not None
+    assert found.higher_is_better != lower
 
 
 def test_values_are_shown_with_three_digits() -> None:
-    assert shown_value("verification/eer", 0.0123) == "1.2%"
-    assert shown_value("generation/kid_face", 0.012345) == "0.0123"
-    assert shown_value("reconstruction/psnr", 23.456) == "23.5"
-    assert shown_value("val/loss", 0.0) == "0.000"
+    assert shown_value(DECLARED["verification/eer"], 0.0123) == "1.2%"
+    assert shown_value(DECLARED["generation/kid_face"], 0.012345) == "0.0123"
+    assert shown_value(DECLARED["reconstruction/psnr"], 23.456) == "23.5"
+    assert shown_value(DECLARED["loss"], 0.0) == "0.000"
 
 
 def test_reading_by_sql_is_what_mlflow_reads(begin: Begin, client: MlflowClient) -> None:

@@ -9,6 +9,7 @@ from facelab.data.faces import FaceSet
 from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.intervals import classification_intervals
+from tests.protocols.subject import evaluate
 
 
 def named(label_names: str, images: int = 1000) -> FaceSet:
@@ -85,8 +86,11 @@ def _outputs(random: np.random.Generator, centres: NDArray[np.float64], scores: 
 
 def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
-    report = Classification().evaluate(
-        _outputs(random, centres, scores=False), _outputs(random, centres, scores=False), named("abcde")
+    report = evaluate(
+        Classification(),
+        _outputs(random, centres, scores=False),
+        _outputs(random, centres, scores=False),
+        named("abcde"),
     )
     assert report.metrics["linear_probe/accuracy"] == report.metrics["knn/accuracy"] == 1
     assert report.metrics["test/f1"] == report.metrics["linear_probe/f1"]  # no head of its own: the probe stands in
@@ -95,7 +99,7 @@ def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
 def test_a_head_of_its_own_is_what_test_judges() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
     train, test = _outputs(random, centres, scores=True), _outputs(random, centres, scores=True)
-    report = Classification().evaluate(train, test, named("abcde"))
+    report = evaluate(Classification(), train, test, named("abcde"))
     assert test.scores is not None
     assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.scores.argmax(1)) < 0.5
     assert report.metrics["linear_probe/accuracy"] == 1
@@ -104,4 +108,4 @@ def test_a_head_of_its_own_is_what_test_judges() -> None:
 def test_neighbours_are_found_by_cosine_not_by_length() -> None:
     train = Outputs(np.array([[1, 0], [0, 5]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
     test = Outputs(np.array([[9, 1], [0.1, 0.2]], np.float32), None, np.arange(2), np.arange(2), np.arange(2))
-    assert Classification().evaluate(train, test, named("ab")).metrics["knn/accuracy"] == 1
+    assert evaluate(Classification(), train, test, named("ab")).metrics["knn/accuracy"] == 1

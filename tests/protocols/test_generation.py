@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
-from facelab.protocols.generation import COPY_Z, ReferenceModels, generation_report
+from facelab.protocols.generation_report import COPY_Z, ReferenceModels, generation_report
 
 Images = NDArray[np.uint8]
 

@@ -12,6 +12,7 @@ from facelab.protocols import verification
 from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.verification import Verification
+from tests.protocols.subject import evaluate
 from tests.protocols.test_classification import named
 
 
@@ -37,7 +38,7 @@ def _by_hand(test: Outputs) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 def test_all_pairs_are_compared_by_cosine() -> None:
     test = _outputs(people=6, images=4, noise=1.5)
-    report = Verification().evaluate(test, test, named("abcdef"))
+    report = evaluate(Verification(), test, test, named("abcdef"))
     scores, same = _by_hand(test)
     assert report.metrics["verification/genuine_pairs"] == 6 * 6
     assert report.metrics["verification/impostor_pairs"] == 15 * 16
@@ -56,13 +57,13 @@ def test_the_length_of_embeddings_does_not_matter() -> None:
         test.identities,
         test.indices,
     )
-    first, second = (Verification().evaluate(t, t, named("abcde")).metrics for t in (test, scaled))
+    first, second = (evaluate(Verification(), t, t, named("abcde")).metrics for t in (test, scaled))
     assert first == pytest.approx(second, abs=1e-6)
 
 
 def test_perfect_scores_of_few_people_prove_little() -> None:
     test = _outputs(people=8, images=3, noise=0.01)
-    report = Verification().evaluate(test, test, named("abcdefgh"))
+    report = evaluate(Verification(), test, test, named("abcdefgh"))
     assert report.metrics["verification/tar_at_far_1e-2"] == 1
     low, high = report.intervals["verification/tar_at_far_1e-2"]
     assert low == pytest.approx(0.025 ** (1 / 8), abs=1e-3)  # eight of eight, by the exact binomial
@@ -73,7 +74,7 @@ def test_intervals_hold_their_value_and_shrink_with_people() -> None:
     widths = []
     for people in (6, 40):
         test = _outputs(people, images=4, noise=1.5)
-        report = Verification().evaluate(test, test, named("a" * people))
+        report = evaluate(Verification(), test, test, named("a" * people))
         low, high = report.intervals["verification/auc"]
         assert low <= report.metrics["verification/auc"] <= high
         widths.append(high - low)
@@ -83,7 +84,7 @@ def test_intervals_hold_their_value_and_shrink_with_people() -> None:
 def test_too_many_impostor_pairs_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "_MOST_IMPOSTORS", 500)
     test = _outputs(people=20, images=4, noise=1.5)
-    drawn = Verification().evaluate(test, test, named("a" * 20)).metrics
+    drawn = evaluate(Verification(), test, test, named("a" * 20)).metrics
     assert drawn["verification/impostor_pairs"] == 500
     assert drawn["verification/genuine_pairs"] == 20 * 6
     scores, same = _by_hand(test)

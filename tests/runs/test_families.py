@@ -303,12 +303,12 @@ def test_inception_features_come_from_a_torchscript_file(
         "torch.jit.script(Net()).save('features.ts')\n"
     )
     subprocess.run([sys.executable, "make.py"], cwd=tmp_path, check=True)
-    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "generation.inception=features.ts")
+    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "protocol.generation.inception=features.ts")
     assert outcome.status == 0, outcome.error
     (run,) = runs()
     assert run.data.metrics["generation/fid"] > 0
     assert "generation/kid" in run.data.metrics
     assert "KID, Inception" in outcome.out
     (tmp_path / "bad.ts").write_text("no network")
-    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "generation.inception=bad.ts")
+    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "protocol.generation.inception=bad.ts")
     assert "bad.ts is no TorchScript file" in outcome.error

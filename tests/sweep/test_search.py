@@ -323,7 +323,7 @@ def composed(*overrides: str) -> Any:
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=False)
 
 
-GROUPS = ("data", "split", "augment", "model", "trainer", "tracking", "protocol", "generation", "executor", "search")
+GROUPS = ("data", "split", "augment", "model", "trainer", "tracking", "protocol", "executor", "search")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from facelab.commands.train import check_training
 from facelab.config.compose import config_folder
 from facelab.nets.encoders import ImageShape
+from facelab.protocols.base import Subject
+from facelab.runs.begin import resolved
 from facelab.runs.evaluate import outputs
-from facelab.runs.fit import Prepared
+from facelab.runs.prepare import Prepared
 from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.launch import launch
 from tests.conftest import TINY, TINY_CNN, TINY_GAN, Command, start, wait_for_checkpoint
@@ -31,7 +33,7 @@ Experiment = tuple[str, str]
 def _config(*overrides: str) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return check_training(compose("train", list(overrides)))
+        return resolved(check_training(compose("train", list(overrides))))
 
 
 class PlainEncoder(nn.Module):
@@ -74,13 +76,14 @@ def _test_outputs(config: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mapping[st
         outputs(trainer, prepared.module, prepared.data, indices)
         for indices in (prepared.splits.train, prepared.splits.test)
     )
-    report = prepared.experiment.protocol.evaluate(on_train, on_test, prepared.faces)
+    subject = Subject(prepared.faces, prepared.splits, on_train, on_test, prepared.module, seed=1)
+    report = prepared.protocols["classification"].evaluate(subject)
     return torch.from_numpy(on_test.embeddings), torch.from_numpy(on_test.indices), report.metrics
 
 
 def test_float32_gradients_agree() -> None:
     one = _config(*TINY, "trainer.precision=32-true", "model.recipe.batch_size=16", "model.recipe.max_images=16")
-    one["model"]["encoder"] = {"_target_": "tests.test_distributed.PlainEncoder", "_partial_": True}
+    one["model"]["encoder"] = {"_target_": "tests.training.test_distributed.PlainEncoder", "_partial_": True}
     two = {**one, "trainer": {**one["trainer"], "devices": 2}}
     alone, shared = _one_step(one), launch(2, _one_step, two)
     assert alone.keys() == shared.keys()

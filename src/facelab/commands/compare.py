@@ -10,15 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from facelab.compare.report import print_remarks, print_study, write_files, write_report
-from facelab.compare.table import (
-    Study,
-    estimate_of,
-    recorded_metrics,
-    shown_estimate,
-    shown_value,
-    study_of_runs,
-    study_of_sweep,
-)
+from facelab.compare.shown import shown_estimate, shown_value
+from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
 from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.tracking import (
@@ -131,7 +124,7 @@ def best(config: Mapping[str, Any]) -> None:
     chosen = ranked[0]
     folder = (Path(asked.runs_folder) / chosen.id).absolute()
     lines = {
-        "value": f"{metric} = {shown_value(metric, chosen.metrics[metric])}",
+        "value": f"{metric} = {shown_value(study.metric(metric), chosen.metrics[metric])}",
         "run": chosen.id,
         "name": chosen.name,
         "point": " ".join(f"{key}={value}" for key, value in chosen.point.items()) or "the sweep has no axes",
@@ -148,10 +141,10 @@ def best(config: Mapping[str, Any]) -> None:
     if study.replicates and len(means) > 1:
         found, group = (min if lowest else max)(means, key=lambda pair: pair[0].mean)
         over = " and ".join(study.replicates)
-        text = f"The best mean over {over}: {group.label} with {shown_estimate(metric, found)}"
+        text = f"The best mean over {over}: {group.label} with {shown_estimate(study.metric(metric), found)}"
         console.print(Text(text), soft_wrap=True)
     if metric.split("/")[0] not in ("best", "val", "train"):
-        console.print("The value was what it was chosen by: on new pictures, expect a somewhat worse one.", style="dim")
+        console.print("This metric also selected the run, so its value is optimistic.", style="dim")
 
 
 def _sweep(store: Store, name: str) -> SweepRow:

@@ -17,11 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.build import resolve_target
 from facelab.config.check import check, plain
 from facelab.config.compose import choices_of, explain_composition, overlays
-from facelab.data.sources.face_nonface import FaceNonFace
 from facelab.errors import ConfigError
-from facelab.models.base import FaceModule, Generative
+from facelab.models.base import FaceModule
+from facelab.protocols.base import Protocol
 from facelab.runs.dependencies import Dependency
-from facelab.runs.evaluate import REFERENCE_MODELS
 from facelab.runs.experiment import Experiment
 from facelab.runs.run import resume, train
 from facelab.sweep.controller import run_sweep
@@ -64,57 +63,55 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
 
 
 def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Dependency]:
-    """The runs whose models judge a generative one, composed and checked before anything is trained.
+    """The runs that a run's protocols depend on, composed and checked before anything is trained.
 
     Args:
         config: checked, of a run.
         choices: which file of each config group it has.
 
     Raises:
-        ConfigError: a needed run's config is wrong, or it could not judge.
+        ConfigError: the config of a dependency is wrong, or such a run would not serve.
     """
-    target = resolve_target(config["model"]["_target_"])
-    if not (isinstance(target, type) and issubclass(target, Generative)):
-        return {}
-    dependencies = {}
-    for name in REFERENCE_MODELS:
-        overrides = config["generation"][name]
-        try:
-            composed = compose("train", overrides, return_hydra_config=True)
-            needed = check_training(composed)
-        except (HydraException, OmegaConfBaseException) as error:
-            explained = explain_composition(error, "train", overrides)
-            raise ConfigError(f"generation.{name}: {explained}") from error
-        except ConfigError as error:
-            raise ConfigError(f"generation.{name}: {error}") from error
-        _check_reference_model(name, needed)
-        its_choices = choices_of(composed.hydra, needed)
-        if name == "embedder":
-            needed["data"], its_choices["data"] = config["data"], choices.get("data", "")
-        else:
-            needed["data"]["channels"] = config["data"]["channels"]
-        # In an experiment of their own: they answer no question of the one that needs them.
-        needed["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
-        needed["trainer"]["accelerator"] = config["trainer"]["accelerator"]
-        needed["runtime"], needed["name"] = config["runtime"], name.replace("_", " ")
-        dependencies[name] = Dependency(needed, its_choices)
-    return dependencies
+    model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+    found = {}
+    for protocol_name, node in config["protocol"].items():
+        protocol = cast(type[Protocol], resolve_target(node["_target_"]))
+        if not protocol.can_evaluate(model):
+            continue
+        for name in protocol.dependencies:
+            key = f"protocol.{protocol_name}.{name}"
+            dependency = _composed(node[name], key)
+            try:
+                protocol.check_dependency(name, dependency.config)
+            except ConfigError as error:
+                raise ConfigError(f"{key}: {error}") from error
+            found[name] = _adapted(dependency, name, config, choices)
+    return found
 
 
-def _check_reference_model(name: str, needed: Mapping[str, Any]) -> None:
-    """See that a needed run will be able to judge."""
-    model = cast(type[FaceModule], resolve_target(needed["model"]["_target_"]))
-    data = cast(type, resolve_target(needed["data"]["_target_"]))
-    if issubclass(model, Generative):
-        raise ConfigError(
-            f"generation.{name}: a generative model would need judges itself. Name model=cnn, for instance."
-        )
-    if name == "face_classifier" and model.classify is FaceModule.classify:
-        raise ConfigError(
-            f"generation.{name}: {model.__name__} has no head to classify with. Name model=cnn, for instance."
-        )
-    if name == "face_classifier" and not issubclass(data, FaceNonFace):
-        raise ConfigError(f"generation.{name}: expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
+def _composed(overrides: Sequence[str], key: str) -> Dependency:
+    try:
+        composed = compose("train", [*overrides], return_hydra_config=True)
+        config = check_training(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{key}: {explain_composition(error, 'train', overrides)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    return Dependency(config, choices_of(composed.hydra, config))
+
+
+def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
+    """The dependency on the same machine and in the same store; an embedder on the same data."""
+    own, its_choices = dict(dependency.config), dict(dependency.choices)
+    if name == "embedder":
+        own["data"], its_choices["data"] = config["data"], choices.get("data", "")
+    else:
+        own["data"] = {**own["data"], "channels": config["data"]["channels"]}
+    # In an experiment of their own: they do not belong to the comparison of the runs that need them.
+    own["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
+    own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}
+    own["runtime"], own["name"] = config["runtime"], name.replace("_", " ")
+    return Dependency(own, its_choices)
 
 
 def train_task(composed: DictConfig) -> None:

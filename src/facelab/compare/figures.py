@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from facelab.compare.shown import short
 from facelab.compare.statistics import Estimate
-from facelab.compare.table import is_share, short
+from facelab.metrics import Metric
 
 Curve = Sequence[tuple[int, float]]
 
@@ -38,7 +39,7 @@ class Band:
     curves: list[Curve]
 
 
-def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: str) -> str:
+def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -> str:
     """A dot for each mean, with a whisker for its 95 % interval; the first at the top.
 
     Args:
@@ -58,18 +59,18 @@ def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: str) -> s
     # An interval of two values can be wider than all the means lie apart: it is cut, the means stay told apart.
     reach = min(widest, 1.5 * (max(values) - min(values))) if max(values) > min(values) else widest
     low, high = min(values) - max(margin, reach), max(values) + max(margin, reach)
-    axis.set_xlim((max(low, -0.02), min(high, 1.02)) if is_share(metric) else (low, high))
+    axis.set_xlim((max(low, -0.02), min(high, 1.02)) if metric.unit == "share" else (low, high))
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
-    axis.set_xlabel(metric)
+    axis.set_xlabel(metric.name)
     axis.grid(axis="x", alpha=0.3)
     axis.xaxis.set_major_locator(MaxNLocator(6))
-    if is_share(metric):
+    if metric.unit == "share":
         axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     return _svg(figure)
 
 
-def learning_curves(bands: Sequence[Band], metric: str, title: str) -> str:
+def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
     """The mean of each band's curves, between the lowest and the highest of them.
 
     Args:
@@ -84,10 +85,10 @@ def learning_curves(bands: Sequence[Band], metric: str, title: str) -> str:
         label = f"{band.label} ({len(band.curves)} runs)" if len(band.curves) > 1 else band.label
         axis.plot(images, mean, color=colour, linewidth=1.8, label=label, marker="o" if len(images) == 1 else "")
         axis.fill_between(images, low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.set(xlabel="images seen", ylabel=metric, title=title)
+    axis.set(xlabel="images seen", ylabel=metric.name, title=title)
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.grid(alpha=0.3)
-    if is_share(metric):
+    if metric.unit == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
@@ -134,7 +135,7 @@ def importance(shares: Mapping[str, float]) -> str:
 
 
 def parallel_coordinates(
-    points: Sequence[Mapping[str, str]], values: Sequence[float], metric: str, lowest_first: bool
+    points: Sequence[Mapping[str, str]], values: Sequence[float], metric: Metric, lowest_first: bool
 ) -> str:
     """A line for each trial through its values; the better, the darker.
 
@@ -164,13 +165,13 @@ def parallel_coordinates(
         for height, text in ticks:
             box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
             axis.text(position, height, f" {text}", fontsize=7, va="center", ha="left", bbox=box)
-    axis.set_xticks(range(len(columns)), [*map(short, names), metric])
+    axis.set_xticks(range(len(columns)), [*map(short, names), metric.name])
     axis.set(yticks=[], xlim=(-0.1, len(columns) - 0.65), ylim=(-0.06, 1.06))
     axis.spines[["left", "right", "top", "bottom"]].set_visible(False)
     return _svg(figure)
 
 
-def optimisation(trials: Sequence[int], values: Sequence[float], metric: str, lowest_first: bool) -> str:
+def optimisation(trials: Sequence[int], values: Sequence[float], metric: Metric, lowest_first: bool) -> str:
     """Each trial's value, and the best so far.
 
     Args:
@@ -184,10 +185,10 @@ def optimisation(trials: Sequence[int], values: Sequence[float], metric: str, lo
     axis.plot(trials, values, "o", color="#4477aa", markersize=4, alpha=0.7, label="trial")
     best = (np.minimum if lowest_first else np.maximum).accumulate(np.asarray(values, dtype=np.float64))
     axis.step(trials, best, where="post", color="#ee6677", label="best so far")
-    axis.set(xlabel="trial", ylabel=metric)
+    axis.set(xlabel="trial", ylabel=metric.name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
-    if is_share(metric):
+    if metric.unit == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.legend(fontsize=8, loc="lower right")
     return _svg(figure)

@@ -10,18 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from facelab.compare import figures
 from facelab.compare.figures import Band, Curve
 from facelab.compare.search import importances
-from facelab.compare.table import (
-    Group,
-    Study,
-    best_groups,
-    cells,
-    comparison_cells,
-    comparisons,
-    estimate_of,
-    is_finite,
-    short,
-    shown_value,
-)
+from facelab.compare.shown import is_finite, short, shown_value
+from facelab.compare.table import Group, Study, best_groups, cells, comparison_cells, comparisons, estimate_of
 from facelab.compare.written import COMPARISON_HEADINGS, provenance
 from facelab.tracking import ChildRow
 
@@ -104,7 +94,8 @@ def _dots(study: Study) -> str:
     ]
     if len(having) < 2:
         return ""
-    return _embedded(figures.dots([label for label, _ in having], [found for _, found in having], study.metrics[0]))
+    labels, estimates = [label for label, _ in having], [found for _, found in having]
+    return _embedded(figures.dots(labels, estimates, study.metric(study.metrics[0])))
 
 
 def _search(study: Study) -> dict[str, Any] | None:
@@ -119,7 +110,10 @@ def _search(study: Study) -> dict[str, Any] | None:
         (
             "Optimisation history",
             figures.optimisation(
-                [run.trial or 0 for run in order], [run.metrics[metric] for run in order], metric, study.lowest_first
+                [run.trial or 0 for run in order],
+                [run.metrics[metric] for run in order],
+                study.metric(metric),
+                study.lowest_first,
             ),
         )
     ]
@@ -134,14 +128,14 @@ def _search(study: Study) -> dict[str, Any] | None:
                 figures.parallel_coordinates(
                     [{column: run.point.get(column, "") for column in study.columns[1:]} for run in ranked],
                     [run.metrics[metric] for run in ranked],
-                    metric,
+                    study.metric(metric),
                     study.lowest_first,
                 ),
             )
         )
     return {
         "summary": f"Best of {len(ranked)} finished trials: trial {best.trial} ({best.id}) with {metric} = "
-        f"{shown_value(metric, best.metrics[metric])} at {point}.",
+        f"{shown_value(study.metric(metric), best.metrics[metric])} at {point}.",
         "pictures": [(name, _embedded(picture)) for name, picture in drawn],
     }
 
@@ -159,7 +153,7 @@ def _curves(study: Study, histories: Histories) -> list[tuple[str, str]]:
         curves = {run_id: curve for run_id, curve in finite.items() if curve}
         for title, bands in _bands(study, curves):
             if any(len(curve) > 1 for band in bands for curve in band.curves):
-                drawn = figures.learning_curves(bands, metric, title)
+                drawn = figures.learning_curves(bands, study.metric(metric), title)
                 pictures.append((f"{metric} {title}".strip(), _embedded(drawn)))
     return pictures
 
@@ -207,10 +201,11 @@ def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str,
         chosen = [("", run) for run in ranked]
     found = [(what, run, pictures(run, list(_SHOWN_PICTURES))) for what, run in chosen]
     shown = []
+    metric = study.metrics[0]
     for key, name in _SHOWN_PICTURES.items():
         row = [
             (
-                f"{what}{run.name}, {shown_value(study.metrics[0], run.metrics[study.metrics[0]])} ({run.id})",
+                f"{what}{run.name}, {shown_value(study.metric(metric), run.metrics[metric])} ({run.id})",
                 _data_uri("image/png", own[key]),
             )
             for what, run, own in found

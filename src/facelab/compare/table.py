@@ -2,31 +2,17 @@
 
 import itertools
 import math
-import re
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from facelab.compare.shown import is_finite, label_of, rounded, shown_difference, shown_estimate, shown_p
 from facelab.compare.statistics import Difference, Estimate, estimate, holm, paired
+from facelab.metrics.declaration import Metric, find_metric
 from facelab.tracking import ChildRow, SweepRow
 
 REPLICATES = ("seed", "split.seed", "split.fold")
-_DEFAULT_METRICS = (
-    "test/accuracy",
-    "test/f1",
-    "linear_probe/accuracy",
-    "knn/accuracy",
-    "verification/eer",
-    "verification/tar_at_far_1e-2",
-    "identification/rank1",
-    "reconstruction/rmse_over_pca",
-    "generation/kid_face",
-)
-_BEFORE_A_TEST = ("best/f1", "val/f1", "val/accuracy", "val/loss", "train/loss")
-_LOWER_IS_BETTER = frozenset({"loss", "eer", "rmse", "kid", "fid", "frechet", "fnir", "error", "seconds"})
-_SHARES = frozenset({"accuracy", "precision", "recall", "f1", "eer", "tar", "rank1", "fnir", "share"})
 _ALL_PAIRS_UP_TO = 6  # groups
 _MOST_MISSING = 10_000
 _SILENT_AFTER_S = 60.0
@@ -128,7 +114,12 @@ class Study:
         """Whether lower values of the first metric are better."""
         if self.search is not None and self.metrics[:1] == [self.search["metric"]]:
             return self.search["direction"] == "minimize"
-        return bool(self.metrics) and lower_is_better(self.metrics[0])
+        return bool(self.metrics) and not self.metric(self.metrics[0]).higher_is_better
+
+    def metric(self, name: str) -> Metric:
+        """The declaration of a metric by the runs that recorded it; one in whose favour nothing is known where none
+        declared it: higher is better."""
+        return find_metric(name, declared(self.rows)) or Metric(name, name, higher_is_better=True)
 
 
 @dataclass(frozen=True)
@@ -232,24 +223,38 @@ def best_groups(study: Study, groups: Sequence[Group], most: int) -> list[Group]
 
 def cells(study: Study, group: Group) -> list[str]:
     """A row of the table: the group's point, then each metric."""
-    found = [shown_estimate(metric, estimate_of(group, metric)) for metric in study.metrics]
+    found = [shown_estimate(study.metric(metric), estimate_of(group, metric)) for metric in study.metrics]
     point = [group.point[column] for column in study.columns]
-    return [*(point if study.search is None else map(_rounded, point)), *found]
+    return [*(point if study.search is None else map(rounded, point)), *found]
 
 
 def comparison_cells(study: Study, comparison: Comparison) -> list[str]:
     """A row of the paired comparisons: both labels, difference, interval, replicates, corrected p."""
     found = comparison.difference.estimate
-    mean, interval = shown_difference(study.metrics[0], found)
+    mean, interval = shown_difference(study.metric(study.metrics[0]), found)
     return [comparison.first, comparison.second, mean, interval, str(found.n), shown_p(comparison.p)]
 
 
+def declared(rows: Sequence[ChildRow]) -> dict[str, Metric]:
+    """What the runs say their metrics are, by name; a newer run's word holds."""
+    return {name: metric for row in rows for name, metric in row.declared.items()}
+
+
 def default_metrics(rows: Sequence[ChildRow], search: Mapping[str, object] | None) -> list[str]:
-    """The metrics that say most, of those the runs have; of a search its own first."""
-    had = {name for row in rows for name in row.metrics}
+    """The headline metrics the runs have, of a search its own first; before a test those of validation, then losses."""
+    known = declared(rows)
+    had = sorted(recorded_metrics(rows), key=lambda name: list(known).index(name) if name in known else len(known))
     own = [str(search["metric"])] if search is not None else []
-    chosen = [name for name in dict.fromkeys([*own, *_DEFAULT_METRICS]) if name in had]
-    return chosen or [name for name in _BEFORE_A_TEST if name in had] or sorted(recorded_metrics(rows))[:4]
+    headlines = [name for name in had if name in known and known[name].headline]
+    chosen = [name for name in dict.fromkeys([*own, *headlines]) if name in had]
+    if chosen:
+        return chosen
+    before = [name for name in had if (found := find_metric(name, known)) is not None and found.headline]
+    return (
+        [name for name in before if not name.endswith(("_low", "_high"))]
+        or [n for n in had if n.endswith("/loss")]
+        or had[:4]
+    )
 
 
 def recorded_metrics(rows: Sequence[ChildRow]) -> set[str]:
@@ -261,11 +266,6 @@ def value_of(run: ChildRow, metric: str) -> float | None:
     """A run's last value of a metric; None if it has none, or none that is finite."""
     value = run.metrics.get(metric, math.nan)
     return value if is_finite(value) else None
-
-
-def is_finite(value: float) -> bool:
-    """Whether a value is one to calculate with; for infinity MLflow keeps the largest number there is."""
-    return abs(value) < sys.float_info.max
 
 
 def estimate_of(group: Group, metric: str) -> Estimate | None:
@@ -298,70 +298,6 @@ def comparisons(study: Study) -> list[Comparison]:
     ]
 
 
-def lower_is_better(metric: str) -> bool:
-    """By its name: losses, error rates, distances."""
-    return not _LOWER_IS_BETTER.isdisjoint(re.split(r"[/_]", metric))
-
-
-def label_of(point: Mapping[str, str]) -> str:
-    """A point as in the names of runs, such as `cnn · k=5 · seed=1`."""
-    return " · ".join(
-        value if "." not in key and key not in ("seed", "trial") else f"{short(key)}={value}"
-        for key, value in point.items()
-    )
-
-
-def short(key: str) -> str:
-    """The last part of a config key; k is the papers' word for training pictures a person."""
-    return "k" if key == "split.train_per_identity" else key.rpartition(".")[2].rpartition("/")[2]
-
-
-def shown_value(metric: str, value: float, signed: bool = False) -> str:
-    """A value of a metric; shares as percent."""
-    sign = "+" if signed else ""
-    if is_share(metric):
-        return f"{100 * value:{sign}.1f}%"
-    return f"{value:{sign}.{_decimals(value)}f}"
-
-
-def shown_estimate(metric: str, found: Estimate | None) -> str:
-    """`mean ± half-width (n)`; a single value alone."""
-    if found is None:
-        return ""
-    if found.half_width is None:
-        return shown_value(metric, found.mean)
-    if is_share(metric):
-        return f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}% ({found.n})"
-    digits = _decimals(found.mean)
-    return f"{found.mean:.{digits}f} ± {found.half_width:.{digits}f} ({found.n})"
-
-
-def shown_difference(metric: str, found: Estimate) -> tuple[str, str]:
-    """A difference with its sign, and its 95 % interval; of shares in points of percent."""
-    mean, half_width = found.mean, found.half_width or 0.0
-    unit, factor, digits = (" pp", 100, 1) if is_share(metric) else ("", 1, _decimals(max(abs(mean), half_width)))
-    low, high = factor * (mean - half_width), factor * (mean + half_width)
-    if found.half_width is None:
-        return f"{factor * mean:+.{digits}f}{unit}", "–"
-    return f"{factor * mean:+.{digits}f}{unit}", f"{low:+.{digits}f} to {high:+.{digits}f}"
-
-
-def shown_p(p: float | None) -> str:
-    """A p value; a dash where there is none."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of something, shown as percent."""
-    words = re.split(r"[/_]", metric)
-    return not _SHARES.isdisjoint(words) and "over" not in words
-
-
-def _decimals(value: float) -> int:
-    """So that three digits are seen."""
-    return 3 if value == 0 else min(9, max(0, 2 - math.floor(math.log10(abs(value)))))
-
-
 def _by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
     metric = study.metrics[0]
     return {
@@ -369,14 +305,6 @@ def _by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
         for run in group.runs
         if (value := value_of(run, metric)) is not None
     }
-
-
-def _rounded(text: str) -> str:
-    """What a sampler has drawn, without the digits that say nothing."""
-    try:
-        return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
-    except ValueError:
-        return text
 
 
 def _rank(values: Sequence[str], value: str) -> int:

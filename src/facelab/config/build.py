@@ -21,7 +21,7 @@ ALLOWED_PACKAGES = (
     "pytorch_lightning",
     "torchmetrics",
 )
-# Known only once the data are loaded: facelab.run hands them to the `_partial_` targets.
+# Known only once the data are loaded: facelab.runs.prepare hands them to the `_partial_` targets.
 RUNTIME_ARGUMENTS = frozenset(
     {
         *("image_shape", "num_classes", "embedding_dim", "latent_dim", "params"),

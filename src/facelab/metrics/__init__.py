@@ -1,1 +1,5 @@
-"""Metrics, as pure functions."""
+"""Metrics: pure functions of tensors, and the declaration of a metric."""
+
+from facelab.metrics.declaration import Metric
+
+__all__ = ["Metric"]

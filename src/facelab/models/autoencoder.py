@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from facelab.losses.reconstruction import normal_kl
+from facelab.metrics import Metric
 from facelab.metrics.reconstruction import psnr_db, squared_errors, ssim
 from facelab.models.base import Features, Generative, OneLossModule, Reconstructing, as_grid
 from facelab.models.recipe import Recipe
@@ -35,6 +36,12 @@ class Autoencoder(OneLossModule, Reconstructing):
     Raises:
         ValueError: the networks cannot take such pictures.
     """
+
+    term_metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("loss", "loss", higher_is_better=False),
+        Metric("psnr", "PSNR", higher_is_better=True, unit="dB"),
+        Metric("ssim", "SSIM", higher_is_better=True),
+    )
 
     def __init__(
         self,

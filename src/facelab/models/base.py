@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facelab.metrics import Metric
 from facelab.models.recipe import Recipe
 
 
@@ -57,6 +58,8 @@ class FaceModule(pl.LightningModule, ABC):
     """
 
     needs_originals: ClassVar[bool] = False  # whether training batches bring each picture as it was before augmentation
+    # Scalar terms of training and validation, recorded as train/... and val/....
+    term_metrics: ClassVar[tuple[Metric, ...]] = (Metric("loss", "loss", higher_is_better=False),)
     optimizer_keys: ClassVar[str] = "model.optimizer"  # where its config has them, for messages
 
     def __init__(self, recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from facelab.losses.adversarial import AdversarialTerms
+from facelab.metrics import Metric
 from facelab.models.base import FaceModule, Generative, StepOutput, as_grid
 from facelab.models.recipe import Recipe
 from facelab.models.sampling import between_latents, latents
@@ -45,6 +46,11 @@ class GAN(FaceModule, Generative):
         ValueError: the networks cannot take such pictures.
     """
 
+    term_metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("generator_loss", "loss of the generator", higher_is_better=False),
+        Metric("discriminator_loss", "loss of the discriminator", higher_is_better=False),
+        Metric("penalty", "penalties", higher_is_better=False),
+    )
     optimizer_keys: ClassVar[str] = "model.generator_optimizer, model.discriminator_optimizer"
 
     def __init__(

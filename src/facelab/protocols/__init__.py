@@ -1,8 +1,19 @@
-"""What a trained model is evaluated on."""
+"""Protocols: evaluators of trained models, by name."""
 
-from facelab.protocols.base import Protocol, Report
+from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.classification import Classification
-from facelab.protocols.generation import GenerationSettings
+from facelab.protocols.generation import Generation
+from facelab.protocols.reconstruction import Reconstruction
 from facelab.protocols.verification import Verification
 
-__all__ = ["Classification", "GenerationSettings", "Protocol", "Report", "Verification"]
+__all__ = [
+    "Classification",
+    "Generation",
+    "Outputs",
+    "Protocol",
+    "Reconstruction",
+    "Report",
+    "Subject",
+    "Table",
+    "Verification",
+]

@@ -1,28 +1,32 @@
-"""What every protocol takes and gives."""
+"""What every protocol takes and returns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
 from facelab.data.split import Splits
+from facelab.metrics import Metric
+from facelab.models.base import FaceModule
 from facelab.protocols.plots import Plot
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model said of one part of a split.
+    """Outputs of a model on one split.
 
     Args:
         embeddings: (N, D) float32.
         scores: (N, C) float32 of the model's own head; None where it has none.
         labels: (N,) int64.
         identities: (N,) int64.
-        indices: (N,) int64, numbers of the pictures in the face set, rising.
-        terms: further values of each picture by name, (N,) float32, such as `squared_error`.
+        indices: (N,) int64, numbers of the images in the face set, rising.
+        terms: further values of each image by name, (N,) float32, such as `squared_error`.
     """
 
     embeddings: NDArray[np.float32]
@@ -50,13 +54,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """A protocol's findings.
+    """Results of a protocol.
 
     Args:
         metrics: values by name, such as `test/f1`.
         table: the most important of them, for people.
         intervals: 95 % intervals of some of them.
-        pictures: (H, W, 3) uint8 by name.
+        images: (H, W, 3) uint8 by name.
         files: rows of CSV files by name, the header first.
     """
 
@@ -67,17 +71,62 @@ class Report:
     files: Mapping[str, Sequence[Sequence[object]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A trained model, the faces it is evaluated on, and its outputs on them.
+
+    Args:
+        faces: the face set.
+        splits: train, val and test; `test` is the split that is evaluated.
+        train: outputs on the training split.
+        test: outputs on the evaluated split.
+        module: the model, in evaluation mode.
+        seed: of the run.
+        dependencies: folders of the runs that the protocol depends on, by name.
+    """
+
+    faces: FaceSet
+    splits: Splits
+    train: Outputs
+    test: Outputs
+    module: FaceModule
+    seed: int
+    dependencies: Mapping[str, Path] = field(default_factory=dict)
+
+
 class Protocol(ABC):
-    """A question asked of a trained model."""
+    """An evaluator of trained models.
+
+    Attributes:
+        metrics: everything it may report, declared; the interval ends `<name>_low` and `<name>_high` need none.
+        dependencies: names of its arguments that describe further runs, each as a list of overrides.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]]
+    dependencies: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def can_evaluate(cls, model: type[FaceModule]) -> bool:
+        """Whether it applies to a class of models; a run leaves out those of its protocols that do not."""
+        return True
+
+    @classmethod
+    def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
+        """Check the composed config of a run it depends on.
+
+        Raises:
+            ConfigError: such a run would not serve.
+        """
+        return
 
     @abstractmethod
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """See whether the question can be asked on a split, before training.
+        """Check before training that the protocol applies to a split.
 
         Raises:
-            ConfigError: it cannot; says why, and what to choose.
+            ConfigError: it does not; says why, and what to choose.
         """
 
     @abstractmethod
-    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
-        """Judge a model by its answers on training and test pictures."""
+    def evaluate(self, subject: Subject) -> Report:
+        """Evaluate a model."""

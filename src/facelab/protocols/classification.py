@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from facelab.data.faces import FaceSet
 from facelab.data.split import Splits
 from facelab.errors import ConfigError
+from facelab.metrics import Metric
 from facelab.metrics.classification import NAMES, classification_metrics
 from facelab.protocols import plots
-from facelab.protocols.base import Outputs, Protocol, Report, Table
+from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.intervals import classification_intervals
 
 _TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
@@ -27,6 +28,19 @@ class Classification(Protocol):
     averages over all classes; `test/*` with 95 % intervals.
     """
 
+    metrics = (
+        Metric("test/accuracy", "accuracy", True, "share", headline=True),
+        Metric("test/precision", "precision (macro)", True, "share"),
+        Metric("test/recall", "recall (macro)", True, "share"),
+        Metric("test/f1", "F1 (macro)", True, "share", headline=True),
+        Metric("linear_probe/accuracy", "accuracy of the linear probe", True, "share", headline=True),
+        Metric("linear_probe/precision", "precision of the linear probe (macro)", True, "share"),
+        Metric("linear_probe/recall", "recall of the linear probe (macro)", True, "share"),
+        Metric("linear_probe/f1", "F1 of the linear probe (macro)", True, "share"),
+        Metric("knn/accuracy", "accuracy of the nearest neighbour", True, "share", headline=True),
+        Metric("test/images", "test images", True, "images"),
+    )
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Every class of the test must be one of the training."""
         strangers = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
@@ -37,8 +51,9 @@ class Classification(Protocol):
                 "shares people, such as split=few_shot, or protocol=verification, which asks about strangers."
             )
 
-    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
-        """Fit probe and neighbours to `train`, judge on `test`."""
+    def evaluate(self, subject: Subject) -> Report:
+        """Fit the linear probe and the neighbours to the training split, evaluate on the test split."""
+        train, test, faces = subject.train, subject.test, subject.faces
         from sklearn.neighbors import KNeighborsClassifier  # here: a run's start need not wait for them
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer

@@ -1,195 +1,136 @@
-"""Generation: how a model's new faces compare with real ones, on the features of a face embedder."""
+"""Generation: new faces of a generative model beside real ones, evaluated by two further trained models."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
+from facelab.config.build import resolve_target
+from facelab.data.faces import FaceSet
+from facelab.data.images import resize
+from facelab.data.sources.face_nonface import FaceNonFace
 from facelab.data.split import Splits
 from facelab.errors import ConfigError
-from facelab.metrics.generation import (
-    copy_statistic,
-    frechet_distance,
-    kernel_distance,
-    kernel_distance_subsets,
-    nearest,
-    precision_recall,
-)
-from facelab.protocols import plots
-from facelab.protocols.base import Report, Table
+from facelab.metrics import Metric
+from facelab.models.base import FaceModule, Generative
+from facelab.models.sampling import sample
+from facelab.models.trained import Trained, embeddings, load, predictions
+from facelab.protocols.base import Protocol, Report, Subject
+from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
+from facelab.protocols.inception import load_inception
 
-_SUBSETS = 100
-_SHOWN = 16
-NEIGHBOURS = 3  # as in Kynkaanniemi et al., 2019
-COPY_Z = -3.0  # Meehan et al., 2020, section 4: below it, a model is called data-copying
-
-Images = NDArray[np.uint8]
+_MOST_REAL_FACES = 2000
 
 
 @dataclass(frozen=True)
-class GenerationSettings:
-    """How new faces are judged, and the runs this takes: each is a list of overrides, as for `python train.py`.
+class Generation(Protocol):
+    """Generated faces beside real ones, for generative models; see `generation_report` for the metrics.
 
-    Such a run is looked up among the finished ones by its config, or trained first.
+    The runs it depends on are found among the finished ones by their config, or trained first.
 
     Args:
-        samples: how many faces are generated for it.
-        embedder: the run whose embeddings are the features; on the same data set.
-        face_classifier: the run that tells faces from other things; pictures are resized to what it was trained on.
+        samples: how many faces are generated.
+        embedder: the run whose embeddings are the features, as a list of overrides; on the same data set.
+        face_classifier: the run that tells faces from other images; images are resized to what it was trained on.
         inception: path of an Inception network as TorchScript, called as `network(images, return_features=True)` with
             (N, 3, H, W) uint8, which gives features (N, 2048): such as NVIDIA's `inception-2015-12-05.pt`, for KID and
             FID as papers report them. Null for none.
     """
+
+    metrics = (
+        Metric("generation/kid_face", "KID, face embedder", False, headline=True),
+        Metric("generation/kid_face_sd", "its standard deviation over subsets", False),
+        Metric("generation/kid_face_floor", "KID of two halves of the real faces", False),
+        Metric("generation/kid_face_over_floor", "KID over that of real faces", False),
+        Metric("generation/frechet_face", "Frechet distance, face embedder", False),
+        Metric("generation/frechet_face_floor", "Frechet distance of real faces", False),
+        Metric("generation/precision", "precision", True, "share"),
+        Metric("generation/recall", "recall", True, "share"),
+        Metric("generation/precision_real", "precision of real faces", True, "share"),
+        Metric("generation/recall_real", "recall of real faces", True, "share"),
+        Metric("generation/face_share", "accepted as faces", True, "share"),
+        Metric("generation/face_share_real", "real faces accepted as faces", True, "share"),
+        Metric("generation/copy_z", "copy test, z", True),
+        Metric("generation/copy_share", "nearer to a training face than 99 % of unseen faces", False, "share"),
+        Metric("generation/kid", "KID, Inception", False),
+        Metric("generation/fid", "FID", False),
+    )
+    dependencies = ("embedder", "face_classifier")
 
     samples: Annotated[int, Field(ge=10)]
     embedder: list[str]
     face_classifier: list[str]
     inception: str | None = None
 
-    def check(self, splits: Splits) -> None:
-        """See whether there are enough real faces to compare with, before training.
+    @classmethod
+    def can_evaluate(cls, model: type[FaceModule]) -> bool:
+        """Generative models."""
+        return issubclass(model, Generative)
 
-        Raises:
-            ConfigError: there are not.
-        """
+    @classmethod
+    def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
+        """The embedder needs a model that does not itself depend on others, the classifier a head and two classes."""
+        model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+        data = cast(type, resolve_target(config["data"]["_target_"]))
+        if issubclass(model, Generative):
+            raise ConfigError("a generative model would depend on such runs itself. Name model=cnn, for instance.")
+        if name == "face_classifier" and model.classify is FaceModule.classify:
+            raise ConfigError(f"{model.__name__} has no head to classify with. Name model=cnn, for instance.")
+        if name == "face_classifier" and not issubclass(data, FaceNonFace):
+            raise ConfigError(f"expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
+
+    def check(self, splits: Splits, faces: FaceSet) -> None:
+        """There must be enough real faces to compare with, and the Inception weights must load."""
         if min(len(splits.train), len(splits.test)) <= NEIGHBOURS:
             raise ConfigError(
-                f"a generative model is judged by the {NEIGHBOURS} nearest neighbours of its faces, among training "
-                f"and among test pictures; this split has {len(splits.train)} and {len(splits.test)} of them. "
-                "Add pictures, or choose another split."
+                f"protocol=generation compares each generated face with its {NEIGHBOURS} nearest neighbours among "
+                f"training and among test images; this split has {len(splits.train)} and {len(splits.test)} of them. "
+                "Add images, or choose another split."
             )
+        if self.inception is not None:
+            load_inception(self.inception)
+
+    def evaluate(self, subject: Subject) -> Report:
+        """Compare generated faces with the training and test faces; of more than 2,000 of either, as many are taken,
+        evenly spread."""
+        module, faces, splits = subject.module, subject.faces, subject.splits
+        embedder, classifier = (_loaded(subject, name) for name in self.dependencies)
+        face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
+        reference = ReferenceModels(
+            embed=lambda images: embeddings(embedder.module, images),
+            face_share=lambda images: _share(predictions(classifier.module, _resized(images, side)) == face),
+            inception=None if self.inception is None else load_inception(self.inception),
+        )
+        samples, _ = sample(module, self.samples, subject.seed)
+        train, held_out = (_pixels(faces, spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
+        return generation_report(samples, train, held_out, reference)
 
 
-@dataclass(frozen=True)
-class ReferenceModels:
-    """Trained models that look at pictures (N, H, W, C) uint8.
-
-    Args:
-        embed: gives embeddings (N, D) float32.
-        face_share: gives the share of them that are taken for faces, in [0, 1].
-        inception: gives Inception features (N, 2048) float32; None where no weights were given.
-    """
-
-    embed: Callable[[Images], Tensor]
-    face_share: Callable[[Images], float]
-    inception: Callable[[Images], Tensor] | None = None
+def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the values, evenly spread."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
+    kept: NDArray[np.int64] = values[places]
+    return kept
 
 
-def generation_report(samples: Images, train: Images, held_out: Images, reference: ReferenceModels) -> Report:
-    """Judge generated faces.
-
-    Features are the embedder's embeddings at length sqrt(D), so that the kernel of KID sees their cosine. Distances are
-    to the held-out real faces, which the generator was not trained on: a model that only repeats its training faces
-    gains little by it. Frechet distance, precision and recall depend on numbers, and compare equally many of each kind.
-
-    `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
-    deviation) and `generation/frechet_face`; `..._floor` is what real faces reach: for KID the mean absolute distance
-    of two random halves of all real faces, 100 times drawn, for the Frechet distance training against held-out faces.
-    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces, and
-    with `_real` those of the held-out faces.
-    `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces.
-    `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie nearer to the training faces than
-    real unseen faces do. `generation/copy_share` is the share of samples nearer to the training face next to them than
-    99 in 100 held-out faces are to theirs.
-
-    Args:
-        samples: (S, H, W, C) generated.
-        train: (N, H, W, C) real, trained on.
-        held_out: (M, H, W, C) real, not trained on.
-        judges: who looks at them.
-    """
-    features = [_at_length(reference.embed(images)) for images in (samples, train, held_out)]
-    metrics = _metrics(*features)
-    metrics["generation/face_share"] = reference.face_share(samples)
-    metrics["generation/face_share_real"] = reference.face_share(held_out)
-    if reference.inception is not None:
-        seen, real = reference.inception(samples), reference.inception(held_out)
-        size = min(len(real) // 2, 1000)
-        metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
-        metrics["generation/fid"] = frechet_distance(real, seen[: len(real)])
-    return Report(metrics, _table(metrics), images={"nearest_training_faces": _nearest_faces(samples, train, features)})
+def _loaded(subject: Subject, name: str) -> Trained:
+    trained = load(subject.dependencies[name])
+    trained.module.to(subject.module.device)
+    return trained
 
 
-def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
-    kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
-    floor = _kid_floor(torch.cat([train, held_out]))
-    size = min(len(samples), len(train), len(held_out))
-    as_many, of_train, of_held_out = samples[:size], _spread(train, size), _spread(held_out, size)
-    precision, recall = precision_recall(of_train, as_many, NEIGHBOURS)
-    precision_real, recall_real = precision_recall(of_train, of_held_out, NEIGHBOURS)
-    to_train, _ = nearest(samples, train)
-    unseen_to_train, _ = nearest(held_out, train)
-    return {
-        "generation/kid_face": kid,
-        "generation/kid_face_sd": spread,
-        "generation/kid_face_floor": floor,
-        "generation/kid_face_over_floor": kid / floor,
-        "generation/frechet_face": frechet_distance(of_held_out, as_many),
-        "generation/frechet_face_floor": frechet_distance(of_held_out, of_train),
-        "generation/precision": precision,
-        "generation/recall": recall,
-        "generation/precision_real": precision_real,
-        "generation/recall_real": recall_real,
-        "generation/copy_z": copy_statistic(to_train, unseen_to_train),
-        "generation/copy_share": float((to_train < torch.quantile(unseen_to_train, 0.01)).double().mean()),
-    }
+def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.stack([resize(Image.fromarray(image.squeeze()), side) for image in images])
 
 
-def _spread(features: Tensor, size: int) -> Tensor:
-    """So many rows, evenly spread."""
-    return features[torch.linspace(0, len(features) - 1, size).long()]
+def _share(accepted: Tensor) -> float:
+    return float(accepted.double().mean())
 
 
-def _kid_floor(real: Tensor) -> float:
-    """Of the same distribution two samples are at distance 0 in the mean: what they are apart by chance is the unit."""
-    random = torch.Generator().manual_seed(0)
-    half = len(real) // 2
-    orders = [torch.randperm(len(real), generator=random) for _ in range(_SUBSETS)]
-    return float(np.mean([abs(kernel_distance(real[o[:half]], real[o[half : 2 * half]])) for o in orders]))
-
-
-def _at_length(embeddings: Tensor) -> Tensor:
-    """(N, D), every row of length sqrt(D)."""
-    rows = embeddings.double()
-    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    return unit * math.sqrt(rows.shape[1])
-
-
-def _table(metrics: dict[str, float]) -> Table:
-    def value(name: str, form: str) -> str:
-        found = metrics.get(f"generation/{name}")
-        return "" if found is None else format(found, form)
-
-    rows = [
-        [
-            "KID, face embedder",
-            f"{value('kid_face', '.4f')} ± {value('kid_face_sd', '.4f')}",
-            value("kid_face_floor", ".4f"),
-        ],
-        ["Frechet distance, face embedder", value("frechet_face", ".1f"), value("frechet_face_floor", ".1f")],
-        ["precision", value("precision", ".1%"), value("precision_real", ".1%")],
-        ["recall", value("recall", ".1%"), value("recall_real", ".1%")],
-        ["accepted as faces", value("face_share", ".1%"), value("face_share_real", ".1%")],
-        [f"copy test, z (copies below {COPY_Z:g})", value("copy_z", ".1f"), ""],
-        ["nearer to a training face than 99 % of unseen", value("copy_share", ".1%"), ""],
-    ]
-    if "generation/kid" in metrics:
-        rows += [["KID, Inception", value("kid", ".4f"), ""], ["FID", value("fid", ".1f"), ""]]
-    return Table("generated faces", ["", "generated", "real"], rows)
-
-
-def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> plots.Plot:
-    """Samples in the upper row of each pair, the training face next to each below it."""
-    shown = min(_SHOWN, len(samples))
-    _, index = nearest(features[0][:shown], features[1])
-    columns = 8
-    rows: list[Images] = []
-    for start in range(0, shown - columns + 1, columns):
-        rows += [samples[start : start + columns], train[index[start : start + columns].numpy()]]
-    return plots.tile(np.stack(rows))
+def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.stack([faces.pixels[int(i)] for i in indices])

@@ -29,7 +29,8 @@ def load_inception(path: str) -> Callable[[NDArray[np.uint8]], Tensor]:
     """
     if not Path(path).is_file():
         raise ConfigError(
-            f"generation.inception: there is no file {Path(path).absolute()}. Give the path of one, or null."
+            f"protocol.protocol.protocol.generation.inception: there is no file {Path(path).absolute()}. "
+            "Give the path of one, or null."
         )
     try:
         network = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]

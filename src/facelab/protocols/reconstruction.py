@@ -5,10 +5,39 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
+from facelab.data.split import Splits
+from facelab.metrics import Metric
 from facelab.metrics.reconstruction import psnr_db
+from facelab.models.base import FaceModule, Reconstructing
 from facelab.protocols import plots
-from facelab.protocols.base import Outputs, Report, Table
+from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.classification import linear_probe
+
+
+class Reconstruction(Protocol):
+    """Reconstruction of the test images beside PCA, for models that decode embeddings; see `reconstruction_report`."""
+
+    metrics = (
+        Metric("reconstruction/rmse", "root mean squared error", False),
+        Metric("reconstruction/rmse_train", "root mean squared error on training images", False),
+        Metric("reconstruction/psnr", "PSNR", True, "dB"),
+        Metric("reconstruction/ssim", "SSIM", True),
+        Metric("reconstruction/pca_rmse", "root mean squared error of PCA", False),
+        Metric("reconstruction/rmse_over_pca", "RMSE over that of PCA", False, headline=True),
+        Metric("pca/accuracy", "accuracy of a linear probe on PCA", True, "share"),
+    )
+
+    @classmethod
+    def can_evaluate(cls, model: type[FaceModule]) -> bool:
+        """Models that decode embeddings."""
+        return issubclass(model, Reconstructing)
+
+    def check(self, splits: Splits, faces: FaceSet) -> None:
+        """Applies to every split."""
+
+    def evaluate(self, subject: Subject) -> Report:
+        """Compare the reconstructions of the test images with those of PCA."""
+        return reconstruction_report(subject.train, subject.test, subject.faces)
 
 
 def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Report:
@@ -21,7 +50,7 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
     test share people; beside it stands the model's own `linear_probe/accuracy`.
 
     Args:
-        train: answers on the training pictures, whose terms hold `squared_error` and `ssim`.
+        train: outputs on the training images, whose terms hold `squared_error` and `ssim`.
         test: likewise.
         faces: the face set.
     """

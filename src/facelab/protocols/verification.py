@@ -8,9 +8,10 @@ from scipy.stats import binomtest
 from facelab.data.faces import FaceSet
 from facelab.data.split import Splits
 from facelab.errors import ConfigError
+from facelab.metrics import Metric
 from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far
 from facelab.protocols import plots
-from facelab.protocols.base import Outputs, Protocol, Report, Table
+from facelab.protocols.base import Protocol, Report, Subject, Table
 from facelab.protocols.intervals import LEVEL, times_drawn
 
 FAR = 1e-2
@@ -25,6 +26,15 @@ class Verification(Protocol):
     `verification/auc`, `verification/eer` and `verification/tar_at_far_1e-2` (1 - FNMR at FMR 0.01) with 95 % intervals
     from a bootstrap over people, and the ROC curve. Above a million impostor pairs, a million of them are drawn.
     """
+
+    metrics = (
+        Metric("verification/auc", _TITLES["auc"], True, "share"),
+        Metric("verification/eer", _TITLES["eer"], False, "share", headline=True),
+        Metric("verification/tar_at_far_1e-2", _TITLES["tar_at_far_1e-2"], True, "share", headline=True),
+        Metric("verification/genuine_pairs", "genuine pairs", True),
+        Metric("verification/impostor_pairs", "impostor pairs", True),
+        Metric("test/images", "test images", True, "images"),
+    )
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Nobody of the test may be in training or validation, and someone must have two test pictures."""
@@ -44,8 +54,9 @@ class Verification(Protocol):
                 "pictures, or choose a split that leaves more people to the test."
             )
 
-    def evaluate(self, train: Outputs, test: Outputs, faces: FaceSet) -> Report:
-        """Compare the test pictures with each other; training pictures are not looked at."""
+    def evaluate(self, subject: Subject) -> Report:
+        """Compare the test images with each other; the training split is not used."""
+        test = subject.test
         first, second = _pairs(test.identities)
         lengths = np.linalg.norm(test.embeddings, axis=1, keepdims=True)
         directions = test.embeddings / np.maximum(lengths, 1e-12)

@@ -1,5 +1,5 @@
 """One run from its beginning to its end."""
 
-from facelab.runs.experiment import Experiment, Runtime
+from facelab.runs.experiment import Experiment, Runtime, ValidationSettings
 
-__all__ = ["Experiment", "Runtime"]
+__all__ = ["Experiment", "Runtime", "ValidationSettings"]

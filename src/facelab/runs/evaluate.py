@@ -1,31 +1,24 @@
-"""Ask a trained model what the protocols want to know."""
+"""Evaluate a model by the protocols of its run, at the end and during training."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
-from facelab.data.images import resize
 from facelab.data.module import FaceDataModule
 from facelab.data.split import Splits
-from facelab.models.base import FaceModule, Generative, Reconstructing
-from facelab.models.sampling import sample
-from facelab.models.trained import Trained, embeddings, load, predictions
-from facelab.protocols.base import Outputs, Protocol, Report
-from facelab.protocols.generation import GenerationSettings, ReferenceModels, generation_report
-from facelab.protocols.inception import load_inception
-from facelab.protocols.reconstruction import reconstruction_report
+from facelab.models.base import FaceModule, Features
+from facelab.protocols.base import Outputs, Protocol, Report, Subject
+from facelab.protocols.generation import spread
 from facelab.training.gather import gather_features, share_buffers
 
-REFERENCE_MODELS = ("embedder", "face_classifier")  # what a generative run needs other runs for
-_EXHIBITED_FACES = 16
-_MOST_REAL_FACES = 2000
+_FACES_ON_GRIDS = 16
 _TERMS = ("squared_error", "ssim")
 
 
@@ -33,11 +26,10 @@ def evaluate(
     trainer: pl.Trainer,
     module: FaceModule,
     data: FaceDataModule,
-    protocol: Protocol,
-    generation: GenerationSettings,
-    needed: Mapping[str, Path],
+    protocols: Mapping[str, Protocol],
+    dependencies: Mapping[str, Path],
 ) -> list[Report]:
-    """Ask the protocol's question, and those of the model's family.
+    """Evaluate a trained model on the test split.
 
     Every process must call this; only the first gets reports.
 
@@ -45,96 +37,81 @@ def evaluate(
         trainer: that trained the model.
         module: the model; left on the trainer's device.
         data: what it was trained on.
-        protocol: what every model is asked.
-        generation: how the faces of a generative one are judged.
-        needed: folders of the runs this takes, by the names in `REFERENCE_MODELS`; empty for other models.
+        protocols: by name, those that apply to the model.
+        dependencies: folders of the runs that the protocols depend on, by name.
     """
     share_buffers(module, trainer.strategy.root_device, trainer.world_size)
-    train, test = (outputs(trainer, module, data, indices) for indices in (data.splits.train, data.splits.test))
+    train, test = (outputs(trainer, module, data, part) for part in (data.splits.train, data.splits.test))
     if trainer.global_rank > 0:
         return []
     module.to(trainer.strategy.root_device)
-    reports = [protocol.evaluate(train, test, data.faces)]
-    if isinstance(module, Reconstructing):
-        reports.append(reconstruction_report(train, test, data.faces))
-    if isinstance(module, Generative):
-        reports.append(evaluate_samples(module, generation, data.faces, data.splits, data.seed, needed))
-    return reports
+    subject = Subject(data.faces, data.splits, train, test, module, data.seed, dependencies)
+    return [protocol.evaluate(subject) for protocol in protocols.values()]
+
+
+def evaluate_validation(
+    trainer: pl.Trainer,
+    module: FaceModule,
+    features: Features,
+    data: FaceDataModule,
+    protocols: Mapping[str, Protocol],
+    dependencies: Mapping[str, Path],
+) -> dict[str, float]:
+    """Evaluate a model on the validation split while it trains.
+
+    Every process must call this; all get the metrics.
+
+    Args:
+        trainer: that is validating.
+        module: the model, in evaluation mode, with the weights that are validated.
+        features: of the whole validation split, gathered.
+        data: what it is trained on.
+        protocols: by name.
+        dependencies: folders of the runs that the protocols depend on, by name.
+    """
+    batches = [_features(module, batch) for batch in data.evaluation_loader(data.splits.train)]
+    train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
+    splits = as_validation(data.splits)
+    subject = Subject(data.faces, splits, train, _as_outputs(features, data.faces), module, data.seed, dependencies)
+    # On every process, since all of them must keep the same weights.
+    return {
+        name: value for protocol in protocols.values() for name, value in protocol.evaluate(subject).metrics.items()
+    }
+
+
+def as_validation(splits: Splits) -> Splits:
+    """The splits with the validation images in the place of the test images, which stay unseen."""
+    return replace(splits, test=splits.val, val=splits.val[:0])
 
 
 def outputs(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Outputs:
-    """What the model says of some pictures; every process must call this, and gets the whole."""
+    """Outputs of the model on some images; every process must call this, and gets the whole."""
     batches = trainer.predict(module, dataloaders=data.evaluation_loader(indices))
-    features = gather_features(batches or [], trainer.world_size)  # type: ignore[arg-type]
+    return _as_outputs(gather_features(batches or [], trainer.world_size), data.faces)  # type: ignore[arg-type]
+
+
+def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
+    """(N, C, H, W) uint8: a held-out image of each of up to 16 people."""
+    held_out = splits.val if len(splits.val) else splits.test
+    _, first = np.unique(faces.identities[held_out], return_index=True)
+    chosen = held_out[spread(first, _FACES_ON_GRIDS)]
+    return torch.from_numpy(np.stack([faces.pixels[int(i)] for i in chosen])).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def _features(module: FaceModule, batch: Mapping[str, Tensor]) -> Features:
+    on_device = {name: value.to(module.device) for name, value in batch.items()}
+    return module.validation_step(module.on_after_batch_transfer(on_device, 0), 0)
+
+
+def _as_outputs(features: Features, faces: FaceSet) -> Outputs:
     found = features["index"].numpy()
     values: Mapping[str, Tensor] = features  # type: ignore[assignment]
     return Outputs(
         embeddings=features["embedding"].float().numpy(),
         scores=features["scores"].float().numpy() if "scores" in features else None,
         labels=features["label"].numpy(),
-        identities=data.faces.identities[found],
+        identities=faces.identities[found],
         indices=found,
         terms={name: values[name].float().numpy() for name in _TERMS if name in values},
     )
-
-
-def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
-    """(N, C, H, W) uint8: a held-out picture of each of up to 16 people."""
-    held_out = splits.val if len(splits.val) else splits.test
-    _, first = np.unique(faces.identities[held_out], return_index=True)
-    chosen = _spread(first, _EXHIBITED_FACES)
-    return torch.from_numpy(_pixels(faces, held_out[chosen])).permute(0, 3, 1, 2)
-
-
-def evaluate_samples(
-    module: FaceModule,
-    settings: GenerationSettings,
-    faces: FaceSet,
-    splits: Splits,
-    seed: int,
-    needed: Mapping[str, Path],
-) -> Report:
-    """What the runs that a generative one needs say of its faces.
-
-    Args:
-        module: a generative one, on whatever device.
-        settings: how its faces are judged.
-        faces: the face set; of more than 2,000 training or test pictures, as many are taken, evenly spread.
-        parts: its split.
-        seed: of the latents.
-        needed: folders of the runs by the names in `REFERENCE_MODELS`.
-    """
-    embedder, classifier = (_on_device(load(needed[name]), module.device) for name in REFERENCE_MODELS)
-    face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
-    reference = ReferenceModels(
-        embed=lambda images: embeddings(embedder.module, images),
-        face_share=lambda images: _share(predictions(classifier.module, _resized(images, side)) == face),
-        inception=None if settings.inception is None else load_inception(settings.inception),
-    )
-    samples, _ = sample(module, settings.samples, seed)
-    train, held_out = (_pixels(faces, _spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
-    return generation_report(samples, train, held_out, reference)
-
-
-def _on_device(trained: Trained, device: torch.device) -> Trained:
-    trained.module.to(device)
-    return trained
-
-
-def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return np.stack([resize(Image.fromarray(image.squeeze()), side) for image in images])
-
-
-def _share(accepted: Tensor) -> float:
-    return float(accepted.double().mean())
-
-
-def _spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the values, evenly spread."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
-    kept: NDArray[np.int64] = values[places]
-    return kept
-
-
-def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.stack([faces.pixels[int(i)] for i in indices])

@@ -1,7 +1,7 @@
 """The root of a run's config."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,6 @@ from facelab.data.split import Split
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
-from facelab.protocols.generation import GenerationSettings
 from facelab.tracking import Store
 from facelab.training.trainer import TrainerSettings
 
@@ -49,6 +48,21 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class ValidationSettings:
+    """What is evaluated on the validation images during training, and which weights are kept by it.
+
+    Args:
+        protocols: names of protocols of the run that are also evaluated on the validation images; their metrics are
+            recorded as `val/...`.
+        metric: `val/...`, by which the best weights are kept; null for the highest `val/f1`, then the lowest
+            `val/loss`.
+    """
+
+    protocols: Sequence[str] = ()
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """The root of a training config: its arguments are the config's root keys.
 
@@ -59,8 +73,8 @@ class Experiment:
         model: called with `image_shape` and `num_classes`.
         trainer: hardware and precision.
         tracking: where the run is recorded.
-        protocol: what the trained model is asked.
-        generation: how the faces of a generative model are judged; others are not touched by it.
+        protocol: evaluators of the trained model, by name; those that do not apply to it are left out.
+        validation: what is evaluated during training.
         runtime: what does not change results.
         seed: of initial weights, order, augmentation and dropout; the split has a seed of its own.
         name: of the run on MLflow's page; null for one made of the choices.
@@ -72,8 +86,8 @@ class Experiment:
     model: Callable[..., FaceModule]
     trainer: TrainerSettings
     tracking: Store
-    protocol: Protocol
-    generation: GenerationSettings
+    protocol: Mapping[str, Protocol]
+    validation: ValidationSettings
     runtime: Runtime
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,20 @@ from PIL import Image
 from facelab.data.faces import FaceSet
 from facelab.data.module import Sample
 from facelab.data.split import Splits
+from facelab.metrics.declaration import Metric, to_text
 from facelab.models.base import FaceModule
 from facelab.models.trained import WEIGHTS, ModelMetadata, save
 from facelab.protocols import plots
 from facelab.protocols.base import Report
-from facelab.tracking import TOTAL_IMAGES, TrackedRun
+from facelab.tracking import METRICS, TOTAL_IMAGES, TrackedRun
 
 _GRID_FACES = 32
+_OF_THE_FIT = (
+    Metric("fit/seconds", "training time", False, "s"),
+    Metric("fit/images_per_second", "training speed", True),
+    Metric("fit/images_seen", "images seen", True, "images"),
+    Metric("fit/best_images_seen", "images seen by the weights that were kept", True, "images"),
+)
 
 
 class RunRecord:
@@ -33,15 +40,17 @@ class RunRecord:
         self.tracked, self.faces = tracked, faces
         self.folder = tracked.folder
 
-    def begin(self, total_images: int, splits: Splits, batch: Sample) -> None:
+    def begin(self, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
         """Before the first step: its length, the data's identity, and a batch as the model will see it.
 
         Args:
             total_images: length of the run.
-            parts: the split.
-            batch: of augmented training pictures.
+            splits: train, val and test.
+            batch: of augmented training images.
+            declared: the metrics the run may record.
         """
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
+        self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
         counts = {part: len(indices) for part, indices in splits.items()}
         profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts}
         self.tracked.dataset(

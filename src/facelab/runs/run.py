@@ -14,7 +14,8 @@ from facelab.models.trained import load
 from facelab.runs.begin import begin, resolved
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.experiment import Experiment
-from facelab.runs.fit import Prepared, Result, fit, fit_as_rank
+from facelab.runs.fit import Result, fit, fit_as_rank
+from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
 from facelab.tracking import NEEDS, TrackedRun
@@ -26,7 +27,7 @@ from facelab.training.launch import launch
 def train(
     config: Mapping[str, Any], choices: Mapping[str, str], dependencies: Mapping[str, Dependency] | None = None
 ) -> Result:
-    """Train one model and judge it; everything is recorded.
+    """Train one model and evaluate it; everything is recorded.
 
     Args:
         config: a checked config, plain dicts and lists.
@@ -55,7 +56,7 @@ def resume(
         run_id: as in MLflow.
         composed: the config as the command line has it now.
         default: the config as it is without any argument; what differs from it has been asked for.
-        needs_of: the further runs that a run of a config needs; asked if it was interrupted before it had them.
+        dependencies_of: the further runs that a run of a config needs; asked if it was interrupted before it had them.
 
     Raises:
         FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
@@ -120,7 +121,7 @@ def _live(
         _fetch_dependencies(dependencies, prepared, config, tracked)
         if checkpoint is None:
             RunRecord(tracked, prepared.faces).begin(
-                prepared.data.total_images, prepared.splits, prepared.data.first_batch()
+                prepared.data.total_images, prepared.splits, prepared.data.first_batch(), prepared.metrics
             )
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
@@ -155,7 +156,7 @@ def _dependency_run(
         try:
             return train(dependency.config, dependency.choices).folder
         except FacelabError as error:
-            raise type(error)(f"generation.{name}, a run that this one needs: {error}") from error
+            raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
     what, store = name.replace("_", " "), experiment.tracking
     return find_or_train(what, its_hash, fingerprint, store, runs_folder, train_it), its_hash

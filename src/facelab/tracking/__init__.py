@@ -2,7 +2,7 @@
 
 from facelab.tracking.environment import commit_of_now
 from facelab.tracking.overview import find_finished, recent_runs
-from facelab.tracking.run import CONFIG_HASH, NEEDS, TOTAL_IMAGES, Status, TrackedRun
+from facelab.tracking.run import CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
 from facelab.tracking.sweeps import (
     ChildRow,
@@ -24,6 +24,7 @@ from facelab.tracking.watch import Watch
 
 __all__ = [
     "CONFIG_HASH",
+    "METRICS",
     "NEEDS",
     "TOTAL_IMAGES",
     "ChildRow",

@@ -25,6 +25,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 HEARTBEAT = "heartbeat"
 REASON = "reason"
 CONFIG_HASH = "config.hash"
+METRICS = "metrics.declared"
 NEEDS = "needs."
 TOTAL_IMAGES = "total_images"
 HEARTBEAT_EVERY_S = 10.0

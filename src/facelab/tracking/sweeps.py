@@ -18,7 +18,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
-from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, REASON, TrackedRun
+from facelab.metrics.declaration import Metric, from_text
+from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, METRICS, REASON, TrackedRun
 from facelab.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
@@ -74,6 +75,7 @@ class ChildRow:
         alive_s: seconds since 1970 of its last sign of life.
         seconds: from start to end, or till now.
         metrics: last values by name.
+        declared: what its metrics are, by name.
         params: its config, flat, as texts; empty where the children of a sweep are read.
     """
 
@@ -89,6 +91,7 @@ class ChildRow:
     alive_s: float
     seconds: float
     metrics: Mapping[str, float] = field(repr=False)
+    declared: Mapping[str, Metric] = field(repr=False)
     params: Mapping[str, str] = field(repr=False)
 
 
@@ -336,7 +339,7 @@ def _read_children(database: Any, sweep_id: str) -> list[ChildRow]:
 
     chosen = select(SqlTag.run_uuid).where(SqlTag.key == PARENT, SqlTag.value == sweep_id)
     columns = (SqlRun.run_uuid, SqlRun.name, SqlRun.status, SqlRun.start_time, SqlRun.end_time)
-    read_tags = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT)
+    read_tags = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS)
     tags: dict[str, dict[str, str]] = defaultdict(dict)
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
     with database.ManagedSessionMaker() as session:
@@ -417,5 +420,6 @@ def _row(
         alive_s=int(tags.get(HEARTBEAT, 0)) / 1000,
         seconds=(end_ms or 1000 * time.time()) / 1000 - start_ms / 1000,
         metrics=metrics,
+        declared=from_text(tags.get(METRICS, "")),
         params=params,
     )

@@ -1,0 +1,168 @@
+"""Everything a run needs, built and checked before anything is recorded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from facelab.config.build import build, configured, nearest
+from facelab.data.faces import FaceSet
+from facelab.data.module import FaceDataModule
+from facelab.data.split import Splits, split
+from facelab.errors import ConfigError
+from facelab.metrics.classification import NAMES
+from facelab.metrics.declaration import Metric, validation_name
+from facelab.models.base import FaceModule
+from facelab.models.trained import ModelMetadata
+from facelab.protocols.base import Protocol
+from facelab.runs.evaluate import as_validation
+from facelab.runs.experiment import Experiment
+from facelab.training.callbacks.validation import Criterion
+from facelab.training.trainer import TrainerSettings
+
+# Of a model with a head, during training.
+_CLASSIFICATION_TERMS = tuple(Metric(name, name, True, "share") for name in NAMES)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run needs.
+
+    Args:
+        experiment: built from the config.
+        settings: hardware and precision, with every `auto` resolved.
+        faces: the face set.
+        splits: train, val and test.
+        metadata: with which the model was made.
+        module: the model.
+        data: its batches.
+        protocols: by name, those that apply to the model.
+        criterion: by which the best weights are kept.
+    """
+
+    experiment: Experiment
+    settings: TrainerSettings
+    faces: FaceSet
+    splits: Splits
+    metadata: ModelMetadata
+    module: FaceModule
+    data: FaceDataModule
+    protocols: Mapping[str, Protocol]
+    criterion: Criterion | None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Prepared":
+        """Build and check everything.
+
+        Args:
+            config: as kept in the run's folder.
+
+        Raises:
+            FacelabError: with what is wrong.
+        """
+        experiment = Experiment(**build(config))
+        settings = experiment.trainer.resolved()
+        experiment.runtime.check()
+        faces = experiment.data.load()
+        splits = split(faces, experiment.split)
+        experiment.augment.check(faces.pixels[int(splits.train[0])])
+        pl.seed_everything(experiment.seed, verbose=False)
+        metadata = _model_metadata(faces, splits)
+        module = configured("model", lambda: _make_model(experiment, metadata))
+        configured(module.optimizer_keys, module.configure_optimizers)
+        protocols = _applicable(experiment.protocol, type(module))
+        for protocol in protocols.values():
+            protocol.check(splits, faces)
+        criterion = _criterion(experiment, protocols, module, splits, faces)
+        data = _data_module(experiment, settings, faces, splits, module)
+        return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Everything the run may record."""
+        of_protocols = [metric for protocol in self.protocols.values() for metric in protocol.metrics]
+        return [*self.module.term_metrics, *_CLASSIFICATION_TERMS, *of_protocols]
+
+
+def _applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
+    found = {name: protocol for name, protocol in protocols.items() if protocol.can_evaluate(model)}
+    if not found:
+        raise ConfigError(
+            f"protocol: {', '.join(protocols) or 'none is given, and none'} cannot evaluate {model.__name__}. "
+            "protocol=classification and protocol=verification apply to every model."
+        )
+    return found
+
+
+def _criterion(
+    experiment: Experiment, protocols: Mapping[str, Protocol], module: FaceModule, splits: Splits, faces: FaceSet
+) -> Criterion | None:
+    """The metric that keeps the best weights; None for the default."""
+    settings = experiment.validation
+    unknown = [name for name in settings.protocols if name not in protocols]
+    if unknown:
+        raise ConfigError(
+            f"validation.protocols: '{unknown[0]}' is not among the protocols of this run that apply to its model: "
+            f"{', '.join(protocols)}.{nearest(unknown[0], list(protocols))} Add it with protocol=[...]."
+        )
+    if (settings.protocols or settings.metric) and not len(splits.val):
+        raise ConfigError(
+            "validation: the split has no validation images. Choose one that has, such as split=ratio, or leave "
+            "validation.protocols and validation.metric out."
+        )
+    for name in settings.protocols:
+        protocols[name].check(as_validation(splits), faces)
+    if settings.metric is None:
+        return None
+    known = _validation_metrics(module, [protocols[name] for name in settings.protocols])
+    if settings.metric not in known:
+        raise ConfigError(
+            f"validation.metric={settings.metric}: validation gives {', '.join(sorted(known))}."
+            f"{nearest(settings.metric, list(known))} Metrics of a protocol come with validation.protocols=[...]."
+        )
+    return Criterion(settings.metric, known[settings.metric].higher_is_better)
+
+
+def _validation_metrics(module: FaceModule, protocols: list[Protocol]) -> dict[str, Metric]:
+    """What validation records, by name."""
+    declared = {metric.name: metric for metric in module.term_metrics}
+    known = {f"val/{name}": metric for name, metric in declared.items()}
+    if type(module).classify is not FaceModule.classify:
+        known |= {f"val/{metric.name}": metric for metric in _CLASSIFICATION_TERMS}
+    for protocol in protocols:
+        known |= {validation_name(metric.name): metric for metric in protocol.metrics}
+    return known
+
+
+def _data_module(
+    experiment: Experiment, settings: TrainerSettings, faces: FaceSet, splits: Splits, module: FaceModule
+) -> FaceDataModule:
+    recipe = module.recipe
+    if recipe.batch_size % settings.devices:
+        raise ConfigError(
+            f"model.recipe.batch_size={recipe.batch_size} cannot be shared evenly by "
+            f"trainer.devices={settings.devices} processes; choose a multiple."
+        )
+    return FaceDataModule(
+        faces,
+        splits,
+        experiment.augment,
+        recipe.batch_size,
+        recipe.total_images(len(splits.train)),
+        experiment.seed,
+        experiment.runtime.workers,
+        module.needs_originals,
+    )
+
+
+def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
+    num_classes = int(faces.labels[splits.train].max()) + 1  # of a split by people, those of the training
+    return ModelMetadata(faces.image_shape, num_classes, tuple(faces.label_names[:num_classes]))
+
+
+def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
+    module = experiment.model(image_shape=metadata.image_shape, num_classes=metadata.num_classes)
+    # Settled here, before averaging and optimisers take hold of the weights.
+    return module.to(memory_format=torch.channels_last)
