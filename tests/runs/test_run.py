@@ -47,7 +47,7 @@ def test_a_run_records_everything_worth_comparing(
     assert params["augment.transforms.0._target_"] == "albumentations.HorizontalFlip"
 
     metrics = run.data.metrics
-    for judge in ("test", "probe"):
+    for judge in ("test", "linear_probe"):
         for name in ("accuracy", "precision", "recall", "f1"):
             assert 0 <= metrics[f"{judge}/{name}"] <= 1
     with (tmp_path / "runs" / run.info.run_id / "predictions.csv").open() as file:
