@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from facelab.config.compose import config_folder, explain_composition, explain_syntax
+from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
 
 USAGE = """facelab: train, track and compare face recognisers
@@ -120,6 +121,10 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
     folder = config_folder()
     failed = False
+    try:
+        refuse_foreign_hydra(config_name, arguments)
+    except ConfigError as error:
+        return _complain(str(error))
 
     def guarded(composed: DictConfig) -> None:
         """A job that fails says so at once, and a sweep goes on to the next; Hydra would tell at the very end."""

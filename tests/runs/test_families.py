@@ -210,7 +210,9 @@ def test_generate_writes_pictures_a_grid_and_a_manifest(facelab: Command, condit
 
 def test_generate_refuses_what_it_cannot_do(facelab: Command, conditional: Path, tmp_path: Path) -> None:
     folder = f"runs_folder={conditional.parent}"
-    cnn = next(path.parent.name for path in conditional.parent.glob("*/config.yaml") if "models.CNN" in path.read_text())
+    cnn = next(
+        path.parent.name for path in conditional.parent.glob("*/config.yaml") if "models.CNN" in path.read_text()
+    )
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")

@@ -25,6 +25,7 @@ SMALL = (
     "sweep.jobs=1",
 )
 RATE = "model.optimizer.lr=interval(1e-5,1e-1)"
+LONGER = "model.recipe.max_images=12800"  # so that a trial is still training when it is told to stop
 
 
 def _children(runs: list[Run]) -> list[Run]:
@@ -97,7 +98,7 @@ def test_a_trial_that_finished_unheard_is_not_trained_again(
 def test_a_metric_that_no_validation_gives_ends_the_search_at_once(
     facelab: Command, experiment: Experiment, runs: Runs
 ) -> None:
-    outcome = facelab("train", "-m", "search=random", *SMALL, *experiment, RATE, "search.metric=val/f2")
+    outcome = facelab("train", "-m", "search=random", *SMALL, *experiment, RATE, "search.metric=val/f2", LONGER)
     assert outcome.status == 2
     assert "search.metric=val/f2: the validation of cnn gives no such metric" in outcome.error
     assert "val/f1" in outcome.error

@@ -68,9 +68,11 @@ class Sync:
 
     Args:
         runs_folder: where runs keep their files.
+        uri: of the tracking server that may receive the records; a store that is a file needs none.
     """
 
     runs_folder: str = "runs"
+    uri: str | None = None
 
 
 def sync(config: Mapping[str, Any]) -> None:
@@ -83,7 +85,8 @@ def sync(config: Mapping[str, Any]) -> None:
         ConfigError: there is no such folder.
         TrackingError: some of it still cannot be delivered; it stays where it is.
     """
-    folder = Path(Sync(**build(config)).runs_folder)
+    asked = Sync(**build(config))
+    folder = Path(asked.runs_folder)
     if not folder.is_dir():
         raise ConfigError(f"runs_folder: {folder.absolute()} is not a folder. Name one with runs_folder=<folder>.")
     waiting = 0
@@ -95,6 +98,7 @@ def sync(config: Mapping[str, Any]) -> None:
             continue
         waiting += 1
         try:
+            _refuse_unnamed_server(run, asked.uri)
             with run.alone():
                 run.deliver(connect(run.uri))
             print(f"{run.id} ({run.name}): delivered {count} records to {run.uri}", flush=True)
@@ -104,6 +108,13 @@ def sync(config: Mapping[str, Any]) -> None:
         raise TrackingError("not delivered, and kept:\n" + "\n".join(f"  - {failure}" for failure in failures))
     if not waiting:
         print(f"Everything in {folder.absolute()} has been delivered.")
+
+
+def _refuse_unnamed_server(run: TrackedRun, uri: str | None) -> None:
+    """A run's folder from elsewhere could name any server, which would get the user's credentials."""
+    if run.uri.startswith("sqlite:") or run.uri.rstrip("/") == (uri or "").rstrip("/"):
+        return
+    raise TrackingError(f"its store is {run.uri}. If you trust that server: facelab sync uri={run.uri}")
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import os
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,14 +14,17 @@ from hydra.utils import instantiate
 
 from facelab.errors import ConfigError, FacelabError
 
-ALLOWED_PACKAGES = (
-    "facelab",
-    "albumentations",
-    "torch.nn",
-    "torch.optim",
-    "pytorch_lightning",
-    "torchmetrics",
+ALLOWED_PACKAGES = ("facelab", "albumentations", "torch.nn", "torch.optim", "torchmetrics")
+# Of other packages than facelab's, a config may name classes derived from one of these, and loss functions of torch.
+_LIBRARY_BASES = frozenset(
+    {
+        "albumentations.core.transforms_interface.BasicTransform",
+        "albumentations.core.composition.BaseCompose",
+        "torch.nn.modules.module.Module",
+        "torch.optim.optimizer.Optimizer",
+    }
 )
+_LIBRARY_FUNCTIONS = "torch.nn.functional"
 # Known only once the data are loaded: facelab.runs.prepare hands them to the `_partial_` targets.
 RUNTIME_ARGUMENTS = frozenset(
     {
@@ -73,11 +77,37 @@ def resolve_target(target: object) -> Callable[..., Any]:
             found = getattr(found, part)
         if not (inspect.isclass(found) or inspect.isfunction(found)):
             raise ConfigError(f"'{target}' is neither a class nor a plain function.")
-        # Judge the object, not the path: facelab.config.os.system would pass a check of the string alone.
+        # The object decides, not the path: facelab.config.build.os.system would pass a check of the string alone.
         if not _is_allowed(f"{found.__module__}."):
             raise ConfigError(_refusal(f"{found.__module__}.{found.__qualname__}"))
+        _refuse_helpers(target, found)
         return typing.cast(Callable[..., Any], found)
     raise ConfigError(f"there is no module '{parts[0]}'; is it installed?")
+
+
+def _refuse_helpers(target: str, found: Any) -> None:
+    """A config may build components. The other functions and classes of allowed packages write files, or call what they
+    are given."""
+    package, _, name = target.rpartition(".")
+    if found.__module__.split(".")[0] == "facelab":
+        exported = getattr(sys.modules.get(package), "__all__", ())
+        if name not in exported or package.count(".") != 1:
+            raise ConfigError(
+                f"'{target}' is not a public name of facelab. Public are those that a package exports, such as "
+                f"facelab.models.CNN.{nearest(name, list(exported))}"
+            )
+        return
+    if any(f"{found.__module__}.".startswith(f"{extra}.") for extra in allowed_packages()[len(ALLOWED_PACKAGES) :]):
+        return
+    if inspect.isclass(found):
+        if any(f"{base.__module__}.{base.__qualname__}" in _LIBRARY_BASES for base in found.__mro__):
+            return
+    elif found.__module__ == _LIBRARY_FUNCTIONS:
+        return
+    raise ConfigError(
+        f"'{target}' cannot be built from a config: expected a module, an optimiser, a transform, or a function of "
+        f"{_LIBRARY_FUNCTIONS}. If you trust it, set FACELAB_ALLOW=<package> in the environment."
+    )
 
 
 def _is_allowed(path: str) -> bool:
@@ -92,11 +122,12 @@ def _refusal(path: str) -> str:
 
 
 def build(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Build every root value of a checked config.
+    """Build every root value of a config; every target it names is resolved, and so refused, before any is called.
 
     Raises:
         ConfigError: a constructor refused its arguments.
     """
+    _resolve_all(config)
     built = {}
     for key, value in config.items():
         if not isinstance(value, dict | list):
@@ -111,6 +142,18 @@ def build(config: Mapping[str, Any]) -> dict[str, Any]:
             where = str(error).rpartition("full_key: ")[2].strip() if "full_key: " in str(error) else ""
             raise ConfigError(f"{key}{'.' + where if where else ''}: {cause or error}") from error
     return built
+
+
+def _resolve_all(node: Any) -> None:
+    """A config from a run's folder or a store may not have passed `check`."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            resolve_target(node["_target_"])
+        refused = [key for key in ("_args_", "_convert_", "_recursive_") if key in node]
+        if refused:
+            raise ConfigError(f"{refused[0]} is not taken in a config.")
+    for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        _resolve_all(value)
 
 
 def configured(key: str, make: Callable[[], Any]) -> Any:

@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,10 +42,24 @@ def plain(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: naming every key that has no value (`???`) or whose interpolation fails.
     """
-    problems = list(_unresolved(config, ""))
+    problems = [*_resolvers(OmegaConf.to_container(config, resolve=False), ""), *_unresolved(config, "")]
     if problems:
         raise ConfigError(_report(problems))
     return typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
+def _resolvers(node: Any, prefix: str) -> Iterator[Problem]:
+    """Interpolations that call a resolver, such as `${oc.env:NAME}`: they read what is not the config's."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _resolvers(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, str) and (found := re.search(r"\$\{\s*([\w.]+)\s*:", node)):
+        yield Problem(
+            prefix,
+            f"${{{found[1]}:...}} is not resolved in a config, since it would read the environment into what is "
+            "recorded. Give the value on the command line, where the shell knows it: "
+            f'{prefix}="$NAME".',
+        )
 
 
 def _unresolved(node: DictConfig | ListConfig, prefix: str) -> Iterator[Problem]:
@@ -160,6 +176,11 @@ class _Walk:
         if not isinstance(partial, bool):
             self.problems.append(Problem(f"{key}._partial_", f"expected true or false, got {partial!r}."))
         values = {name: value for name, value in node.items() if name not in _NODE_KEYS}
+        for name in [name for name in values if name.startswith("_")]:
+            self.problems.append(
+                Problem(f"{key}.{name}", "unknown key. Beside arguments, a node has _target_ and _partial_.")
+            )
+            del values[name]
         before = len(self.problems)
         checked = self.arguments(target, values, key, RUNTIME_ARGUMENTS if partial else frozenset())
         if target.__module__.startswith("albumentations."):
@@ -190,6 +211,9 @@ class _Walk:
     def type(self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str) -> None:
         """Check one value against its parameter's annotation with pydantic."""
         annotation = _annotation(target, parameter)
+        if isinstance(value, functools.partial) and (refusal := _refused_by_slot(annotation, value.func)):
+            self.problems.append(Problem(key, f"{refusal}, got {_shown(raw)}."))
+            return
         if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
             return
         if inspect.isclass(annotation) and dataclasses.is_dataclass(annotation):  # pydantic would take a dict for it
@@ -223,6 +247,31 @@ def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any
         return eval(parameter.annotation, names)  # the library's own source text, not the user's
     except (NameError, TypeError, SyntaxError, AttributeError):
         return inspect.Parameter.empty
+
+
+def _refused_by_slot(annotation: Any, target: Callable[..., Any]) -> str | None:
+    """What a slot of type `Callable[..., X]` expects, if the target does not give it; None if it does, or if either is
+    not told by annotations."""
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    for slot in members or (annotation,):
+        if typing.get_origin(slot) is not Callable or len(typing.get_args(slot)) != 2:
+            continue
+        wanted = typing.get_origin(typing.get_args(slot)[1]) or typing.get_args(slot)[1]
+        given = target if inspect.isclass(target) else _return_type(target)
+        if not inspect.isclass(wanted) or not inspect.isclass(given) or issubclass(given, wanted):
+            return None
+        if inspect.isclass(target) and getattr(target, "forward", None) is not None and wanted.__name__ == "Tensor":
+            return None  # a loss may be a module
+        return f"expected something that gives a {wanted.__name__}"
+    return None
+
+
+def _return_type(function: Callable[..., Any]) -> Any:
+    try:
+        found = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError):
+        return None
+    return typing.get_origin(found) or found
 
 
 def _shown(raw: Any) -> str:

@@ -21,6 +21,7 @@ from facelab.models.base import FaceModule, to_float
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 _BATCH = 256
+_MOST_PIXELS, _MOST_CLASSES = 1024, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def load(folder: Path) -> Trained:
             f"the model in {folder} cannot be read ({error}). Restore its files, or train it again."
         ) from error
     metadata = ModelMetadata(tuple(told["image_shape"]), told["num_classes"], tuple(told["label_names"]))
+    _refuse_impossible(metadata, folder)
     check_node(config["model"], "model")
     make = build({"model": config["model"]})["model"]
     module: FaceModule = configured(
@@ -92,6 +94,21 @@ def load(folder: Path) -> Trained:
     except RuntimeError as error:
         raise ConfigError(f"the weights in {folder} do not fit its config: {error}. Train it again.") from error
     return Trained(module.eval(), metadata, config)
+
+
+def _refuse_impossible(metadata: ModelMetadata, folder: Path) -> None:
+    """Sizes are bounded before anything of them is allocated."""
+    shape, classes, names = metadata.image_shape, metadata.num_classes, metadata.label_names
+    whole = len(shape) == 3 and all(isinstance(n, int) for n in (*shape, classes))
+    if not whole or not (1 <= shape[0] <= 4 and max(shape) <= _MOST_PIXELS and min(shape) >= 1):
+        raise ConfigError(
+            f"the model in {folder} claims images of shape {shape}; at most {_MOST_PIXELS} a side are taken."
+        )
+    if not 1 <= classes <= _MOST_CLASSES or len(names) != classes:
+        raise ConfigError(
+            f"the model in {folder} claims {classes} classes and {len(names)} names; at most {_MOST_CLASSES:,} are "
+            "taken, each with a name."
+        )
 
 
 @torch.no_grad()

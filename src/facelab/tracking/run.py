@@ -248,9 +248,16 @@ class TrackedRun:
                 self.spool.delivered(spooled)
         flush()
 
+    def _own_file(self, name: str) -> Path:
+        """A file of the run's folder; a spool from elsewhere could name any file of this machine."""
+        file = (self.folder / name).resolve()
+        if not file.is_relative_to(self.folder.resolve()):
+            raise TrackingError(f"{self.folder / 'spool.jsonl'} names '{name}', which lies outside the run's folder.")
+        return file
+
     def _send(self, client: MlflowClient, item: Item) -> None:
         if "picture" in item:
-            with Image.open(self.folder / item["file"]) as image:
+            with Image.open(self._own_file(item["file"])) as image:
                 client.log_image(
                     self.id,
                     image.convert("RGB"),
@@ -260,7 +267,7 @@ class TrackedRun:
                     synchronous=True,
                 )
         elif "artifact" in item:
-            client.log_artifact(self.id, str(self.folder / item["artifact"]))
+            client.log_artifact(self.id, str(self._own_file(item["artifact"])))
         elif "tag" in item:
             client.set_tag(self.id, item["tag"], item["value"])
         elif "dataset" in item:

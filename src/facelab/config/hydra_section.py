@@ -1,0 +1,100 @@
+"""Hydra's own section of a config: what a user's config may set in it, and what it may not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facelab.config.compose import config_folder
+from facelab.errors import ConfigError
+
+_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+_SWEEPERS = (
+    "hydra_plugins.facelab_sweeper.FacelabSweeper",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+)
+_EMPTY: Mapping[str, Any] = {
+    "callbacks": {},
+    "job.env_set": {},
+    "job.env_copy": [],
+    "searchpath": [],
+    "output_subdir": None,
+    "job.chdir": False,
+    "run.dir": ".",
+    "sweep.dir": ".",
+    "sweep.subdir": ".",
+}
+
+
+def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
+    """Check Hydra's section as a command line composes it, before Hydra acts on it.
+
+    A config may set `hydra.mode` and `hydra.sweeper.params`. Everything else that Hydra would obey (callbacks, logging
+    with class names, folders, environment variables, launchers, sweepers, search paths) is fixed.
+
+    Args:
+        config_name: of the command.
+        arguments: of the command line.
+
+    Raises:
+        ConfigError: with the key and what it is fixed to.
+    """
+    overrides = [word for word in arguments if not word.startswith("-") and "=" in word and "," not in word]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            composed = compose(config_name, overrides, return_hydra_config=True)
+            section = OmegaConf.masked_copy(composed, "hydra").hydra
+    except (HydraException, OmegaConfBaseException):
+        return  # Hydra itself says what is wrong with the command line
+    finally:
+        GlobalHydra.instance().clear()
+    for key, expected in _EMPTY.items():
+        found = OmegaConf.select(section, key, throw_on_missing=False)
+        found = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+        if (found or expected) != expected:
+            raise ConfigError(_refusal(key, found, expected))
+    _refuse_classes(section)
+
+
+def _refuse_classes(section: DictConfig) -> None:
+    for key, allowed in (("launcher._target_", (_LAUNCHER,)), ("sweeper._target_", _SWEEPERS)):
+        found = OmegaConf.select(section, key)
+        if found not in allowed:
+            raise ConfigError(
+                f"hydra.{key}={found}: facelab runs the jobs of a sweep itself. Leave it out; executor=local or "
+                "executor=slurm says where they run, search=tpe and the like how they are drawn."
+            )
+    for name in ("job_logging", "hydra_logging"):
+        for key in _class_names(OmegaConf.to_container(section[name]), f"hydra.{name}"):
+            raise ConfigError(
+                f"{key}: facelab's logging is fixed, and a config cannot name classes in it. Leave it out."
+            )
+
+
+_LOGGING_CLASSES = ("logging.StreamHandler", "logging.NullHandler")
+
+
+def _class_names(node: Any, key: str) -> list[str]:
+    """Keys by which a logging config calls something."""
+    if isinstance(node, list):
+        return [found for number, value in enumerate(node) for found in _class_names(value, f"{key}.{number}")]
+    if not isinstance(node, dict):
+        return [key] if isinstance(node, str) and node.startswith(("ext://os", "ext://sub", "cfg://")) else []
+    own = [
+        f"{key}.{name}"
+        for name, value in node.items()
+        if name in ("()", "class", "filename") and value not in _LOGGING_CLASSES
+    ]
+    return own + [found for name, value in node.items() for found in _class_names(value, f"{key}.{name}")]
+
+
+def _refusal(key: str, found: object, expected: object) -> str:
+    return (
+        f"hydra.{key}: it is fixed to {expected!r}, and a config sets it to {found!r}. Hydra would obey that before "
+        "facelab has checked anything. Leave it out; a config may set hydra.mode and hydra.sweeper.params."
+    )
