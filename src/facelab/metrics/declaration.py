@@ -41,16 +41,19 @@ def find_metric(name: str, declared: Mapping[str, Metric]) -> Metric | None:
         name: as recorded.
         declared: by name.
     """
-    for end in _INTERVAL_ENDS:
-        if name not in declared and name.endswith(end):
-            name = name.removesuffix(end)
-    if name in declared:
-        return declared[name]
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            rest = name.removeprefix(prefix)
-            return declared.get(f"test/{rest}") or declared.get(rest)
+    for end in ("", *_INTERVAL_ENDS):
+        if name.endswith(end):
+            base = name.removesuffix(end)
+            candidates = [base, *(part for prefix in _PREFIXES for part in _without(prefix, base))]
+            for candidate in candidates:
+                if candidate in declared:
+                    return declared[candidate]
     return None
+
+
+def _without(prefix: str, name: str) -> tuple[str, ...]:
+    rest = name.removeprefix(prefix)
+    return () if rest == name else (f"test/{rest}", rest)
 
 
 def validation_name(metric: str) -> str:
