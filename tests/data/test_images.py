@@ -1,11 +1,13 @@
 """Files that cannot be used are named, with what is wrong and the way out."""
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from facelab.data.images import decode, problem_with
@@ -40,10 +42,21 @@ def _cmyk(path: Path) -> None:
     _face().convert("CMYK").save(path, format="JPEG")
 
 
-def _rotated(path: Path) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    _face().save(path, format="JPEG", exif=exif)
+def _postscript(path: Path) -> None:
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+
+
+def _jpeg2000_without_end(path: Path) -> None:
+    path.write_bytes(b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(20))
+
+
+def _dds_without_end(path: Path) -> None:
+    path.write_bytes(b"DDS " + bytes([124, 0, 0, 0]) + bytes(12))
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
 
 
 def _huge(path: Path) -> None:
@@ -63,7 +76,10 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (_truncated, "truncated"),
     (_sixteen_bit, "convert it to 8-bit"),
     (_cmyk, "is CMYK"),
-    (_rotated, "EXIF"),
+    (_postscript, "is corrupt, or of another format"),
+    (_jpeg2000_without_end, "is corrupt, or of another format"),
+    (_dds_without_end, "is corrupt, or of another format"),
+    (_pipe, "not a regular file"),
     (_huge, "make it smaller"),
 ]
 
@@ -115,6 +131,26 @@ def test_usual_modes_are_taken(tmp_path: Path, mode: str, channels: int) -> None
     assert decode(path, 32, channels).shape == (32, 32, channels)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_exif_tag_says(tmp_path: Path, orientation: int) -> None:
+    turned: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+        1: lambda pixels: pixels,
+        2: np.fliplr,
+        3: lambda pixels: np.rot90(pixels, 2),
+        4: np.flipud,
+        5: np.transpose,
+        6: lambda pixels: np.rot90(pixels, -1),
+        7: lambda pixels: np.rot90(np.transpose(pixels), 2),
+        8: np.rot90,
+    }
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "face.png"
+    _face().save(path, exif=exif)
+    assert problem_with(path) is None
+    assert np.array_equal(decode(path, 64, 1)[..., 0], turned[orientation](np.asarray(_face())))
+
+
 def test_decoding_agrees_with_pillow_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "face.png"
     _face().save(path)
@@ -152,10 +188,10 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     locked = root / "person1" / "3.png"
     opening = Image.open
 
-    def refuse(path: Path, *arguments: object) -> Image.Image:
+    def refuse(path: Path, formats: tuple[str, ...]) -> Image.Image:
         if Path(path) == locked:
             raise PermissionError(13, "Permission denied", str(path))
-        return opening(path)
+        return opening(path, formats=formats)
 
     # The tests may run as root, whom no permissions stop.
     monkeypatch.setattr(Image, "open", refuse)

@@ -1,17 +1,20 @@
 """Decode image files, and say plainly what is wrong with those that cannot be used."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelab.errors import DataError
 
 SUFFIXES = (".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+# Opened by content, whatever the suffix says: Pillow would hand a PostScript file to Ghostscript.
+_FORMATS = ("PPM", "PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000  # a face picture has no need of more; a few hundred bytes can claim billions
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # eight bits a channel, grey or RGB
 
@@ -19,9 +22,12 @@ _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # eight bits a channel, grey or R
 def problem_with(path: Path) -> str | None:
     """What keeps an image file from being used, judged by its header, with the way out; None if nothing does."""
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a regular file but a pipe, a device or a folder; delete it"
+        if status.st_size == 0:
             return "is empty (0 bytes); delete it or copy it again"
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 return f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller"
@@ -31,16 +37,13 @@ def problem_with(path: Path) -> str | None:
                 return f"has mode '{image.mode}', not 8 bits a channel; convert it to 8-bit grey or RGB"
             if image.format == "PPM" and _netpbm_maximum(path) > 255:
                 return "has 16 bits a channel; convert it to 8-bit grey or RGB"
-            rotation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            if rotation not in (0, 1):
-                return f"is rotated by its EXIF tag (orientation {rotation}); save it upright without the tag"
     except Image.DecompressionBombError:
         return f"claims more than {MAX_PIXELS:,} pixels; make it smaller"
     except UnidentifiedImageError:
-        return "is not an image Pillow can read, or is corrupt; delete it or copy it again"
+        return f"is corrupt, or of another format than {', '.join(_FORMATS)}; delete it, copy it again or convert it"
     except PermissionError:
         return "may not be read; change its permissions"
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever they like on damaged files
         return f"cannot be opened ({error}); delete it or copy it again"
     return None
 
@@ -54,7 +57,7 @@ def _netpbm_maximum(path: Path) -> int:
 
 
 def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Read one image and resize it.
+    """Read one image, turn it upright as its EXIF tag says, and resize it.
 
     Args:
         path: an image file that `problem_with` finds nothing wrong with.
@@ -68,9 +71,9 @@ def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
         DataError: the file is damaged behind its header.
     """
     try:
-        with Image.open(path) as image:
-            converted = image.convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+        with Image.open(path, formats=_FORMATS) as image:
+            converted = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    except Exception as error:  # as above
         raise DataError(f"{path} is damaged ({error}); delete it or copy it again.") from error
     return resize(converted, image_size)
 
