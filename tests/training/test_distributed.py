@@ -81,7 +81,8 @@ def _test_outputs(config: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mapping[st
     return torch.from_numpy(on_test.embeddings), torch.from_numpy(on_test.indices), report.metrics
 
 
-def test_float32_gradients_agree() -> None:
+def test_float32_gradients_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELAB_ALLOW", "tests")
     one = _config(*TINY, "trainer.precision=32-true", "model.recipe.batch_size=16", "model.recipe.max_images=16")
     one["model"]["encoder"] = {"_target_": "tests.training.test_distributed.PlainEncoder", "_partial_": True}
     two = {**one, "trainer": {**one["trainer"], "devices": 2}}
