@@ -1,6 +1,9 @@
 """What happens around the steps."""
 
 import copy
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from facelab.errors import Interrupted
 from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
 from facelab.models.recipe import Cosine, Recipe
 from facelab.training.callbacks.averaging import ExponentialMovingAverage, ema_decay
+from facelab.training.callbacks.checkpoints import Checkpoints
 from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.callbacks.samples import Samples
 from facelab.training.callbacks.training_log import TrainingLog
 from facelab.training.callbacks.validation import Validation
+from facelab.training.checkpoint import checkpoint_path
 from facelab.training.gather import gather_features
+from facelab.training.interrupt import StopRequest
 
 
 class Pointwise(OneLossModule):
@@ -143,6 +150,23 @@ def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have
         log.on_train_batch_end(trainer, module, {"terms": terms}, None, step)
     assert recorded[0]["train/loss"] == 1
     assert recorded[0]["train/penalty"] == 8
+
+
+class Terminated(Pointwise):
+    """Is told to stop when the callbacks have had their turn after the third step."""
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if batch_idx == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_told_to_stop_between_callbacks_saves_and_is_interrupted(tmp_path: Path) -> None:
+    module, stop = Terminated(), StopRequest()
+    saving = Checkpoints(tmp_path, every_s=1e9, total_images=32, config={}, stop=stop)
+    with stop.installed(), stop.listening(), pytest.raises(Interrupted):
+        _fit(module, saving)
+    assert checkpoint_path(tmp_path, 16).is_file(), "the step after the signal is finished and saved"
 
 
 def test_half_a_life_halves() -> None:

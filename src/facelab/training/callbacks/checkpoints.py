@@ -39,16 +39,17 @@ class Checkpoints(pl.Callback):
         self._steps_until_asking = self._asking_every = 1
         self._held_back = False
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take SIGTERM back from Lightning, whose own answer under DDP is a collective call inside the handler."""
-        self._stop.install()
-
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """As in training."""
         self._stop.install()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Take the signals back, and start the clock.
+
+        Lightning registers its own handler of SIGTERM after `on_fit_start`. It would end the run between two steps by
+        a SystemExit, and under DDP make a collective call inside the handler.
+        """
+        self._stop.install()
         self._last_save = self._last_ask = time.monotonic()
 
     def on_train_batch_end(
