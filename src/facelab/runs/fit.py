@@ -13,7 +13,7 @@ from rich.console import Console
 from facelab.config.build import build, configured
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.split import Splits, split
+from facelab.data.split import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule, Generative
 from facelab.models.recipe import Recipe
@@ -71,8 +71,9 @@ class Prepared:
         experiment = Experiment(**build(config))
         settings = experiment.trainer.resolved()
         experiment.runtime.check()
-        faces = experiment.data.load()
-        splits = split(faces, experiment.split)
+        faces, splits = prepare(experiment.data.load(), experiment.split)
+        for note in splits.notes if int(os.environ.get("RANK", 0)) == 0 else ():
+            print(note)
         experiment.protocol.check(splits, faces)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
         pl.seed_everything(experiment.seed, verbose=False)
