@@ -169,6 +169,14 @@ def client(store_folder: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded pictures of the tests are not kept in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def orl() -> FaceSet:
     """All AT&T faces at 32 x 32."""

@@ -6,7 +6,7 @@ from facelab.data.module import FaceDataModule
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
-from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, Split, Splits
+from facelab.data.split import FewShot, IdentityDisjoint, KFold, Official, Ratio, Split, Splits
 
 __all__ = [
     "ORL",
@@ -21,6 +21,7 @@ __all__ = [
     "HeadTurn",
     "IdentityDisjoint",
     "KFold",
+    "Official",
     "Ratio",
     "Split",
     "Splits",

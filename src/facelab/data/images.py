@@ -1,10 +1,16 @@
-"""Decode image files, and say plainly what is wrong with those that cannot be used."""
+"""Decode one image file, or say plainly what is wrong with it.
+
+Pictures are not trusted: only the formats of `FORMATS` are opened, chosen by what a file holds and not by its name, and
+every fault ends in a sentence that names it.
+"""
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,55 +18,59 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelab.errors import DataError
 
+# Pillow's own readers of these; others call programs (EPS), or raise whatever they like on damaged files.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-# Opened by content, whatever the suffix says: Pillow would hand a PostScript file to Ghostscript.
-_FORMATS = ("PPM", "PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# Pictures of other formats: refused by name, since a set without them would quietly be another set.
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".dds", ".tga", ".psd", ".svg", ".eps", ".ps", ".pdf"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
+)
 MAX_PIXELS = 64_000_000  # a face picture has no need of more; a few hundred bytes can claim billions
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # eight bits a channel, grey or RGB
+_OTHER_CONTENTS = (  # where, what stands there, and what that is
+    (0, b"%!PS", "PostScript"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
+    (0, b"%PDF", "PDF"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypm", "HEIC or a film"),
+    (4, b"ftyp", "a film"),
+    (0, b"DDS ", "DDS"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"<svg", "SVG"),
+    (0, b"<html", "a web page"),
+    (0, b"<!doctype", "a web page"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the picture)"),
+)
+
+# Without a file's name they say nothing; what they warn of is found out here, or harmless (an odd EXIF block).
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class _UnusableError(Exception):
+    """What keeps a file from being used: a sentence without its subject."""
 
 
 def problem_with(path: Path) -> str | None:
     """What keeps an image file from being used, judged by its header, with the way out; None if nothing does."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is not a regular file but a pipe, a device or a folder; delete it"
-        if status.st_size == 0:
-            return "is empty (0 bytes); delete it or copy it again"
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                return f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller"
-            if image.mode not in _MODES:
-                if image.mode == "CMYK":
-                    return "is CMYK, meant for print; convert it to RGB"
-                return f"has mode '{image.mode}', not 8 bits a channel; convert it to 8-bit grey or RGB"
-            if image.format == "PPM" and _netpbm_maximum(path) > 255:
-                return "has 16 bits a channel; convert it to 8-bit grey or RGB"
-    except Image.DecompressionBombError:
-        return f"claims more than {MAX_PIXELS:,} pixels; make it smaller"
-    except UnidentifiedImageError:
-        return f"is corrupt, or of another format than {', '.join(_FORMATS)}; delete it, copy it again or convert it"
-    except PermissionError:
-        return "may not be read; change its permissions"
-    except Exception as error:  # Pillow's decoders raise whatever they like on damaged files
-        return f"cannot be opened ({error}); delete it or copy it again"
-    return None
-
-
-def _netpbm_maximum(path: Path) -> int:
-    """The largest value a PGM or PPM file announces; Pillow shrinks 16 bits to 8 without a word."""
-    with path.open("rb") as file:
-        text = b"\n".join(line.split(b"#")[0] for line in file.read(512).split(b"\n")[:16])
-    fields = text.split()
-    return int(fields[3]) if len(fields) > 3 and fields[3].isdigit() else 255
+        with _opened(path):
+            return None
+    except _UnusableError as problem:
+        return str(problem)
 
 
 def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
     """Read one image, turn it upright as its EXIF tag says, and resize it.
 
     Args:
-        path: an image file that `problem_with` finds nothing wrong with.
+        path: an image file.
         image_size: side of the square result, in pixels; bilinear, with antialiasing; the aspect is not kept.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
 
@@ -68,13 +78,14 @@ def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
         (image_size, image_size, channels) uint8.
 
     Raises:
-        DataError: the file is damaged behind its header.
+        DataError: the file cannot be used; says why and what to do.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            converted = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-    except Exception as error:  # as above
-        raise DataError(f"{path} is damaged ({error}); delete it or copy it again.") from error
+        with _opened(path) as image:
+            _load(image)
+            converted = image.convert("L" if channels == 1 else "RGB")
+    except _UnusableError as problem:
+        raise DataError(f"{path} {problem}.") from problem.__cause__
     return resize(converted, image_size)
 
 
@@ -86,53 +97,84 @@ def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
     return pixels.reshape(image_size, image_size, -1)
 
 
-def decode_all(paths: Sequence[Path], image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Decode many images, in parallel.
-
-    Returns:
-        (N, image_size, image_size, channels) uint8, in the order of `paths`.
-
-    Raises:
-        DataError: naming every file that cannot be used and why.
-    """
-    pixels = np.empty((len(paths), image_size, image_size, channels), dtype=np.uint8)
-
-    def one(index: int) -> str | None:
-        try:
-            pixels[index] = decode(paths[index], image_size, channels)
-        except DataError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [problem for problem in pool.map(one, range(len(paths))) if problem]
-    if problems:
-        raise DataError(_listed(problems))
-    return pixels
-
-
-def check_files(paths: Sequence[Path]) -> None:
-    """Look at the header of every file.
-
-    Raises:
-        DataError: naming every file that cannot be used, why, and what to do.
-    """
-
-    def look() -> Iterator[str]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, problem in zip(paths, pool.map(problem_with, paths), strict=True):
-                if problem:
-                    yield f"{path} {problem}."
-
-    problems = list(look())
-    if problems:
-        raise DataError(_listed(problems))
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture with its header read and found usable; whatever Pillow raises becomes an `_UnusableError`."""
+    try:
+        _check_file(path.stat())
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            _check_header(image, file)
+            yield image
+    except _UnusableError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _UnusableError(f"claims more than {MAX_PIXELS:,} pixels; make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise _UnusableError(_content_of(path)) from error
+    except PermissionError as error:
+        raise _UnusableError("may not be read; change its permissions") from error
+    except FileNotFoundError as error:
+        raise _UnusableError("is no longer there, or is a symbolic link to nothing") from error
+    except MemoryError as error:
+        raise _UnusableError("asks for more memory than there is; make it smaller") from error
+    except Exception as error:  # a damaged file gets anything out of a decoder: struct.error, KeyError, EOFError, ...
+        raise _UnusableError(f"is damaged or cut short ({_first_line(error)}); delete it or copy it again") from error
 
 
-def _listed(problems: Sequence[str], shown: int = 20) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    lines = [f"{len(problems)} images cannot be used:", *(f"  - {problem}" for problem in problems[:shown])]
-    if len(problems) > shown:
-        lines.append(f"  ... and {len(problems) - shown} more")
-    return "\n".join(lines)
+def _check_file(found: os.stat_result) -> None:
+    """Before it is opened: who opens a FIFO waits for its writer."""
+    if not stat.S_ISREG(found.st_mode):
+        raise _UnusableError(f"is {kind_of_file(found.st_mode)} and not an image file; delete it")
+    if found.st_size == 0:
+        raise _UnusableError("is empty (0 bytes); delete it or copy it again")
+
+
+def kind_of_file(mode: int) -> str:
+    """What something that is no file is, from its `st_mode`."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _check_header(image: Image.Image, file: BinaryIO) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _UnusableError(f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller")
+    if image.mode == "CMYK":
+        raise _UnusableError("is CMYK, meant for print; convert it to RGB")
+    if image.mode not in _MODES:
+        raise _UnusableError(f"has mode '{image.mode}', not 8 bits a channel; convert it to 8-bit grey or RGB")
+    if image.format == "PPM" and _netpbm_maximum(file) > 255:
+        raise _UnusableError("has 16 bits a channel; convert it to 8-bit grey or RGB")
+
+
+def _netpbm_maximum(file: BinaryIO) -> int:
+    """The largest value a PGM or PPM file announces; Pillow shrinks 16 bits to 8 without a word."""
+    place = file.tell()
+    file.seek(0)
+    text = b"\n".join(line.split(b"#")[0] for line in file.read(512).split(b"\n")[:16])
+    file.seek(place)
+    fields = text.split()
+    return int(fields[3]) if len(fields) > 3 and fields[3].isdigit() else 255
+
+
+def _load(image: Image.Image) -> None:
+    """Decode the pixels and turn them upright."""
+    image.load()
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:
+        # An unreadable EXIF block tells nothing; the picture stays as it is stored, as every viewer shows it.
+        return
+
+
+def _content_of(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    for offset, magic, kind in _OTHER_CONTENTS:
+        if head[offset:].lower().startswith(magic.lower()):
+            return f"holds {kind}, whatever its name says; convert it to PNG or JPEG, or delete it"
+    return f"is no image of a format read here ({', '.join(FORMATS)}), or is corrupt; delete it or copy it again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

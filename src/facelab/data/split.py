@@ -1,57 +1,24 @@
-"""Which pictures are for training, validation and test."""
+"""The rules by which pictures are for training, validation and test."""
 
-from abc import ABC, abstractmethod
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from facelab.data.copies import Duplicates, Indices
+from facelab.data.dividing import TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
 from facelab.data.faces import FaceSet
 from facelab.errors import DataError
 
-Indices = NDArray[np.int64]
+__all__ = ["FewShot", "IdentityDisjoint", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Numbers of pictures, each in one part at most; `val` may be empty."""
-
-    train: Indices
-    val: Indices
-    test: Indices
-
-    def items(self) -> tuple[tuple[str, Indices], ...]:
-        """The parts by name."""
-        return ("train", self.train), ("val", self.val), ("test", self.test)
-
-
-class Split(ABC):
-    """A rule that divides a face set."""
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """A few words for run names, such as `k=5 · split=0`."""
-
-    @property
-    @abstractmethod
-    def has_validation(self) -> bool:
-        """Whether some pictures are for validation; a search needs them, since it must not choose by the test."""
-
-    @abstractmethod
-    def divide(self, faces: FaceSet) -> Splits:
-        """Divide a set; `split` is the call to use, which also checks the result.
-
-        Raises:
-            DataError: a class has too few pictures.
-        """
-
-
-class Ratio(Split):
+class Ratio(PerClass):
     """Shares of every class's pictures, drawn at random: people are shared between the parts, pictures never.
 
     Args:
@@ -59,16 +26,25 @@ class Ratio(Split):
         val: share for validation, by which the best weights are kept; may be 0.
         test: share for the test.
         seed: of the draw; the training seed does not touch it.
+        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
+        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
     """
 
     def __init__(
-        self, train: Fraction = 0.6, val: Fraction = 0.2, test: Fraction = 0.2, seed: Annotated[int, Field(ge=0)] = 0
+        self,
+        train: Fraction = 0.6,
+        val: Fraction = 0.2,
+        test: Fraction = 0.2,
+        seed: Seed = 0,
+        few: Few = "error",
+        duplicates: Duplicates = "error",
     ) -> None:
         if abs(train + val + test - 1) > 1e-6:
             raise ValueError(f"train + val + test must be 1, got {train} + {val} + {test} = {train + val + test:g}")
         if train == 0 or test == 0:
             raise ValueError(f"train and test must be above 0, got train={train}, test={test}")
         self.shares, self.seed = {"train": train, "val": val, "test": test}, seed
+        self.few, self.duplicates = few, duplicates
 
     @property
     def title(self) -> str:
@@ -80,30 +56,24 @@ class Ratio(Split):
         """Unless its share is 0."""
         return self.shares["val"] > 0
 
-    def divide(self, faces: FaceSet) -> Splits:
-        """Divide every class by the largest remainder method, so that the counts add up."""
-        random = np.random.default_rng(self.seed)
-        splits: dict[str, list[Indices]] = defaultdict(list)
-        for label, name in enumerate(faces.label_names):
-            members = np.flatnonzero(faces.labels == label)
-            counts = _largest_remainder(len(members), self.shares)
-            short = [part for part, share in self.shares.items() if share > 0 and counts[part] == 0]
-            if short:
-                raise DataError(
-                    f"class '{name}' has {len(members)} pictures: too few for {' and '.join(short)} with "
-                    f"split.train={self.shares['train']}, split.val={self.shares['val']}, "
-                    f"split.test={self.shares['test']}. Add pictures, leave the class out, or change the shares "
-                    "(split.val=0 needs no validation pictures)."
-                )
-            shuffled = random.permutation(members)
-            start = 0
-            for part, count in counts.items():
-                splits[part].append(shuffled[start : start + count])
-                start += count
-        return Splits(**{part: np.sort(np.concatenate(chunks)) for part, chunks in splits.items()})
+    @property
+    def keys(self) -> str:
+        """The shares."""
+        return " ".join(f"split.{part}={share:g}" for part, share in self.shares.items())
+
+    def cut(self, count: int) -> NDArray[np.int8] | None:
+        """By the largest remainder method, so that the counts add up; too few where a part would stay empty."""
+        counts = _largest_remainder(count, self.shares)
+        if any(share > 0 and counts[part] == 0 for part, share in self.shares.items()):
+            return None
+        return np.repeat(np.array([TRAIN, VAL, TEST], np.int8), list(counts.values()))
+
+    def shuffler(self) -> Callable[[Indices], Indices]:
+        """One generator for all classes."""
+        return np.random.default_rng(self.seed).permutation
 
 
-class KFold(Split):
+class KFold(PerClass):
     """Cross-validation: every class's pictures, shuffled, are cut into parts, and each fold tests on another part.
 
     Part number `fold` is the test, the next one validation (after the last comes the first), the others training. Over
@@ -114,19 +84,24 @@ class KFold(Split):
         folds: how many parts.
         fold: which of them is the test, counted from 0.
         seed: of the shuffle, the same for all folds; the training seed does not touch it.
+        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
+        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
     """
 
     def __init__(
         self,
         folds: Annotated[int, Field(ge=3)] = 5,
         fold: Annotated[int, Field(ge=0)] = 0,
-        seed: Annotated[int, Field(ge=0)] = 0,
+        seed: Seed = 0,
+        few: Few = "error",
+        duplicates: Duplicates = "error",
     ) -> None:
         if folds < 3:
             raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
         if not 0 <= fold < folds:
             raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
         self.folds, self.fold, self.seed = folds, fold, seed
+        self.few, self.duplicates = few, duplicates
 
     @property
     def title(self) -> str:
@@ -138,25 +113,27 @@ class KFold(Split):
         """Always."""
         return True
 
-    def divide(self, faces: FaceSet) -> Splits:
-        """Divide every class."""
-        random = np.random.default_rng(self.seed)
-        train, val, test = [], [], []
-        for label, name in enumerate(faces.label_names):
-            members = np.flatnonzero(faces.labels == label)
-            if len(members) < self.folds:
-                raise DataError(
-                    f"class '{name}' has {len(members)} pictures: too few for split.folds={self.folds}, which needs "
-                    "one for each part. Add pictures, leave the class out, or lower split.folds."
-                )
-            splits = np.array_split(random.permutation(members), self.folds)
-            test.append(splits[self.fold])
-            val.append(splits[(self.fold + 1) % self.folds])
-            train += [splits[(self.fold + step) % self.folds] for step in range(2, self.folds)]
-        return Splits(*(np.sort(np.concatenate(chunks)) for chunks in (train, val, test)))
+    @property
+    def keys(self) -> str:
+        """The number of parts."""
+        return f"split.folds={self.folds}"
+
+    def cut(self, count: int) -> NDArray[np.int8] | None:
+        """As even as can be; too few where there is not one for each part."""
+        if count < self.folds:
+            return None
+        part = np.full(self.folds, TRAIN, dtype=np.int8)
+        part[self.fold], part[(self.fold + 1) % self.folds] = TEST, VAL
+        sizes = np.full(self.folds, count // self.folds)
+        sizes[: count % self.folds] += 1
+        return np.repeat(part, sizes)
+
+    def shuffler(self) -> Callable[[Indices], Indices]:
+        """One generator for all classes."""
+        return np.random.default_rng(self.seed).permutation
 
 
-class FewShot(Split):
+class FewShot(PerClass):
     """The fixed few-shot protocol: k pictures a person to train, all others to test, no validation.
 
     For split seed s: `r = numpy.random.RandomState(s)`; for each identity in order `p = r.permutation(n)` over its n
@@ -165,12 +142,19 @@ class FewShot(Split):
     Args:
         train_per_identity: k, training pictures of each person.
         seed: s; ten splits, 0 to 9, are used for published figures.
+        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
+        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
     """
 
     def __init__(
-        self, train_per_identity: Annotated[int, Field(ge=1)] = 5, seed: Annotated[int, Field(ge=0)] = 0
+        self,
+        train_per_identity: Annotated[int, Field(ge=1)] = 5,
+        seed: Seed = 0,
+        few: Few = "error",
+        duplicates: Duplicates = "error",
     ) -> None:
         self.train_per_identity, self.seed = train_per_identity, seed
+        self.few, self.duplicates = few, duplicates
 
     @property
     def title(self) -> str:
@@ -182,26 +166,21 @@ class FewShot(Split):
         """Never."""
         return False
 
-    def divide(self, faces: FaceSet) -> Splits:
-        """Divide every class."""
+    @property
+    def keys(self) -> str:
+        """The number of training pictures."""
+        return f"split.train_per_identity={self.train_per_identity}"
+
+    def cut(self, count: int) -> NDArray[np.int8] | None:
+        """The first k train; too few where none is left to test."""
+        if count <= self.train_per_identity:
+            return None
+        return np.where(np.arange(count) < self.train_per_identity, TRAIN, TEST).astype(np.int8)
+
+    def shuffler(self) -> Callable[[Indices], Indices]:
+        """As published: a permutation of n numbers for each person."""
         random = np.random.RandomState(self.seed)
-        train, test = [], []
-        for label, name in enumerate(faces.label_names):
-            members = np.flatnonzero(faces.labels == label)
-            if len(members) <= self.train_per_identity:
-                raise DataError(
-                    f"class '{name}' has {len(members)} pictures; split.train_per_identity={self.train_per_identity} "
-                    f"needs at least {self.train_per_identity + 1}, so that one is left to test. "
-                    "Add pictures, leave the class out, or lower split.train_per_identity."
-                )
-            order = members[random.permutation(len(members))]
-            train.append(order[: self.train_per_identity])
-            test.append(order[self.train_per_identity :])
-        return Splits(
-            train=np.sort(np.concatenate(train)),
-            val=np.empty(0, dtype=np.int64),
-            test=np.sort(np.concatenate(test)),
-        )
+        return lambda members: members[random.permutation(len(members))]
 
 
 class IdentityDisjoint(Split):
@@ -211,10 +190,11 @@ class IdentityDisjoint(Split):
 
     Args:
         train_people: how many people are for training.
+        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
     """
 
-    def __init__(self, train_people: Annotated[int, Field(ge=2)] = 20) -> None:
-        self.train_people = train_people
+    def __init__(self, train_people: Annotated[int, Field(ge=2)] = 20, duplicates: Duplicates = "error") -> None:
+        self.train_people, self.duplicates = train_people, duplicates
 
     @property
     def title(self) -> str:
@@ -238,28 +218,64 @@ class IdentityDisjoint(Split):
         return Splits(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
 
 
-def split(faces: FaceSet, rule: Split) -> Splits:
-    """Divide a set and make sure that no picture is in two parts, not even as a copy.
+class Official(Split):
+    """The parts a set comes in: `root/train`, `root/test` and, if it is there, `root/val`, of `data=folder`.
 
-    Raises:
-        DataError: too few pictures in a class, or equal pictures in two parts.
+    Without a val part the last weights are kept. Classes without training pictures may be in the test alone, for
+    protocols that ask about strangers.
+
+    Args:
+        duplicates: what to do about equal pictures: `error`, or `drop` all but one. A picture of the test stays, so
+            that figures compare with published ones, and its copies in validation and training go.
     """
-    splits = rule.divide(faces)
-    seen: dict[str, tuple[str, str]] = {}
-    leaks = []
-    for part, indices in splits.items():
-        for index in indices:
-            digest, name = faces.digests[index], faces.names[index]
-            other_part, other = seen.setdefault(digest, (part, name))
-            if other_part != part:
-                leaks.append(f"{other} ({other_part}) = {name} ({part})")
-    if leaks:
-        shown = "".join(f"\n  - {leak}" for leak in leaks[:20]) + ("\n  ..." if len(leaks) > 20 else "")
+
+    takes_parts: ClassVar[bool] = True
+
+    def __init__(self, duplicates: Duplicates = "error") -> None:
+        self.duplicates = duplicates
+
+    @property
+    def title(self) -> str:
+        """`official`."""
+        return "official"
+
+    @property
+    def has_validation(self) -> bool:
+        """Taken for granted: before the set is read, nobody knows."""
+        return True
+
+    def copies_order(self, faces: FaceSet) -> Indices:
+        """The test first, then validation, then training."""
+        return np.concatenate([np.flatnonzero(_parts_of(faces) == part) for part in ("test", "val", "train")])
+
+    def divide(self, faces: FaceSet) -> Splits:
+        """By the column `part`."""
+        part = _parts_of(faces)
+        train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
+        missing = [name for name, indices in (("train", train), ("test", test)) if len(indices) == 0]
+        if missing:
+            raise DataError(
+                f"split=official: {faces.source} has no pictures for {' and '.join(missing)}; its parts are "
+                f"{', '.join(np.unique(part))}. Expected folders train and test; rename one, or name one by data.root "
+                "and choose split=ratio, which divides it."
+            )
+        strangers = np.setdiff1d(faces.labels[val], faces.labels[train])
+        if len(strangers):
+            raise DataError(
+                f"split=official: {len(strangers):,} classes of {faces.source}'s validation have no training picture, "
+                f"'{faces.label_names[strangers[0]]}' among them, and a classifier cannot know them. Add some, or move "
+                "these folders to test and choose protocol=verification."
+            )
+        return Splits(train, val, test)
+
+
+def _parts_of(faces: FaceSet) -> NDArray[np.str_]:
+    if "part" not in faces.columns:
         raise DataError(
-            f"{len(leaks)} pictures of {faces.source} are equal to one in another part of the split, so that a test "
-            f"would be asked what was trained on. Delete one of each pair:{shown}"
+            f"split=official: {faces.source} is not divided. Expected data=folder and a data.root that holds train, "
+            "test and, if you like, val, each with one folder a person; or choose split=ratio, which divides it."
         )
-    return splits
+    return faces.columns["part"]
 
 
 def _largest_remainder(total: int, shares: dict[str, float]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Everything a run needs, built and checked before anything is recorded."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from facelab.config.build import build, configured, nearest
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.split import Splits, split
+from facelab.data.split import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
@@ -65,8 +66,9 @@ class Prepared:
         experiment = Experiment(**build(config))
         settings = experiment.trainer.resolved()
         experiment.runtime.check()
-        faces = experiment.data.load()
-        splits = split(faces, experiment.split)
+        faces, splits = prepare(experiment.data.load(), experiment.split)
+        for note in splits.notes if int(os.environ.get("RANK", 0)) == 0 else ():
+            print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
         pl.seed_everything(experiment.seed, verbose=False)
         metadata = _model_metadata(faces, splits)

@@ -1,17 +1,31 @@
-"""A folder of folders, one for each class."""
+"""A folder of folders, one for each class, or of parts that hold such folders."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, from_files, natural_order
-from facelab.data.images import SUFFIXES
+import numpy as np
+
+from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, from_files, natural_order, readable
+from facelab.data.images import OTHER_SUFFIXES, SUFFIXES
+from facelab.data.reading import refuse
 from facelab.errors import DataError
+
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_NOT_FOR_PEOPLE = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
 
 
 class Folder(FaceSource):
     """A folder of folders, one for each person; their names are the classes.
 
-    Format: `root/PERSON/picture.jpg`, 8 bits a channel, grey or RGB, of any size. Folders and files are read in natural
-    order (s2 before s10); those whose names begin with a dot are passed over.
+    Format: `root/PERSON/picture.jpg`, 8 bits a channel, grey or RGB, of any size, turned upright by their EXIF tag. Or
+    `root/train/PERSON/picture.jpg` and `root/test/...`, with or without `root/val/...`: then every picture's part is
+    the set's column `part`, which `split=official` goes by. Folders and files are read in natural order (s2 before
+    s10); those whose names begin with a dot are passed over, and so is what is no picture.
 
     Args:
         root: the folder.
@@ -24,31 +38,128 @@ class Folder(FaceSource):
 
     def load(self) -> FaceSet:
         """Every picture below the root."""
+        where = f"data.root: {readable(str(self.root.absolute()))}"
         if not self.root.is_dir():
             raise DataError(
-                f"data.root: {self.root.absolute()} is not a folder. Expected one folder a person in it. "
+                f"{where} is not a folder. Expected one folder a person in it. "
                 "Hydra does not expand ~; write $HOME/... instead."
             )
-        try:
-            folders = sorted((p for p in self.root.iterdir() if p.is_dir() and _visible(p)), key=natural_order)
-        except PermissionError as error:
-            raise DataError(f"data.root: {self.root.absolute()} may not be read; change its permissions.") from error
+        scan = _Scan(self.root)
+        folders = scan.folders(self.root)
         if not folders:
-            raise DataError(f"data.root: {self.root.absolute()} holds no folders. Expected one folder a person in it.")
-        files = {folder.name: _images(folder) for folder in folders}
-        return from_files(self.root.name, str(self.root.absolute()), files, self.root, self.image_size, self.channels)
+            raise DataError(f"{where} holds no folders. Expected one folder a person in it.")
+        parts = _parts_of(folders, scan)
+        if parts:
+            files = scan.classes([folder for part in parts.values() for folder in scan.folders(part)])
+        else:
+            files = scan.classes(folders)
+        refuse(scan.problems)
+        part_of = {folder.name: part for part, folder in parts.items()}
+        depth = len(self.root.parts)
+        paths = (path for of_class in files.values() for path in of_class)
+        columns = {"part": np.array([part_of[path.parts[depth]] for path in paths])} if parts else {}
+        source = readable(str(self.root.absolute()))
+        name = readable(self.root.name)
+        return from_files(name, source, files, self.root, self.image_size, self.channels, columns)
 
 
-def _images(folder: Path) -> list[Path]:
-    """The pictures of one person."""
-    try:
-        files = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and _visible(p)), key=natural_order)
-    except PermissionError as error:
-        raise DataError(f"{folder} may not be read; change its permissions.") from error
-    if not files:
-        raise DataError(f"{folder} holds no images ({', '.join(SUFFIXES)}). Add some or delete the folder.")
-    return files
+class _Scan:
+    """Lists folders, and collects what keeps some of their contents from being used.
+
+    Args:
+        root: the folder that nothing may lead out of.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.inside = root.resolve()
+        self.problems: list[str] = []
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The folders in a folder, in natural order."""
+        return [folder / entry.name for entry in self._entries(folder) if entry.is_dir() and self._is_inside(entry)]
+
+    def classes(self, folders: Sequence[Path]) -> dict[str, list[Path]]:
+        """The pictures in folders, by the folders' names; each of them must hold some."""
+        files: dict[str, list[Path]] = {}
+        for folder in folders:
+            found = self._images(folder)
+            files.setdefault(folder.name, []).extend(found)
+            if not found:
+                self.problems.append(f"{readable(str(folder))} holds no images: {self._seen(folder)}")
+        return files
+
+    def has_images(self, folder: Path) -> bool:
+        """Whether a folder holds pictures itself."""
+        return any(_suffix(entry.name) in SUFFIXES for entry in self._entries(folder))
+
+    def _images(self, folder: Path) -> list[Path]:
+        found = []
+        for entry in self._entries(folder):
+            suffix = _suffix(entry.name)
+            if suffix in OTHER_SUFFIXES:
+                self.problems.append(
+                    f"{readable(entry.path)} is of a format that is not read ({suffix}); convert it to PNG or JPEG."
+                )
+            elif suffix in SUFFIXES and self._is_inside(entry):
+                found.append(folder / entry.name)
+        return found
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                seen = [e for e in entries if not e.name.startswith(".") and e.name not in _NOT_FOR_PEOPLE]
+        except PermissionError as error:
+            raise DataError(f"{readable(str(folder))} may not be read; change its permissions.") from error
+        return sorted(seen, key=lambda entry: natural_order(entry.name))
+
+    def _is_inside(self, entry: os.DirEntry[str]) -> bool:
+        if not entry.is_symlink():
+            return True
+        try:
+            if Path(entry.path).resolve(strict=True).is_relative_to(self.inside):
+                return True
+        except (OSError, RuntimeError):  # leads to nothing, or in a circle
+            pass
+        self.problems.append(
+            f"{readable(entry.path)} is a symbolic link out of {readable(str(self.inside))}, or to nothing; put what "
+            "it leads to in its place (cp -rL copies a folder so)."
+        )
+        return False
+
+    def _seen(self, folder: Path) -> str:
+        """What a folder without pictures holds instead, and what to do about it."""
+        entries = self._entries(folder)
+        inner = [readable(entry.name) for entry in entries if entry.is_dir()]
+        if inner:
+            shown = ", ".join(inner[:3]) + (", ..." if len(inner) > 3 else "")
+            return (
+                f"it holds {len(inner)} folders ({shown}). Expected ROOT/PERSON/picture; name the folder whose folders "
+                f"are the people, such as data.root={readable(str(folder))}, or ROOT/train/PERSON/picture and "
+                "ROOT/test/PERSON/picture with split=official."
+            )
+        others = f"{len(entries)} files of other kinds" if entries else "nothing"
+        return f"it holds {others}. Add some ({', '.join(SUFFIXES)}), or delete the folder."
 
 
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")
+def _parts_of(folders: Sequence[Path], scan: _Scan) -> dict[str, Path]:
+    """The folders train, val and test, by part; empty where the folders are people."""
+    named = [(folder, _PARTS[folder.name.lower()]) for folder in folders if folder.name.lower() in _PARTS]
+    holds_folders = [folder for folder, _ in named if scan.folders(folder) and not scan.has_images(folder)]
+    if len(holds_folders) < 2 or len(holds_folders) < len(named):
+        return {}
+    parts = dict(zip((part for _, part in named), holds_folders, strict=True))
+    others = [readable(folder.name) for folder in folders if folder not in holds_folders]
+    if others or len(parts) < len(named):
+        raise DataError(
+            f"data.root: {readable(str(scan.inside))} holds {', '.join(folder.name for folder in holds_folders)}, each "
+            f"with folders in it{', beside ' + ', '.join(others[:5]) if others else ''}. Expected one folder train, "
+            "one test and at most one val (or validation), and no other; rename or move the rest, or name one of them, "
+            f"such as data.root={readable(str(holds_folders[0]))}."
+        )
+    # In this order whatever their names, and so the classes: those of the training first.
+    return {part: parts[part] for part in ("train", "val", "test") if part in parts}
+
+
+def _suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return f"{dot}{suffix.lower()}" if stem else ""

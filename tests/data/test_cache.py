@@ -1,0 +1,75 @@
+"""Decoded pictures are kept between runs, and never believed where they could be others."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelab.data import Folder
+from facelab.data.faces import FaceSet
+from tests.data.test_images import make_folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = make_folder(tmp_path / "faces", people=2, pictures=3)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("facelab.data.faces.WORTH_CACHING_S", -1.0)  # these few are read in no time
+    return folder
+
+
+def _kept(root: Path) -> list[Path]:
+    return sorted((root.parent / "cache" / "facelab").glob("*.npy"))
+
+
+def _pixels(faces: FaceSet) -> list[bytes]:
+    return [faces.pixels[i].tobytes() for i in range(len(faces))]
+
+
+def test_a_second_start_reads_the_same_pictures_from_the_cache(root: Path) -> None:
+    first = Folder(str(root), image_size=16).load()
+    (kept,) = _kept(root)
+    before = kept.stat().st_mtime_ns
+    second = Folder(str(root), image_size=16).load()
+    assert _pixels(first) == _pixels(second)
+    assert first.fingerprint == second.fingerprint
+    assert [kept] == _kept(root)
+    assert kept.stat().st_mtime_ns == before, "read, not written again"
+
+
+def test_a_changed_picture_is_decoded_anew_and_replaces_what_was_kept(root: Path) -> None:
+    first = Folder(str(root), image_size=16).load()
+    Image.fromarray(np.full((40, 40), 77, np.uint8)).save(root / "person0" / "0.png")
+    second = Folder(str(root), image_size=16).load()
+    assert first.fingerprint != second.fingerprint
+    assert (second.pixels[0] == 77).all()
+    assert len(_kept(root)) == 1
+
+
+def test_another_size_is_kept_beside_it(root: Path) -> None:
+    assert Folder(str(root), image_size=16).load().image_shape == (3, 16, 16)
+    assert Folder(str(root), image_size=24, channels=1).load().image_shape == (1, 24, 24)
+    assert len(_kept(root)) == 2
+
+
+def test_a_damaged_file_is_not_believed_and_a_pickle_is_not_opened(root: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(root / "attacked"),)
+
+    first = Folder(str(root), image_size=16).load()
+    (kept,) = _kept(root)
+    whole = kept.read_bytes()
+    for content in (whole[:-1], whole[:200] + bytes([whole[200] ^ 1]) + whole[201:], b"", pickle.dumps(Attack())):
+        kept.write_bytes(content)
+        assert _pixels(Folder(str(root), image_size=16).load()) == _pixels(first)
+        assert kept.read_bytes() == whole, "written again"
+    assert not (root / "attacked").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(root: Path) -> None:
+    (root.parent / "cache").write_text("in the way")
+    assert len(Folder(str(root), image_size=16).load()) == 6
