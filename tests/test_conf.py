@@ -40,6 +40,14 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     if choice == "data=folder":
         make_folder(tmp_path / "faces", people=4, pictures=6)
         size.append("data.root=faces")
+    if choice == "split=official":
+        for path in make_folder(tmp_path / "faces", people=4, pictures=6).glob("*/*.png"):
+            part = "train" if int(path.stem) < 3 else "test"
+            (tmp_path / "faces" / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+            path.rename(tmp_path / "faces" / part / path.parent.name / path.name)
+        for emptied in (tmp_path / "faces").glob("person*"):
+            emptied.rmdir()
+        size = [*size[:-1], "data=folder", "data.root=faces"]
     if choice.startswith("trainer="):
         size.remove("trainer=cpu")
     if choice == "split=identity_disjoint":
