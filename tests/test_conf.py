@@ -86,7 +86,7 @@ def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path
 def test_the_models_that_evaluate_a_generator_learn_its_data() -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = check_training(compose("train", ["model=gan", "data=folder", "data.root=faces", "data.channels=3"]))
-    found = dependencies_of(config, {})
+        found = dependencies_of(config, {})
     assert found["embedder"].config["data"] == config["data"]
     assert found["face_classifier"].config["data"]["faces"] == config["data"]
     assert found["face_classifier"].config["data"]["channels"] == 3
