@@ -32,17 +32,18 @@ def test_a_run_without_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("training_images", "limits", "expected"),
+    ("training_images", "limits", "expected", "says"),
     [
-        (100, {}, 3200),  # the least number of images
-        (500, {}, 5024),  # ten passes, in full batches
-        (500, {"max_images": 640}, 640),  # what is given counts alone
-        (100, {"max_images": 6400}, 6400),
-        (500, {"max_epochs": 2}, 1024),
+        (100, {}, 3200, ["least", "100"]),
+        (5000, {}, 50016, ["10", "5,000"]),  # ten passes, in full batches
+        (500, {"max_images": 640}, 640, ["given"]),  # what is given counts alone
+        (100, {"max_images": 6400}, 6400, ["given"]),
+        (500, {"max_epochs": 2}, 1024, ["given"]),
     ],
 )
 def test_the_length_follows_the_number_of_pictures_unless_it_is_given(
-    training_images: int, limits: dict[str, int], expected: int
+    training_images: int, limits: dict[str, int], expected: int, says: list[str]
 ) -> None:
     recipe = Recipe(batch_size=32, schedule=Constant(), length=Length(images=3200, epochs=10), **limits)
     assert recipe.total_images(training_images) == expected
+    assert all(words in recipe.length_as_words(training_images) for words in says)

@@ -101,3 +101,11 @@ class Recipe:
         limits = [limit for limit in given if limit]
         total = self.length.total(training_images) if self.length and not limits else min(limits)
         return -(-total // self.batch_size) * self.batch_size
+
+    def length_as_words(self, training_images: int) -> str:
+        """What set the length of a run on so many pictures, such as `64 passes over 790 pictures`."""
+        if self.max_images or self.max_epochs or self.length is None:
+            return "as given"
+        if self.length.epochs * training_images > self.length.images:
+            return f"{self.length.epochs} passes over {training_images:,} pictures"
+        return f"the least, for {training_images:,} pictures"
