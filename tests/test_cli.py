@@ -96,7 +96,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["split=identity_disjoint"], ["20 classes of the test have no training picture", "protocol=verification"]),
         (["protocol=verification"], ["40 people of the test are in training", "split=identity_disjoint"]),
         (["split=identity_disjoint", "split.train_people=39"], ["split.train_people=39", "Lower it to 38"]),
-        (["model.recipe.max_images=null"], ["max_images and max_epochs are both null"]),
+        (["model.recipe.length=null"], ["max_images, max_epochs and length are all null"]),
         (["augment.transforms=[{_target_:albumentations.Resize,height:8,width:8}]"], ["augment.transforms", "(8, 8"]),
         (["trainer.devices=3", "model.recipe.batch_size=16"], ["batch_size=16", "devices=3", "multiple"]),
         (["tracking=server", "tracking.uri=http://127.0.0.1:9"], ["tracking.uri", "127.0.0.1:9", "tracking=sqlite"]),

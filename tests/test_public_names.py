@@ -11,15 +11,16 @@ from facelab.config.compose import config_folder
 
 PUBLIC = {
     "data": "Augmentation FaceDataModule FaceNonFace FaceSet FaceSource FaceSpoiltFace FewShot Folder HeadTurn "
-    "IdentityDisjoint KFold ORL Official Ratio Split Splits from_files",
+    "IdentityDisjoint KFold ORL Official Ratio SideLight Split Splits from_files",
     "losses": "arcface cross_entropy hinge interpolated_gradient_penalty non_saturating normalised_softmax r1 r2 "
     "relativistic_logistic squared_error wasserstein",
     "metrics": "Metric",
     "models": "Autoencoder CNN ConditionalGAN Constant Cosine DenoisingAutoencoder FaceModule GAN Generative "
-    "OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
+    "Length OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
-    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment ProjectionDiscriminator",
+    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
+    "ProjectionDiscriminator",
     "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from facelab.losses.classification import cross_entropy
-from facelab.losses.margin import additive_angular_margin, arcface
+from facelab.losses.margin import additive_angular_margin, arcface, normalised_softmax, scale_for
 
 
 @pytest.mark.parametrize("degrees", [5.0, 60.0, 90.0, 140.0])
@@ -61,3 +61,15 @@ def test_label_smoothing_by_hand() -> None:
     assert torch.allclose(cross_entropy(logits, labels, label_smoothing=0.1), expected)
     with pytest.raises(ValueError, match="label_smoothing"):
         cross_entropy(logits, labels, label_smoothing=1.0)
+
+
+def test_the_scale_follows_the_number_of_classes() -> None:
+    # AdaCos by hand: s = sqrt(2) log(C - 1) makes (C - 1) others at right angles weigh as much as the own one at 45
+    # degrees, since then exp(s cos 45) = C - 1.
+    for classes in (40, 158, 5749):
+        assert math.exp(scale_for(classes) * math.cos(math.pi / 4)) == pytest.approx(classes - 1)
+    assert scale_for(1) == scale_for(2) == scale_for(20) == 5
+    torch.manual_seed(0)
+    cosines, labels = torch.rand(6, 158) * 2 - 1, torch.randint(0, 158, (6,))
+    by_rule = normalised_softmax(cosines, labels)
+    assert torch.equal(by_rule, F.cross_entropy(math.sqrt(2) * math.log(157) * cosines, labels))

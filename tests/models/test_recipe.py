@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from facelab.models.recipe import Constant, Cosine, Recipe
+from facelab.models.recipe import Constant, Cosine, Length, Recipe
 
 
 def test_cosine_by_hand() -> None:
@@ -29,3 +29,21 @@ def test_the_first_limit_ends_the_run(max_images: int | None, max_epochs: int | 
 def test_a_run_without_end_is_refused() -> None:
     with pytest.raises(ValueError, match="give at least one"):
         Recipe(batch_size=32, schedule=Constant())
+
+
+@pytest.mark.parametrize(
+    ("training_images", "limits", "expected", "says"),
+    [
+        (100, {}, 3200, ["least", "100"]),
+        (5000, {}, 50016, ["10", "5,000"]),  # ten passes, in full batches
+        (500, {"max_images": 640}, 640, ["given"]),  # what is given counts alone
+        (100, {"max_images": 6400}, 6400, ["given"]),
+        (500, {"max_epochs": 2}, 1024, ["given"]),
+    ],
+)
+def test_the_length_follows_the_number_of_pictures_unless_it_is_given(
+    training_images: int, limits: dict[str, int], expected: int, says: list[str]
+) -> None:
+    recipe = Recipe(batch_size=32, schedule=Constant(), length=Length(images=3200, epochs=10), **limits)
+    assert recipe.total_images(training_images) == expected
+    assert all(words in recipe.length_as_words(training_images) for words in says)

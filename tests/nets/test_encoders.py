@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvBlocks, ConvEncoder, standardise
+from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvBlocks, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead
 
 
@@ -48,13 +48,6 @@ def test_two_classes_are_a_sigmoid_with_binary_cross_entropy() -> None:
 
 def test_more_classes_are_a_softmax() -> None:
     assert ClassicHead(embedding_dim=8, num_classes=5)(torch.randn(3, 8)).shape == (3, 5)
-
-
-def test_standardised_pictures_do_not_know_the_light() -> None:
-    images = torch.rand(4, 1, 16, 16)
-    assert torch.allclose(standardise(images), standardise(0.3 * images - 0.5), atol=1e-4)
-    assert standardise(torch.full((1, 1, 4, 4), 0.7)).abs().max() < 1e-3
-    assert torch.allclose(standardise(images)[0], standardise(images[:1])[0])
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 64, 64), (1, 50, 37)])

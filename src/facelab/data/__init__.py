@@ -1,6 +1,6 @@
 """Face sets, splits, augmentation and loaders."""
 
-from facelab.data.augment import Augmentation, HeadTurn
+from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet, FaceSource, from_files
 from facelab.data.module import FaceDataModule
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
@@ -23,6 +23,7 @@ __all__ = [
     "KFold",
     "Official",
     "Ratio",
+    "SideLight",
     "Split",
     "Splits",
     "from_files",

@@ -127,3 +127,44 @@ def _head(height: int, width: int) -> tuple[Plane, Plane, Plane, Plane]:
     roundness = np.sqrt(np.clip(1 - (x / 0.85) ** 2 - ((y - 0.05) / 1.05) ** 2, 0, 1))
     nose = 0.18 * np.exp(-((x / 0.18) ** 2) - ((y - 0.1) / 0.25) ** 2)
     return x, y, roundness, (0.85 * roundness + nose).astype(np.float32)
+
+
+class SideLight(A.ImageOnlyTransform):  # type: ignore[misc]
+    """Light from one side: beyond a soft edge across the picture it gets darker by a factor.
+
+    Where the edge lies and how soft it is, from a shadow's to a ramp over the whole picture, is drawn, and so is the
+    side, to the left and right more than above and below. Grey levels are multiplied, as light does.
+
+    Args:
+        strength: largest share of the light that is taken from the dark side, in [0, 1); the factor is drawn evenly
+            on a logarithmic scale.
+        p: share of the pictures that are lit so.
+    """
+
+    def __init__(
+        self, strength: Annotated[float, Field(ge=0, lt=1)] = 0.85, p: Annotated[float, Field(ge=0, le=1)] = 0.7
+    ) -> None:
+        super().__init__(p=p)
+        self.strength = strength
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the direction the light comes from, in radians from the right, clockwise; the place of the edge and its
+        width, in half widths of the picture; and the factor of the dark side."""
+        return {
+            "from_rad": self.py_random.uniform(0, 2 * math.pi),
+            "edge": self.py_random.uniform(-0.6, 0.6),
+            "softness": math.exp(self.py_random.uniform(math.log(0.08), 0)),
+            "dark": math.exp(self.py_random.uniform(math.log(1 - self.strength), 0)),
+        }
+
+    def apply(
+        self, img: NDArray[np.uint8], from_rad: float, edge: float, softness: float, dark: float, **params: Any
+    ) -> NDArray[np.uint8]:
+        """(H, W, C) uint8 -> the same, nowhere lighter."""
+        height, width = img.shape[:2]
+        x = np.linspace(-1, 1, width, dtype=np.float32)
+        y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+        towards = (x * math.cos(from_rad) + 0.5 * y * math.sin(from_rad) - edge) / softness
+        shaded = 1 / (1 + np.exp(4 * np.clip(towards, -10, 10)))  # 0 in the light, 1 in the dark
+        lit = np.rint(img * np.exp(math.log(dark) * shaded)[..., None])
+        return np.asarray(lit, dtype=np.uint8)

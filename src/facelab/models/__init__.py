@@ -4,7 +4,7 @@ from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, Variat
 from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
 from facelab.models.cnn import CNN
 from facelab.models.gan import GAN, ConditionalGAN
-from facelab.models.recipe import Constant, Cosine, Recipe, Schedule
+from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 
 __all__ = [
     "CNN",
@@ -16,6 +16,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "FaceModule",
     "Generative",
+    "Length",
     "OneLossModule",
     "Recipe",
     "Reconstructing",

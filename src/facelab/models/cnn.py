@@ -20,10 +20,10 @@ class CNN(OneLossModule):
         loss: called with scores (N, num_classes) and labels (N,) int64; a scalar.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
-        views: called with pictures (N, C, H, W); views of them, over which the embedding is averaged at the end. None
-            for the pictures alone.
         image_shape: (C, H, W) of the pictures.
         num_classes: number of classes.
+        test_time_augmentation: called with pictures (N, C, H, W); views of them, over which the embedding is averaged
+            at the end. None for the pictures alone.
 
     Raises:
         ValueError: the network cannot take such pictures, or the loss refuses its arguments.
@@ -48,7 +48,7 @@ class CNN(OneLossModule):
             torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
         )  # wrong arguments show before training
 
-    def test_time_augmentation(self, images: Tensor) -> Iterable[Tensor]:
+    def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """As configured; the pictures alone by default."""
         return [images] if self._test_time is None else self._test_time(images)
 

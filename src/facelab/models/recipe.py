@@ -50,20 +50,38 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True)
+class Length:
+    """How long to train, by the number of training pictures.
+
+    Args:
+        images: at least so many images.
+        epochs: and at least so many passes over the training set, which decides where there are many pictures.
+    """
+
+    images: Positive
+    epochs: Positive
+
+    def total(self, training_images: int) -> int:
+        """In images seen."""
+        return max(self.images, self.epochs * training_images)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Batch size, length, schedule and averaging of a training run.
 
     Args:
         batch_size: images a step, over all processes together.
+        schedule: factor on the learning rate.
         max_images: the run ends after so many images; null for no such limit.
         max_epochs: the run ends after so many passes over the training set; null for no such limit. Where both limits
             are given, the first reached ends the run.
-        schedule: factor on the learning rate.
+        length: the length where neither limit is given.
         ema_half_life_images: half-life of the weights' exponential moving average, which is what is evaluated and kept;
             null for no averaging.
 
     Raises:
-        ValueError: neither limit is given.
+        ValueError: none of `max_images`, `max_epochs` and `length` is given.
     """
 
     batch_size: Positive
@@ -71,13 +89,23 @@ class Recipe:
     max_images: Positive | None = None
     max_epochs: Positive | None = None
     ema_half_life_images: Positive | None = None
+    length: Length | None = None
 
     def __post_init__(self) -> None:
-        if self.max_images is None and self.max_epochs is None:
-            raise ValueError("max_images and max_epochs are both null; give at least one")
+        if self.max_images is None and self.max_epochs is None and self.length is None:
+            raise ValueError("max_images, max_epochs and length are all null; give at least one")
 
     def total_images(self, training_images: int) -> int:
         """Length of a run on a training set of so many pictures, in images seen, rounded up to full batches."""
-        limits = [self.max_images, self.max_epochs and self.max_epochs * training_images]
-        total = min(limit for limit in limits if limit)
+        given = [self.max_images, self.max_epochs and self.max_epochs * training_images]
+        limits = [limit for limit in given if limit]
+        total = self.length.total(training_images) if self.length and not limits else min(limits)
         return -(-total // self.batch_size) * self.batch_size
+
+    def length_as_words(self, training_images: int) -> str:
+        """What set the length of a run on so many pictures, such as `64 passes over 790 pictures`."""
+        if self.max_images or self.max_epochs or self.length is None:
+            return "as given"
+        if self.length.epochs * training_images > self.length.images:
+            return f"{self.length.epochs} passes over {training_images:,} pictures"
+        return f"the least, for {training_images:,} pictures"

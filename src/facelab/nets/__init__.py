@@ -5,6 +5,7 @@ from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, ProjectionDiscriminator
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead
+from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DiffAugment",
+    "LocalContrastNormalisation",
     "ProjectionDiscriminator",
 ]

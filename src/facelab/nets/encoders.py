@@ -5,21 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from facelab.nets.light import standardise
+
 ImageShape = tuple[int, int, int]  # (C, H, W)
-
-
-def standardise(images: Tensor) -> Tensor:
-    """Every picture with mean 0 and standard deviation 1, so that the overall light no longer matters.
-
-    Args:
-        images: (N, C, H, W) float.
-
-    Returns:
-        (N, C, H, W) float; a picture of one colour becomes all zeros.
-    """
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    deviation = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
-    return (images - mean) / deviation.clamp_min(1e-3)
 
 
 class ConvBlock(nn.Sequential):
@@ -82,6 +70,7 @@ class ConvEncoder(nn.Module):
         image_shape: (C, H, W) of the pictures.
         widths: channels of the blocks; each halves height and width.
         embedding_dim: length of the embedding.
+        normalisation: what is done about the light first, (N, C, H, W) -> the same; None to standardise each picture.
 
     Raises:
         ValueError: the pictures are too small for so many blocks, or an argument is out of range.
@@ -92,11 +81,13 @@ class ConvEncoder(nn.Module):
         image_shape: ImageShape,
         widths: Sequence[int] = (32, 64, 128, 256),
         embedding_dim: int = 256,
+        normalisation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be above 0, got {embedding_dim}")
         self.embedding_dim = embedding_dim
+        self._normalise = standardise if normalisation is None else normalisation
         self.blocks = ConvBlocks(image_shape, widths)
         self.embed = nn.Sequential(
             nn.Flatten(),
@@ -106,7 +97,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, embedding_dim) float."""
-        embeddings: Tensor = self.embed(self.blocks(standardise(images)))
+        embeddings: Tensor = self.embed(self.blocks(self._normalise(images)))
         return embeddings
 
 

@@ -154,7 +154,9 @@ def _conclude(
     grids = shown(module, module.final_sample_grids, held_out)
     record.conclude(module, prepared.metadata, reports, grids, further)
     weights = "last" if best is None else f"best on validation, after {best:,} images"
-    trained = f"{data.total_images:,} images in {seconds:.0f} s; weights: {weights}; {prepared.settings.precision}"
+    length = module.recipe.length_as_words(len(prepared.splits.train))
+    took = f"{data.total_images:,} images ({length}) in {seconds:.0f} s"
+    trained = f"{took}; weights: {weights}; {prepared.settings.precision}"
     print_summary(console, reports, record.tracked, trained)
     metrics = {key: value for report in reports for key, value in report.metrics.items()}
     return Result(record.tracked.id, record.tracked.folder, metrics)
