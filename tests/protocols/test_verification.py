@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facelab.data.faces import FaceSet
 from facelab.data.split import IdentityDisjoint, Splits, split
 from facelab.errors import ConfigError
-from facelab.protocols import verification
+from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
+from facelab.protocols.intervals import times_drawn
+from facelab.protocols.pairs import Pairs, cosines, genuine_pairs, impostor_pairs
 from facelab.protocols.verification import Verification
 from tests.protocols.subject import evaluate
 from tests.protocols.test_classification import named
@@ -81,14 +84,49 @@ def test_intervals_hold_their_value_and_shrink_with_people() -> None:
     assert widths[1] < widths[0] / 1.5
 
 
-def test_too_many_impostor_pairs_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "_MOST_IMPOSTORS", 500)
-    test = _outputs(people=20, images=4, noise=1.5)
-    drawn = evaluate(Verification(), test, test, named("a" * 20)).metrics
-    assert drawn["verification/impostor_pairs"] == 500
-    assert drawn["verification/genuine_pairs"] == 20 * 6
-    scores, same = _by_hand(test)
-    assert drawn["verification/auc"] == pytest.approx(roc_auc_score(same, scores), abs=0.03)
+@pytest.mark.parametrize("images", [3, 8])  # exact scores, and bins of them
+def test_the_intervals_are_those_of_a_bootstrap_over_all_pairs(images: int) -> None:
+    test = _outputs(people=28, images=images, noise=1.6)
+    report = evaluate(Verification(), test, test, named("a" * 28))
+    first, second = np.triu_indices(len(test.identities), k=1)
+    pairs = Pairs(first, second, len(first))
+    scores, same = cosines(test.embeddings, pairs), test.identities[first] == test.identities[second]
+    resampled = []
+    for times in times_drawn(28, resamples=500):
+        one, other = times[test.identities[first]], times[test.identities[second]]
+        weights = torch.from_numpy(np.where(same, one, one * other))
+        of_one, of_two = (torch.from_numpy(scores[kind]) for kind in (same, ~same))
+        curve = roc(of_one, of_two, weights[same], weights[~same])
+        resampled.append([auc(curve), eer(curve), tar_at_far(curve, 1e-2)])
+    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
+    tolerance = 1e-6 if images == 3 else 5e-4
+    for place, name in enumerate(("auc", "eer")):
+        assert report.intervals[f"verification/{name}"] == pytest.approx(tuple(ends[:, place]), abs=tolerance)
+    low, high = report.intervals["verification/tar_at_far_1e-2"]
+    assert low <= ends[0, 2] + tolerance
+    assert high >= ends[1, 2] - tolerance
+
+
+def test_pairs_are_all_of_their_kind_or_drawn_from_these() -> None:
+    identities = np.random.default_rng(0).integers(0, 30, 200)
+    first, second = np.triu_indices(200, k=1)
+    same = identities[first] == identities[second]
+    for kind, of_kind in ((genuine_pairs, same), (impostor_pairs, ~same)):
+        expected = {frozenset(pair) for pair in zip(first[of_kind], second[of_kind], strict=True)}
+        everything, some = kind(identities), kind(identities, most=300, seed=1)
+        assert {frozenset(pair) for pair in zip(everything.first, everything.second, strict=True)} == expected
+        drawn = {frozenset(pair) for pair in zip(some.first, some.second, strict=True)}
+        assert len(drawn) == len(some) == 300
+        assert drawn < expected
+        assert some.total == len(everything) == len(expected)
+
+
+def test_drawn_pairs_give_the_figures_of_all() -> None:
+    test = _outputs(people=60, images=8, noise=1.5)
+    scores = [cosines(test.embeddings, kind(test.identities)) for kind in (genuine_pairs, impostor_pairs)]
+    some = [cosines(test.embeddings, kind(test.identities, most=1500)) for kind in (genuine_pairs, impostor_pairs)]
+    whole, drawn = (auc(roc(*map(torch.from_numpy, pairs))) for pairs in (scores, some))
+    assert drawn == pytest.approx(whole, abs=0.02)
 
 
 def test_protocols_refuse_splits_they_cannot_be_asked_on(orl: FaceSet) -> None:

@@ -1,4 +1,6 @@
-"""95 % intervals."""
+"""95 % intervals, from bootstraps over people (Efron, 1979): images of one person are not independent."""
+
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -6,9 +8,13 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from facelab.metrics.classification import classification_metrics, per_class_metrics
+from facelab.metrics.verification import Roc, roc
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_CURVES = 500  # resamples of a curve, each of which takes milliseconds
+_EXACT_SCORES = 20_000
+_BINS = 4096
 
 
 def classification_intervals(
@@ -35,7 +41,7 @@ def classification_intervals(
     """
     tail = (1 - LEVEL) / 2
     correct = predicted == labels
-    people_are_classes = len(np.unique(np.stack([labels, identities]), axis=1).T) == len(np.unique(labels))
+    people_are_classes = len(np.unique(labels * len(labels) + _numbered(identities))) == len(np.unique(labels))
     draw = _draw_classes if people_are_classes else _draw_people
     resampled = draw(predicted, labels, identities, num_classes)
     found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
@@ -50,33 +56,127 @@ def classification_intervals(
     return intervals
 
 
+def verification_intervals(
+    genuine: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
+    impostor: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
+    values: Mapping[str, float],
+    measure: Callable[[Roc], Mapping[str, float]],
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap over people of the figures of a ROC curve: pairs that share a person are not independent.
+
+    A person drawn t times counts t times in every genuine pair, and two persons t * u times in their impostor pairs.
+    Pairs are counted by score once; of more than `_EXACT_SCORES` distinct scores, in bins of as many genuine or
+    impostor pairs each, so that FMR and FNMR are known to 1 in `_BINS`.
+
+    Where all genuine pairs are accepted, every resample is perfect too; the interval of a TAR therefore reaches at
+    least as far down and up as the exact binomial one (Clopper and Pearson, 1934) would if each person with a genuine
+    pair were one trial.
+
+    Args:
+        genuine: (G,) scores, and (G,) persons of both images of each pair.
+        impostor: (I,) scores, and (I,) persons likewise.
+        values: figures of all pairs, by name; names of TARs begin with `tar`.
+        measure: computes these of a curve.
+
+    Returns:
+        (low, high) by name.
+    """
+    people = 1 + int(max(genuine[1].max(), *(persons.max() for persons in impostor[1:])))
+    edges = _score_edges(genuine[0], impostor[0])
+    of_one, of_two = (_Counted(*pairs, edges) for pairs in (genuine, impostor))
+    bins = torch.arange(len(edges) + 1)
+    resampled = []
+    for times in times_drawn(people, resamples=_CURVES):
+        accepted, rejected = of_one.weights(times, pairs_of_two=False), of_two.weights(times, pairs_of_two=True)
+        if accepted.sum() > 0 and rejected.sum() > 0:
+            curve = roc(bins, bins, torch.from_numpy(accepted), torch.from_numpy(rejected))
+            resampled.append(measure(curve))
+    compared = len(np.unique(genuine[1]))  # people with a genuine pair
+    tail, found = (1 - LEVEL) / 2, {}
+    for name, value in values.items():
+        low, high = np.quantile([figures[name] for figures in resampled], [tail, 1 - tail])
+        if name.startswith("tar"):
+            exact = binomtest(round(value * compared), compared).proportion_ci(LEVEL, method="exact")
+            centre = round(value * compared) / compared
+            low, high = min(low, value - (centre - exact.low)), max(high, value + (exact.high - centre))
+        found[name] = (max(0.0, float(low)), min(1.0, float(high)))
+    return found
+
+
+def _score_edges(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rising edges between bins of scores; a score equal to an edge lies above it."""
+    distinct = np.unique(np.concatenate([genuine, impostor]))
+    if len(distinct) <= _EXACT_SCORES:
+        return distinct[1:]
+    shares = np.arange(1, _BINS) / _BINS
+    both = [np.quantile(scores, shares, method="higher") for scores in (genuine, impostor)]
+    return np.unique(np.concatenate(both)).astype(np.float32)
+
+
+class _Counted:
+    """Pairs ordered by bin of their score, to be counted again with other weights."""
+
+    def __init__(
+        self,
+        scores: NDArray[np.float32],
+        one: NDArray[np.int64],
+        other: NDArray[np.int64],
+        edges: NDArray[np.float32],
+    ) -> None:
+        places = np.searchsorted(edges, scores, side="right")
+        order = np.argsort(places, kind="stable")
+        self._one, self._other = one[order], other[order]
+        self._filled, self._starts = np.unique(places[order], return_index=True)
+        self._bins = len(edges) + 1
+
+    def weights(self, times: NDArray[np.int64], pairs_of_two: bool) -> NDArray[np.float64]:
+        """(bins,) sums of `times` of a pair's person, or of the product of both persons'."""
+        weight = times[self._one] * times[self._other] if pairs_of_two else times[self._one]
+        found = np.zeros(self._bins)
+        found[self._filled] = np.add.reduceat(weight, self._starts)
+        return found
+
+
 def _draw_classes(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
 ) -> dict[str, NDArray[np.float64]]:
     present, class_of = np.unique(labels, return_inverse=True)
-    draws = times_drawn(len(present))
     found = per_class_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
-    macro = {name: draws @ values.numpy()[present] / len(present) for name, values in found.items()}
-    images = np.bincount(class_of)
+    images = np.bincount(class_of).astype(float)
     right = np.bincount(class_of, weights=predicted == labels)
-    return {"accuracy": (draws @ right) / (draws @ images), **macro}
+    sums = np.stack([right, images, *(values.numpy()[present] for values in found.values())], axis=1)
+    drawn = np.stack([times @ sums for times in times_drawn(len(present))])
+    macro = {name: drawn[:, 2 + i] / len(present) for i, name in enumerate(found)}
+    return {"accuracy": drawn[:, 0] / drawn[:, 1], **macro}
 
 
 def _draw_people(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
 ) -> dict[str, NDArray[np.float64]]:
-    weights = np.zeros((RESAMPLES, len(labels)))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        people, person_of = np.unique(identities[members], return_inverse=True)
-        weights[:, members] = times_drawn(len(people), seed=int(label))[:, person_of]
-    found = per_class_metrics(
-        torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)
-    )
-    accuracy = weights @ (predicted == labels) / weights.sum(axis=1)
-    return {"accuracy": accuracy, **{name: values.mean(1).numpy() for name, values in found.items()}}
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    people = [_numbered(identities[of_class]) for of_class in members]
+    draws = [times_drawn(1 + int(of_class.max()), seed=seed) for seed, of_class in enumerate(people)]
+    found: dict[str, list[float]] = {}
+    for times in zip(*draws, strict=True):
+        weights = np.zeros(len(labels))
+        for of_class, person, drawn in zip(members, people, times, strict=True):
+            weights[of_class] = drawn[person]
+        classes = per_class_metrics(
+            torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)[None]
+        )
+        found.setdefault("accuracy", []).append(weights @ (predicted == labels) / weights.sum())
+        for name, values in classes.items():
+            found.setdefault(name, []).append(float(values.mean()))
+    return {name: np.array(values) for name, values in found.items()}
 
 
-def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> NDArray[np.int64]:
-    """(resamples, count): how often each of `count` things comes up when as many are drawn with replacement."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
+    """For each resample (count,): how often each of `count` things is drawn, of `count` draws with replacement."""
+    random = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(random.integers(count, size=count), minlength=count)
+
+
+def _numbered(identities: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) the same identities, numbered from 0."""
+    return np.unique(identities, return_inverse=True)[1].astype(np.int64)
