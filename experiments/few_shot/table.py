@@ -47,7 +47,7 @@ def accuracies(runs: Path) -> dict[tuple[str, str, int], dict[int, float]]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         k, seed = config["split"]["train_per_identity"], config["split"]["seed"]
         people = {1: "all 40", 21: "s21 to s40 alone"}[config["data"]["first_person"]]
-        for judge, key in (("cnn", "test"), ("cnn, probe", "probe"), ("cnn, 1-NN", "knn")):
+        for judge, key in (("cnn", "test"), ("cnn, linear probe", "linear_probe"), ("cnn, 1-NN", "knn")):
             found[people, judge, k][seed] = metrics[f"{key}/accuracy"]
         if people == "all 40":
             with (path.parent / "predictions.csv").open(encoding="utf-8") as file:
