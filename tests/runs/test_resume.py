@@ -237,3 +237,47 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     found, _ = newest(tmp_path)
     assert found is not None
     assert found.images_seen == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_while_it_evaluates_only_evaluates_when_it_goes_on(
+    facelab: Command,
+    experiment: Experiment,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    monkeypatch.setenv("FACELAB_ALLOW", "tests")
+    protocol = "protocol.classification._target_=tests.runs.waiting.WaitingClassification"
+    (tmp_path / "wait").touch()
+    process = start(tmp_path, *TINY_CNN, *experiment, protocol)
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "evaluating").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert f"resume={folder.name}" in output
+    assert client.get_run(folder.name).info.status == "KILLED"
+    trained, before = load_file(folder / "model.safetensors"), history(client, folder.name)
+
+    (tmp_path / "wait").unlink()
+    outcome = facelab("train", f"resume={folder.name}")
+    assert outcome.status == 0, outcome.error
+    assert "after 160 of 160 images" in outcome.out
+    assert "images/s" not in outcome.out  # no step of training
+    run = client.get_run(folder.name)
+    assert run.info.status == "FINISHED"
+    after, weights = history(client, folder.name), load_file(folder / "model.safetensors")
+    assert {name: points for name, points in after.items() if name in before} == before
+    assert all(torch.equal(weights[name], trained[name]) for name in trained)
+
+    before_it = set((tmp_path / "runs").iterdir())
+    whole = facelab("train", *TINY_CNN, *experiment, protocol)
+    assert whole.status == 0, whole.error
+    (uninterrupted,) = set((tmp_path / "runs").iterdir()) - before_it
+    assert history(client, uninterrupted.name) == after

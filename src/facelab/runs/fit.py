@@ -82,6 +82,8 @@ def fit(
     with stop.listening():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     callbacks.validation.restore_best(module)
+    if rank == 0:
+        record.weights(module, prepared.metadata)
     reports = evaluate(trainer, module, data, prepared.protocols, dependency_folders(prepared, tracked))
     if rank > 0:
         return None
@@ -152,7 +154,7 @@ def _conclude(
         further.update({"fit/best_images_seen": best, **validation.best_metrics})
     held_out = faces_for_sample_grids(prepared.faces, prepared.splits)
     grids = shown(module, module.final_sample_grids, held_out)
-    record.conclude(module, prepared.metadata, reports, grids, further)
+    record.conclude(module.images_seen, reports, grids, further)
     weights = "last" if best is None else f"best on validation, after {best:,} images"
     length = module.recipe.length_as_words(len(prepared.splits.train))
     took = f"{data.total_images:,} images ({length}) in {seconds:.0f} s"

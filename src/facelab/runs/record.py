@@ -74,26 +74,32 @@ class RunRecord:
         Image.fromarray(plots.tile(grid)).save(self.folder / file)
         self.tracked.image(name, str(file), images_seen)
 
+    def weights(self, module: FaceModule, metadata: ModelMetadata) -> None:
+        """After the last step: keep the weights, whatever comes of their evaluation.
+
+        Args:
+            module: the trained model.
+            metadata: with which it was made.
+        """
+        save(module, metadata, self.folder)
+        self.tracked.file(WEIGHTS)
+
     def conclude(
         self,
-        module: FaceModule,
-        metadata: ModelMetadata,
+        images_seen: int,
         reports: Sequence[Report],
         grids: Mapping[str, NDArray[np.uint8]],
         further: Mapping[str, float],
     ) -> None:
-        """After the last step: weights, metrics and pictures of the test.
+        """After the evaluation: metrics and images of the test.
 
         Args:
-            module: the trained model.
-            facts: with which it was made.
+            images_seen: length of the run.
             reports: of the protocols.
             grids: further pictures by name, (rows, columns, H, W, C) uint8 each.
             further: further final metrics.
         """
-        save(module, metadata, self.folder)
-        self.tracked.file(WEIGHTS)
-        metrics = {**further, "fit/images_seen": float(module.images_seen)}
+        metrics = {**further, "fit/images_seen": float(images_seen)}
         for report in reports:
             ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
             metrics.update({**report.metrics, **ends})

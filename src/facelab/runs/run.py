@@ -102,7 +102,9 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
         print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
     if checkpoint:
         total = f"{prepared.data.total_images:,} images"
-        print(f"Going on with {tracked.name} after {checkpoint.images_seen:,} of {total}.", flush=True)
+        trained = checkpoint.images_seen >= prepared.data.total_images
+        rest = "Its training is complete: it is evaluated now." if trained else ""
+        print(f"Going on with {tracked.name} after {checkpoint.images_seen:,} of {total}. {rest}".rstrip(), flush=True)
     return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
 
 
