@@ -78,18 +78,19 @@ def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     assert held >= 52
 
 
-def _outputs(random: np.random.Generator, centres: NDArray[np.float64], scores: bool) -> Outputs:
+def _outputs(random: np.random.Generator, centres: NDArray[np.float64], head: bool) -> Outputs:
     labels = np.repeat(np.arange(len(centres)), 4)
     embeddings = (centres[labels] + 0.1 * random.normal(size=(len(labels), centres.shape[1]))).astype(np.float32)
-    return Outputs(embeddings, -embeddings if scores else None, labels, labels, np.arange(len(labels)))
+    predicted = (-embeddings).argmax(axis=1) if head else None
+    return Outputs(embeddings, predicted, labels, labels, np.arange(len(labels)))
 
 
 def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
     report = evaluate(
         Classification(),
-        _outputs(random, centres, scores=False),
-        _outputs(random, centres, scores=False),
+        _outputs(random, centres, head=False),
+        _outputs(random, centres, head=False),
         named("abcde"),
     )
     assert report.metrics["linear_probe/accuracy"] == report.metrics["knn/accuracy"] == 1
@@ -98,10 +99,10 @@ def test_separable_embeddings_are_told_apart_by_probe_and_neighbours() -> None:
 
 def test_a_head_of_its_own_is_what_test_judges() -> None:
     random, centres = np.random.default_rng(0), np.eye(5)
-    train, test = _outputs(random, centres, scores=True), _outputs(random, centres, scores=True)
+    train, test = _outputs(random, centres, head=True), _outputs(random, centres, head=True)
     report = evaluate(Classification(), train, test, named("abcde"))
-    assert test.scores is not None
-    assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.scores.argmax(1)) < 0.5
+    assert test.predicted is not None
+    assert report.metrics["test/accuracy"] == accuracy_score(test.labels, test.predicted) < 0.5
     assert report.metrics["linear_probe/accuracy"] == 1
 
 

@@ -22,12 +22,13 @@ class StepOutput(TypedDict):
 
 
 class Features(TypedDict):
-    """What a model says of a batch: embeddings (N, D), scores (N, C) if it classifies, if it reconstructs each
-    picture's mean squared error (N,) on the scale of grey levels in [0, 1] and structural similarity (N,), and the
-    batch's labels (N,) and picture numbers (N,)."""
+    """Outputs of a model on a batch: embeddings (N, D); predicted labels (N,) if it classifies; on validation images,
+    the loss of each (N,); if it reconstructs, each image's mean squared error (N,) on the scale of grey levels in
+    [0, 1] and structural similarity (N,); and the batch's labels (N,) and image numbers (N,)."""
 
     embedding: Tensor
-    scores: NotRequired[Tensor]
+    predicted: NotRequired[Tensor]
+    loss: NotRequired[Tensor]
     squared_error: NotRequired[Tensor]
     ssim: NotRequired[Tensor]
     label: Tensor
@@ -122,13 +123,13 @@ class FaceModule(pl.LightningModule, ABC):
         return self.features(batch, self.test_time_images(batch["image"]))
 
     def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
-        """Embeddings, averaged over views, and scores where there is a head; in float32 whatever the precision."""
+        """Embeddings, averaged over views, and labels predicted by the head, if any; in float32."""
         with torch.autocast(batch["image"].device.type, enabled=False):
             embedding = torch.stack([self.embed(view) for view in test_time_images]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
             scores = self.classify(embedding)
         if scores is not None:
-            found["scores"] = scores
+            found["predicted"] = scores.argmax(dim=1)
         return found
 
     @abstractmethod

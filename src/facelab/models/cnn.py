@@ -17,7 +17,7 @@ class CNN(OneLossModule):
     Args:
         encoder: called with `image_shape`; pictures (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
         head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes).
-        loss: called with scores (N, num_classes) and labels (N,) int64; a scalar.
+        loss: called with scores (N, num_classes) and labels (N,) int64; a scalar, the mean over images.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
         image_shape: (C, H, W) of the pictures.
@@ -70,9 +70,18 @@ class CNN(OneLossModule):
             "accuracy": (scores.detach().argmax(1) == batch["label"]).float().mean(),
         }
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
+        """Features with the loss of each image, as in training but without augmentation and dropout."""
+        features = super().validation_step(batch, batch_idx)
+        with torch.autocast(batch["image"].device.type, enabled=False):
+            scores = self.classify(features["embedding"])
+        pairs = zip(scores[:, None], features["label"][:, None], strict=True)
+        features["loss"] = torch.stack([self._loss(score, label) for score, label in pairs])
+        return features
+
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """`loss`, as in training but without augmentation and dropout."""
-        return {"loss": self._loss(features["scores"], features["label"])}
+        """`loss`, the mean over images."""
+        return {"loss": features["loss"].mean()}
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters."""

@@ -22,7 +22,7 @@ class Outputs:
 
     Args:
         embeddings: (N, D) float32.
-        scores: (N, C) float32 of the model's own head; None where it has none.
+        predicted: (N,) int64, labels given by the model's own head; None where it has none.
         labels: (N,) int64.
         identities: (N,) int64.
         indices: (N,) int64, numbers of the images in the face set, rising.
@@ -30,7 +30,7 @@ class Outputs:
     """
 
     embeddings: NDArray[np.float32]
-    scores: NDArray[np.float32] | None
+    predicted: NDArray[np.int64] | None
     labels: NDArray[np.int64]
     identities: NDArray[np.int64]
     indices: NDArray[np.int64]

@@ -14,6 +14,7 @@ from facelab.metrics.classification import NAMES, classification_metrics
 from facelab.protocols import plots
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.intervals import classification_intervals
+from facelab.protocols.probe import linear_probe, nearest_labels
 
 _TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
 _SHOWN_FACES = 32
@@ -24,7 +25,8 @@ class Classification(Protocol):
 
     `test/*`: the model's own head, or the linear probe where it has none. `linear_probe/*`: logistic regression on
     standardised embeddings (L2 penalty with C = 1), fitted to the embeddings of the training images, the same for every
-    family. `knn/accuracy`: the nearest training image by cosine. Accuracy, and precision, recall and F1 as macro
+    family; above a million scores of training images, linear discriminant analysis, see `linear_probe`. `knn/accuracy`:
+    the nearest training image by cosine. Accuracy, and precision, recall and F1 as macro
     averages over all classes; `test/*` with 95 % intervals.
     """
 
@@ -54,15 +56,10 @@ class Classification(Protocol):
     def evaluate(self, subject: Subject) -> Report:
         """Fit the linear probe and the neighbours to the training split, evaluate on the test split."""
         train, test, faces = subject.train, subject.test, subject.faces
-        from sklearn.neighbors import KNeighborsClassifier  # here: a run's start need not wait for them
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
-
         names = faces.label_names
         probed = linear_probe(train.embeddings, train.labels, test.embeddings)
-        nearest = make_pipeline(Normalizer(), KNeighborsClassifier(n_neighbors=1))
-        neighbours = nearest.fit(train.embeddings, train.labels).predict(test.embeddings)
-        predicted = probed if test.scores is None else test.scores.argmax(axis=1)
+        neighbours = nearest_labels(train.embeddings, train.labels, test.embeddings)
+        predicted = probed if test.predicted is None else test.predicted
         metrics = {
             **_metrics("test", predicted, test.labels, len(names)),
             **_metrics("linear_probe", probed, test.labels, len(names)),
@@ -76,28 +73,8 @@ class Classification(Protocol):
             _table(metrics, intervals),
             intervals,
             _images(predicted, test, faces, metrics["test/accuracy"]),
-            {"predictions": _predictions(predicted, test, names)},
+            {"predictions": _predictions(predicted, test, names), "confusions": _confusions(predicted, test, names)},
         )
-
-
-def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels that a logistic regression on standardised embeddings gives.
-
-    Args:
-        train: (N, D) embeddings to fit to.
-        labels: (N,) of them.
-        test: (M, D) embeddings to label.
-
-    Returns:
-        (M,) int64.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    found: NDArray[np.int64] = probe.fit(train, labels).predict(test)
-    return found
 
 
 def _metrics(
@@ -155,3 +132,11 @@ def _predictions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[st
     """Every test picture by its number in the face set, with the true and the given label."""
     rows = zip(test.indices.tolist(), test.labels, predicted, strict=True)
     return [["picture", "label", "predicted"], *([i, names[label], names[given]] for i, label, given in rows)]
+
+
+def _confusions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[str]) -> list[list[object]]:
+    """Pairs of a true and another given label with the number of test images, the most frequent first."""
+    wrong = predicted != test.labels
+    pairs, counts = np.unique(test.labels[wrong] * len(names) + predicted[wrong], return_counts=True)
+    rows = [(pairs[i] // len(names), pairs[i] % len(names), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
+    return [["label", "predicted", "images"], *([names[label], names[given], count] for label, given, count in rows)]

@@ -11,7 +11,7 @@ from facelab.metrics.reconstruction import psnr_db
 from facelab.models.base import FaceModule, Reconstructing
 from facelab.protocols import plots
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
-from facelab.protocols.classification import linear_probe
+from facelab.protocols.probe import linear_probe
 
 
 class Reconstruction(Protocol):

@@ -109,7 +109,7 @@ def _as_outputs(features: Features, faces: FaceSet) -> Outputs:
     values: Mapping[str, Tensor] = features  # type: ignore[assignment]
     return Outputs(
         embeddings=features["embedding"].float().numpy(),
-        scores=features["scores"].float().numpy() if "scores" in features else None,
+        predicted=features["predicted"].numpy() if "predicted" in features else None,
         labels=features["label"].numpy(),
         identities=faces.identities[found],
         indices=found,

@@ -79,8 +79,8 @@ class Validation(pl.Callback):
         if trainer.sanity_checking:
             return
         metrics = {f"val/{name}": float(value) for name, value in pl_module.validation_terms(features).items()}
-        if "scores" in features:
-            found = classification_metrics(features["scores"].argmax(1), features["label"], self._num_classes)
+        if "predicted" in features:
+            found = classification_metrics(features["predicted"], features["label"], self._num_classes)
             metrics.update({f"val/{name}": float(value) for name, value in found.items()})
         if self._further is not None:
             found_too = self._further(trainer, pl_module, features)

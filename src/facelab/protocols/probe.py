@@ -1,0 +1,81 @@
+"""Classifiers on the embeddings of any model: a linear probe and the nearest neighbour."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Logistic regression takes seconds up to so many scores of training images.
+MOST_LOGISTIC_SCORES = 1_000_000
+_BLOCK_SCORES = 2**24
+
+
+def probe_name(images: int, classes: int) -> str:
+    """Which linear probe serves so many training images and classes."""
+    return "logistic regression" if images * classes <= MOST_LOGISTIC_SCORES else "linear discriminant analysis"
+
+
+def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Labels by a linear classifier on standardised embeddings, the same for every model.
+
+    Up to a million scores (training images x classes), logistic regression with an L2 penalty, C = 1. Above,
+    `discriminant`, whose fit needs neither iterations nor the scores of all images at once.
+
+    Args:
+        train: (N, D) embeddings to fit to.
+        labels: (N,) of them.
+        test: (M, D) embeddings to label.
+
+    Returns:
+        (M,) int64.
+    """
+    from sklearn.linear_model import LogisticRegression  # here: a run's start need not wait for them
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(train)
+    seen, asked = scaler.transform(train), scaler.transform(test)
+    if len(train) * len(np.unique(labels)) > MOST_LOGISTIC_SCORES:
+        return discriminant(seen, labels, asked)
+    found: NDArray[np.int64] = LogisticRegression(max_iter=2000).fit(seen, labels).predict(asked)
+    return found
+
+
+def discriminant(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Labels by linear discriminant analysis with equal priors: the nearest class mean by Mahalanobis distance.
+
+    The covariance is that within classes, shrunk as in Ledoit and Wolf, "A well-conditioned estimator for
+    large-dimensional covariance matrices", 2004; of all images where every class has only one.
+
+    Args:
+        train: (N, D) embeddings to fit to.
+        labels: (N,) of them.
+        test: (M, D) embeddings to label.
+
+    Returns:
+        (M,) int64.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    classes, class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = np.zeros((len(classes), train.shape[1]))
+    np.add.at(means, class_of, train)
+    means /= counts[:, None]
+    centred = train - (means[class_of] if counts.max() > 1 else means.mean(axis=0))
+    covariance = LedoitWolf(assume_centered=True).fit(centred).covariance_
+    weights = np.linalg.solve(covariance, means.T)
+    offsets = -0.5 * np.einsum("cd,dc->c", means, weights)
+    step = max(1, _BLOCK_SCORES // len(classes))
+    blocks = range(0, len(test), step)
+    nearest = np.concatenate([(test[i : i + step] @ weights + offsets).argmax(axis=1) for i in blocks])
+    found: NDArray[np.int64] = classes[nearest]
+    return found
+
+
+def nearest_labels(
+    train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Labels of the nearest training embeddings by cosine; arguments and result as for `linear_probe`."""
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import normalize
+
+    neighbours = NearestNeighbors(n_neighbors=1).fit(normalize(train))
+    found: NDArray[np.int64] = labels[neighbours.kneighbors(normalize(test), return_distance=False)[:, 0]]
+    return found

@@ -1,0 +1,46 @@
+"""Linear probes and neighbours, against scikit-learn's own."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import normalize
+
+from facelab.protocols.probe import discriminant, linear_probe, nearest_labels
+
+Sets = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+
+
+def _sets(classes: int, images: int, noise: float = 1.0, dim: int = 12) -> Sets:
+    random = np.random.default_rng(0)
+    centres, mixing = random.standard_normal((classes, dim)), np.eye(dim) + 0.2 * random.standard_normal((dim, dim))
+    labels = np.repeat(np.arange(classes), images) * 3 + 1  # labels need not be 0 to C - 1
+
+    def draw() -> NDArray[np.float32]:
+        return ((centres[labels // 3] + noise * random.standard_normal((len(labels), dim))) @ mixing).astype(np.float32)
+
+    return draw(), labels, draw(), labels
+
+
+def test_the_discriminant_is_that_of_scikit_learn() -> None:
+    train, labels, test, _ = _sets(classes=8, images=400, noise=0.7)
+    own = LinearDiscriminantAnalysis(solver="lsqr", priors=np.full(8, 1 / 8)).fit(train, labels).predict(test)
+    assert np.mean(discriminant(train, labels, test) == own) > 0.995  # but for the shrinkage, small with 3,200 images
+
+
+def test_one_image_a_class_has_no_spread_within_classes() -> None:
+    train, labels, test, truth = _sets(classes=20, images=1, noise=0.1)
+    assert np.mean(discriminant(train, labels, test) == truth) > 0.9
+
+
+def test_the_neighbour_is_that_of_scikit_learn() -> None:
+    train, labels, test, _ = _sets(classes=9, images=7)
+    own = KNeighborsClassifier(n_neighbors=1).fit(normalize(train), labels).predict(normalize(test))
+    assert (nearest_labels(train, labels, test) == own).all()
+
+
+@pytest.mark.parametrize(("classes", "images"), [(40, 5), (600, 4)])
+def test_few_and_many_classes_are_told_apart(classes: int, images: int) -> None:
+    train, labels, test, truth = _sets(classes, images, noise=0.1, dim=32)
+    assert np.mean(linear_probe(train, labels, test) == truth) > 0.95
