@@ -82,7 +82,7 @@ def fit(
     with stop.listening():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     callbacks.validation.restore_best(module)
-    reports = evaluate(trainer, module, data, prepared.protocols, dependency_folders(prepared, tracked))
+    reports = evaluate(trainer, module, data, prepared.protocols, dependency_folders(prepared, tracked), console)
     if rank > 0:
         return None
     return _conclude(prepared, callbacks, record, reports, console)
