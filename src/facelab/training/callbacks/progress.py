@@ -72,7 +72,7 @@ class ProgressBar(pl.Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw a bar of the images that are embedded."""
         loaders: Any = trainer.predict_dataloaders
-        self._to_embed, self._embedded = len(loaders.sampler), 0
+        self._to_embed, self._embedded = len(loaders.batch_sampler.sampler), 0
         self._values, self._next_report = {}, time.monotonic() + _EMBEDDING_REPORT_S
         self._begin("embedding", self._to_embed, 0)
 
