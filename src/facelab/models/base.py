@@ -13,6 +13,8 @@ from torch import Tensor
 from facelab.metrics import Metric
 from facelab.models.recipe import Recipe
 
+_AT_ONCE = 1024  # images in one call: memory of feature maps
+
 
 class StepOutput(TypedDict):
     """What a training step returns: the loss that was minimised, and detached named scalars to log."""
@@ -83,6 +85,10 @@ class FaceModule(pl.LightningModule, ABC):
         unless a model says otherwise."""
         return [images]
 
+    def prepare_evaluation(self, images: int) -> str | None:
+        """Choose how to embed so many images; a note for the user if that is not as configured."""
+        return None
+
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
         """Named scalars of the whole validation part, beside accuracy, precision, recall and F1."""
         return {}
@@ -125,7 +131,9 @@ class FaceModule(pl.LightningModule, ABC):
     def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
         """Embeddings, averaged over views, and labels predicted by the head, if any; in float32."""
         with torch.autocast(batch["image"].device.type, enabled=False):
-            embedding = torch.stack([self.embed(view) for view in test_time_images]).mean(dim=0)
+            views = torch.cat(list(test_time_images))
+            embeddings = torch.cat([self.embed(some) for some in torch.split(views, _AT_ONCE)])
+            embedding = embeddings.reshape(-1, len(batch["image"]), embeddings.shape[1]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
             scores = self.classify(embedding)
         if scores is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from facelab.models.base import Features, OneLossModule
 from facelab.models.recipe import Recipe
 from facelab.nets.encoders import ImageShape
+from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 
 class CNN(OneLossModule):
@@ -38,19 +39,31 @@ class CNN(OneLossModule):
         recipe: Recipe,
         image_shape: ImageShape,
         num_classes: int,
-        test_time_augmentation: Callable[[Tensor], Iterable[Tensor]] | None = None,
+        test_time_augmentation: AffineTestTimeAugmentation | None = None,
     ) -> None:
         super().__init__(recipe)
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
-        self._loss, self._optimizer, self._test_time = loss, optimizer, test_time_augmentation
+        self._loss, self._optimizer = loss, optimizer
+        self._test_time, self._augments = test_time_augmentation, True
         self._loss(
             torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
         )  # wrong arguments show before training
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """As configured; the pictures alone by default."""
-        return [images] if self._test_time is None else self._test_time(images)
+        return [images] if self._test_time is None or not self._augments else self._test_time(images)
+
+    def prepare_evaluation(self, images: int) -> str | None:
+        """Leave out test-time augmentation if there are more images than it is meant for."""
+        limit = None if self._test_time is None else self._test_time.max_images
+        self._augments = limit is None or images <= limit
+        if self._augments:
+            return None
+        return (
+            f"{images:,} images are evaluated without test-time augmentation, which would take many times as long; "
+            f"model.test_time_augmentation.max_images={limit}. Set it to null to use it for any number."
+        )
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, D) float."""

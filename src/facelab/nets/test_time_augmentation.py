@@ -15,15 +15,24 @@ class AffineTestTimeAugmentation:
         shift: by which share of the width or height it is moved.
         zoom: by which share it is made smaller and larger.
         turn_deg: by how many degrees it is turned in the plane.
+        max_images: evaluations of more images, training and test together, use each image alone; None for no limit.
 
     Raises:
-        ValueError: `shift` or `zoom` is outside [0, 1).
+        ValueError: `shift` or `zoom` is outside [0, 1), or `max_images` below 1.
     """
 
-    def __init__(self, shift: float = 0.04, zoom: float = 0.07, turn_deg: float = 7.0) -> None:
+    def __init__(
+        self,
+        shift: float = 0.04,
+        zoom: float = 0.07,
+        turn_deg: float = 7.0,
+        max_images: int | None = 5000,
+    ) -> None:
         if not (0 <= shift < 1 and 0 <= zoom < 1):
             raise ValueError(f"shift and zoom must be in [0, 1), got {shift} and {zoom}")
-        self.shift, self.zoom, self.turn_deg = shift, zoom, turn_deg
+        if max_images is not None and max_images < 1:
+            raise ValueError(f"max_images must be at least 1 or null, got {max_images}")
+        self.shift, self.zoom, self.turn_deg, self.max_images = shift, zoom, turn_deg, max_images
 
     def __call__(self, images: Tensor) -> Iterator[Tensor]:
         """(N, C, H, W) float -> 18 times the same shape; what comes in from outside repeats the edge."""

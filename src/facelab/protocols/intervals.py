@@ -15,6 +15,7 @@ RESAMPLES = 2000
 _CURVES = 500  # resamples of a curve, each of which takes milliseconds
 _EXACT_SCORES = 20_000
 _BINS = 4096
+_BLOCK_WEIGHTS = 2**22
 
 
 def classification_intervals(
@@ -156,18 +157,19 @@ def _draw_people(
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     people = [_numbered(identities[of_class]) for of_class in members]
     draws = [times_drawn(1 + int(of_class.max()), seed=seed) for seed, of_class in enumerate(people)]
-    found: dict[str, list[float]] = {}
-    for times in zip(*draws, strict=True):
-        weights = np.zeros(len(labels))
-        for of_class, person, drawn in zip(members, people, times, strict=True):
-            weights[of_class] = drawn[person]
+    blocks = []
+    at_once = max(1, _BLOCK_WEIGHTS // len(labels))
+    for start in range(0, RESAMPLES, at_once):
+        weights = np.zeros((min(at_once, RESAMPLES - start), len(labels)))
+        for row in weights:
+            for of_class, person, drawn in zip(members, people, draws, strict=True):
+                row[of_class] = next(drawn)[person]
         classes = per_class_metrics(
-            torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)[None]
+            torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)
         )
-        found.setdefault("accuracy", []).append(weights @ (predicted == labels) / weights.sum())
-        for name, values in classes.items():
-            found.setdefault(name, []).append(float(values.mean()))
-    return {name: np.array(values) for name, values in found.items()}
+        accuracy = weights @ (predicted == labels) / weights.sum(axis=1)
+        blocks.append({"accuracy": accuracy, **{name: values.mean(1).numpy() for name, values in classes.items()}})
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 Plot = NDArray[np.uint8]
 
-_MANY_CLASSES = 25  # above this, axis labels would only overlap
+_MANY_CLASSES = 25  # above this, axis labels of the usual size would overlap
+_MOST_CLASSES = 60  # that can be told apart in a picture
+_MOST_POINTS = 1000  # t-SNE takes minutes for twenty times as many
 
 
 def _drawn(figure: Figure) -> Plot:
@@ -125,7 +127,9 @@ def notice(text: str) -> Plot:
 def confusion_matrix(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], label_names: Sequence[str], title: str
 ) -> Plot:
-    """True labels down, predicted across; each row as shares of its pictures, errors in red so that they stand out.
+    """True labels down, predicted across; each row as shares of its class, errors in red to stand out.
+
+    Of more than 60 classes, the 60 with the most errors are shown.
 
     Args:
         labels: (N,) true labels.
@@ -133,10 +137,18 @@ def confusion_matrix(
         label_names: of all classes.
         title: above the matrix.
     """
-    classes = len(label_names)
+    shown = _most_confused(labels, predicted, len(label_names))
+    place = np.full(len(label_names), -1)
+    place[shown] = np.arange(len(shown))
+    classes = len(shown)
+    if classes < len(label_names):
+        title = f"{title}; the {classes} of {len(label_names):,} classes with the most errors"
+        label_names = [label_names[label] for label in shown]
+    among = (place[labels] >= 0) & (place[predicted] >= 0)
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, predicted), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.add.at(counts, (place[labels[among]], place[predicted[among]]), 1)
+    images = np.bincount(labels, minlength=len(place))[shown]
+    shares = counts / np.maximum(images[:, None], 1)
     right, wrong = np.diag(np.diag(shares)), shares - np.diag(np.diag(shares))
     colours = np.ones((classes, classes, 3))
     colours -= right[..., None] * (1 - np.array([0.13, 0.40, 0.67]))
@@ -146,22 +158,29 @@ def confusion_matrix(
     axis = figure.subplots()
     axis.imshow(colours.clip(0, 1), interpolation="nearest")
     axis.set(xlabel="predicted", ylabel="true", title=title)
-    if classes <= 60:
-        size = 9 if classes <= _MANY_CLASSES else 6
-        axis.set_xticks(range(classes), label_names, rotation=90 if classes > 4 else 0, fontsize=size)
-        axis.set_yticks(range(classes), label_names, fontsize=size)
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            dark = shares[row, column] > 0.5
-            axis.text(
-                column, row, counts[row, column], ha="center", va="center", fontsize=size, color="w" if dark else "k"
-            )
+    size = 9 if classes <= _MANY_CLASSES else 6
+    axis.set_xticks(range(classes), label_names, rotation=90 if classes > 4 else 0, fontsize=size)
+    axis.set_yticks(range(classes), label_names, fontsize=size)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "w" if shares[row, column] > 0.5 else "k"
+        axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=size, color=colour)
     return _drawn(figure)
+
+
+def _most_confused(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Numbers of at most 60 classes, rising: those that most errors go from or to."""
+    wrong = labels != predicted
+    errors = sum(np.bincount(of[wrong], minlength=classes) for of in (labels, predicted))
+    chosen: NDArray[np.int64] = np.sort(np.argsort(-np.asarray(errors), kind="stable")[:_MOST_CLASSES])
+    return chosen
 
 
 def embedding_scatter(
     embeddings: NDArray[np.float32], labels: NDArray[np.int64], label_names: Sequence[str], title: str
 ) -> Plot:
     """Embeddings in the plane: t-SNE (van der Maaten and Hinton, 2008) on cosine distances, started from PCA.
+
+    Of more than 1,000 embeddings, 1,000 are shown, evenly spread.
 
     Args:
         embeddings: (N, D), N at least 5.
@@ -172,6 +191,10 @@ def embedding_scatter(
     from sklearn.decomposition import PCA  # here, since it takes half a second that a run's start need not wait for
     from sklearn.manifold import TSNE
 
+    if len(labels) > _MOST_POINTS:
+        chosen = np.linspace(0, len(labels) - 1, _MOST_POINTS).astype(int)
+        title = f"{title}; {_MOST_POINTS:,} of {len(labels):,}"
+        embeddings, labels = embeddings[chosen], labels[chosen]
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(lengths, 1e-12)
     points = PCA(n_components=2, random_state=0).fit_transform(directions)
@@ -181,12 +204,11 @@ def embedding_scatter(
         points = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(directions)
     figure = Figure(figsize=(8, 7), dpi=100, layout="constrained")
     axis = figure.subplots()
-    present = np.unique(labels)
-    colours = mpl.colormaps["tab20"](np.arange(len(present)) % 20)
-    for colour, label in zip(colours, present, strict=True):
-        own = points[labels == label]
-        axis.scatter(own[:, 0], own[:, 1], s=28, color=colour)
-        if len(present) <= 60:
-            axis.annotate(label_names[label], np.median(own, axis=0), fontsize=7, ha="center", va="center")
+    present, of_present = np.unique(labels, return_inverse=True)
+    axis.scatter(points[:, 0], points[:, 1], s=28, color=mpl.colormaps["tab20"](of_present % 20))
+    for label in present if len(present) <= _MOST_CLASSES else ():
+        axis.annotate(
+            label_names[label], np.median(points[labels == label], axis=0), fontsize=7, ha="center", va="center"
+        )
     axis.set(title=title, xticks=[], yticks=[])
     return _drawn(figure)

@@ -8,6 +8,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
@@ -28,6 +29,7 @@ def evaluate(
     data: FaceDataModule,
     protocols: Mapping[str, Protocol],
     dependencies: Mapping[str, Path],
+    console: Console,
 ) -> list[Report]:
     """Evaluate a trained model on the test split.
 
@@ -39,14 +41,22 @@ def evaluate(
         data: what it was trained on.
         protocols: by name, those that apply to the model.
         dependencies: folders of the runs that the protocols depend on, by name.
+        console: for notes, and where a terminal shows which protocol is evaluated.
     """
     share_buffers(module, trainer.strategy.root_device, trainer.world_size)
+    note = module.prepare_evaluation(len(data.splits.train) + len(data.splits.test))
+    if note:
+        console.print(note, highlight=False, soft_wrap=True)
     train, test = (outputs(trainer, module, data, part) for part in (data.splits.train, data.splits.test))
     if trainer.global_rank > 0:
         return []
     module.to(trainer.strategy.root_device)
     subject = Subject(data.faces, data.splits, train, test, module, data.seed, dependencies)
-    return [protocol.evaluate(subject) for protocol in protocols.values()]
+    reports = []
+    for name, protocol in protocols.items():
+        with console.status(f"evaluating: {name}"):
+            reports.append(protocol.evaluate(subject))
+    return reports
 
 
 def evaluate_validation(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from facelab.training.callbacks.stop_on_nan import StopOnNaN
 from facelab.training.callbacks.training_log import TrainingLog
 from facelab.training.callbacks.validation import Further, Validation
 from facelab.training.interrupt import StopRequest, die_with_parent
+from facelab.training.trainer import TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def fit(
     console = Console(quiet=rank > 0)
     record = RunRecord(tracked, prepared.faces)
     callbacks = make_callbacks(prepared, config, record, console, stop)
-    trainer = prepared.settings.make(
+    trainer = _affordable(prepared, console).make(
         callbacks.ordered,
         data.total_images // module.recipe.batch_size,
         has_validation=len(prepared.splits.val) > 0,
@@ -84,10 +85,29 @@ def fit(
     callbacks.validation.restore_best(module)
     if rank == 0:
         record.weights(module, prepared.metadata)
-    reports = evaluate(trainer, module, data, prepared.protocols, dependency_folders(prepared, tracked))
+    folders = dependency_folders(prepared, tracked)
+    reports = evaluate(trainer, module, data, prepared.protocols, folders, console)
     if rank > 0:
         return None
     return _conclude(prepared, callbacks, record, reports, console)
+
+
+def _affordable(prepared: Prepared, console: Console) -> TrainerSettings:
+    """The settings with as many validations as take no longer than training does, one at least.
+
+    An image costs a third of a training image, since it is only passed forward.
+    """
+    settings, images = prepared.settings, len(prepared.splits.val)
+    most = max(1, 3 * prepared.data.total_images // max(1, images))
+    if not images or settings.validations <= most:
+        return settings
+    console.print(
+        f"trainer.validations={settings.validations} is lowered to {most}: validating {images:,} images so often would "
+        f"take longer than training on {prepared.data.total_images:,} images.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return replace(settings, validations=most)
 
 
 def make_callbacks(

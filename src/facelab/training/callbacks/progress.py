@@ -1,5 +1,6 @@
-"""A live progress bar in images seen."""
+"""A live progress bar of training, in images seen, and of embedding what is evaluated."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ _SHOWN = {
     "train/images_per_second": "images/s",
 }
 _PLAIN_LINES = 10
+_EMBEDDING_REPORT_S = 10.0
 
 
 class ProgressBar(pl.Callback):
@@ -35,6 +37,8 @@ class ProgressBar(pl.Callback):
         self._values: dict[str, float] = {}
         self._bar: Progress | None = None
         self._next_line = 0.0
+        self._to_embed = self._embedded = 0
+        self._began = self._next_report = 0.0
 
     def show(self, values: Mapping[str, float], images_seen: int) -> None:
         """Take new values to show."""
@@ -45,21 +49,7 @@ class ProgressBar(pl.Callback):
         assert isinstance(pl_module, FaceModule)
         line = self._total / _PLAIN_LINES
         self._next_line = line * (pl_module.images_seen // line + 1)
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("images"),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[values]}"),
-                console=self._console,
-                refresh_per_second=4,
-            )
-            self._bar.start()
-            self._bar.add_task("", total=self._total, completed=pl_module.images_seen, values="")
+        self._begin("training", self._total, pl_module.images_seen)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,9 +69,58 @@ class ProgressBar(pl.Callback):
         """Leave the full bar behind."""
         self._stop()
 
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw a bar of the images that are embedded."""
+        loaders: Any = trainer.predict_dataloaders
+        self._to_embed, self._embedded = len(loaders.batch_sampler.sampler), 0
+        self._values, self._began = {}, time.monotonic()
+        self._next_report = self._began + _EMBEDDING_REPORT_S
+        self._begin("embedding", self._to_embed, 0)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Advance."""
+        self._embedded += len(batch["index"])
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._embedded)
+        elif time.monotonic() >= self._next_report:
+            self._next_report += _EMBEDDING_REPORT_S
+            eta_s = (time.monotonic() - self._began) * (self._to_embed / self._embedded - 1)
+            done = f"{self._embedded:>9,} of {self._to_embed:,} images embedded"
+            self._console.print(f"{done}  ETA {eta_s:.0f} s", highlight=False, soft_wrap=True)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the bar where it stopped."""
         self._stop()
+
+    def _begin(self, what: str, total: int, completed: int) -> None:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn(what),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("images"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=self._console,
+                refresh_per_second=4,
+                transient=what == "embedding",
+            )
+            self._bar.start()
+            self._bar.add_task("", total=total, completed=completed, values="")
 
     def _stop(self) -> None:
         if self._bar is not None:
