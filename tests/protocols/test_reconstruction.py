@@ -30,8 +30,10 @@ def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int
 def test_a_model_that_is_pca_is_as_good_as_pca(orl: FaceSet) -> None:
     splits = split(orl, FewShot(3, seed=0))
     train, test = (_principal(orl, part, splits.train, 20) for part in (splits.train, splits.test))
-    metrics = reconstruction_report(train, test, orl).metrics
+    report = reconstruction_report(train, test, orl)
+    metrics = report.metrics
     assert metrics["reconstruction/rmse_over_pca"] == pytest.approx(1, abs=1e-4)
+    assert report.table.rows[1][1:] == ["1.00", "1.00"]  # how far a run got is said in its summary
     assert metrics["reconstruction/rmse_train"] < metrics["reconstruction/rmse"]
     by_picture = -10 * np.log10(test.terms["squared_error"].astype(float))
     assert metrics["reconstruction/psnr"] == pytest.approx(by_picture.mean(), abs=1e-3)

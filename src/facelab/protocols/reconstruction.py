@@ -75,6 +75,7 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
         metrics["reconstruction/ssim"] = ssim
     rows = [
         ["root mean squared error", f"{rmse:.4f}", f"{pca_rmse:.4f}"],
+        ["as a multiple of PCA's", f"{rmse / pca_rmse:.2f}", "1.00"],
         ["PSNR in dB", f"{metrics['reconstruction/psnr']:.1f}", ""],
         ["SSIM", f"{ssim:.3f}", ""],
     ]
