@@ -20,12 +20,14 @@ from facelab.runs.resume import read_config
 from facelab.sweep.board import Board, first_line
 from facelab.sweep.children import Standing, never_lived, standings
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
+from facelab.sweep.overlay import overlay
 from facelab.sweep.parent import Parent, claimed
 from facelab.sweep.plan import Job, Plan, axis_name, points, values
-from facelab.sweep.search import Search, Study, Trial, overlay
+from facelab.sweep.search import Search
 from facelab.sweep.settings import SweepSettings
-from facelab.sweep.source import Combinations, Outcome, Source, Trials, kept
+from facelab.sweep.source import Combinations, Source, Trials, kept
 from facelab.sweep.space import Space, read_space
+from facelab.sweep.study import Outcome, RecordedStudy, Trial
 from facelab.sweep.worker import LOG
 from facelab.tracking import (
     ChildRow,
@@ -160,11 +162,11 @@ class _Sweep:
     def search(self, search: Search, space: Space) -> int:
         """All trials; returns the exit status."""
         total = search.total(space)
-        study: Study | None = None
+        study: RecordedStudy | None = None
 
         def trials() -> Source:
             nonlocal study
-            study = Study(self._parent.run.folder / "study.log", self._row.name, search, space)
+            study = RecordedStudy(self._parent.run.folder / "study.log", self._row.name, search, space)
             self._parent.record(self._plan.command)
             rows = {row.id: row for row in self._rows()}
             demand = Demand.of(self._settled(self._plan.compose({})).config)

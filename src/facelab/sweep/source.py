@@ -3,15 +3,12 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
 
 from facelab.errors import ConfigError
 from facelab.sweep.children import Standing
 from facelab.sweep.executor import Demand
 from facelab.sweep.plan import Job
-from facelab.sweep.search import Study, Trial
-
-Outcome = Literal["finished", "failed", "pruned"]
+from facelab.sweep.study import Outcome, RecordedStudy, Trial
 
 
 class Source(ABC):
@@ -94,7 +91,7 @@ class Trials(Source):
 
     def __init__(
         self,
-        study: Study,
+        study: RecordedStudy,
         metric: str,
         standing: Callable[[Trial], Standing],
         values: Callable[[str], Mapping[str, float]],
