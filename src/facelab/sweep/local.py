@@ -15,7 +15,7 @@ import torch
 
 from facelab.errors import ConfigError
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
-from facelab.sweep.worker import DONE, serve
+from facelab.sweep.worker import DONE, child_main
 
 _JOB_BYTES = 1.5 * 2**30  # what a job of the default size takes
 _GRACE_S = 5.0
@@ -86,7 +86,7 @@ class Processes(Executor):
         self._used_cores += cores
         listening, said = self._context.Pipe(duplex=False)
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if gpus else {}
-        child = self._context.Process(target=serve, args=(call, {**os.environ, **visible}, said))
+        child = self._context.Process(target=child_main, args=(call, {**os.environ, **visible}, said))
         child.start()
         said.close()
         process = _Process(child, listening, taken, cores)

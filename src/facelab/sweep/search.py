@@ -176,5 +176,10 @@ class Grid(Search):
         return GridSampler(_distributions(space))
 
 
+def kept(metric: str) -> str:
+    """The name under which a run records a validation metric of the weights it kept: `best/f1` of `val/f1`."""
+    return f"best/{metric.removeprefix('val/')}"
+
+
 def _distributions(space: Space) -> Mapping[str, BaseDistribution]:
     return {key: dimension.distribution for key, dimension in space.items()}

@@ -19,7 +19,7 @@ DONE = "done"
 _WORD_CHARACTERS = 5000
 
 
-def run_job(call: Call) -> None:
+def train_job(call: Call) -> None:
     """Train the run of a job, or go on with it from its newest checkpoint; nothing happens if it has finished.
 
     Args:
@@ -35,7 +35,7 @@ def run_job(call: Call) -> None:
         run.run_job(call.folder, {"workers": call.demand.workers}, call.dependencies)
 
 
-def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
+def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> None:
     """Run a job in a process of its own on this machine; the last word, `DONE` or a reason, goes back.
 
     Args:
@@ -50,7 +50,7 @@ def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
     _write_to(call.folder / LOG)
     try:
         print(f"process {os.getpid()} begins at {_now()}")
-        run_job(call)
+        train_job(call)
         print(f"done at {_now()}")
     except (KeyboardInterrupt, Interrupted):
         _say(said, "interrupted")
