@@ -20,7 +20,7 @@ def test_tracking_in_a_runs_folder_is_judged_before_it_is_built(
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "hubconf.py").write_text(f"open({str(marker)!r}, 'w')\ndef model(): ...\n")
     command = {"class_path": "os.system", "init_args": {"command": f"touch {marker}"}}
-    prepared = [
+    prepared: list[dict[str, object]] = [
         {"_target_": "torch.hub.load", "repo_or_dir": str(tmp_path / "hub"), "model": "model", "source": "local"},
         {"_target_": "pytorch_lightning.cli.instantiate_class", "args": [], "init": command},
     ]
