@@ -272,7 +272,7 @@ class _Record:
     def damaged(self, number: int, what: str) -> TrackingError:
         return TrackingError(
             f"{self._path}, line {number}: expected a line of a search's record (which search it is, a drawn trial, a "
-            f"validation, an end), got {what}. Move the file away and start the search again under another sweep.name."
+            f"validation, an end), got {what}. Start the search anew under another sweep.name."
         )
 
     def _unreachable(self, error: OSError) -> TrackingError:
