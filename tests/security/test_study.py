@@ -68,3 +68,19 @@ def test_a_search_of_cmaes_keeps_plain_values_only(tmp_path: Path) -> None:
     assert max(len(line) for line in text.splitlines()) < 500
     for line in text.splitlines():
         json.loads(line)
+
+
+@pytest.mark.parametrize("content", ["mine, and no line's end", "a line\n and more", ""])
+def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path, content: str) -> None:
+    (tmp_path / "mine").write_text(content)
+    (tmp_path / "study.log").symlink_to(tmp_path / "mine")
+    with pytest.raises(TrackingError, match=r"study\.log"):
+        RecordedStudy(tmp_path / "study.log", "s", CMAES(), SPACE)
+    assert (tmp_path / "mine").read_text() == content
+
+
+def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "study.log").write_text("a line\n and more")
+    with pytest.raises(TrackingError, match=r"study\.log, line 1"):
+        RecordedStudy(tmp_path / "study.log", "s", CMAES(), SPACE)
+    assert (tmp_path / "study.log").read_text() == "a line\n and more"

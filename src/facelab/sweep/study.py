@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
 
 from facelab.errors import ConfigError, TrackingError
 from facelab.sweep.search import Search
@@ -44,27 +44,27 @@ class _Begun(_Line):
 class _Drawn(_Line):
     """A trial was asked for."""
 
-    trial: int
+    trial: NonNegativeInt
     drawn: dict[str, str | int | FiniteFloat]
 
 
 class _Validated(_Line):
     """A trial that runs was validated."""
 
-    trial: int
-    images_seen: int
+    trial: NonNegativeInt
+    images_seen: NonNegativeInt
     value: FiniteFloat
 
 
 class _Ended(_Line):
     """A trial ended; `value` if it finished."""
 
-    trial: int
+    trial: NonNegativeInt
     ended: Outcome
     value: FiniteFloat | None = None
 
 
-_LINES: TypeAdapter[_Line] = TypeAdapter(Annotated[_Begun | _Drawn | _Validated | _Ended, "a line of the record"])
+_LINES: TypeAdapter[_Begun | _Drawn | _Validated | _Ended] = TypeAdapter(_Begun | _Drawn | _Validated | _Ended)
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,8 @@ class RecordedStudy:
         Raises:
             ValueError, TypeError, IndexError: it does not fit those before.
         """
+        if isinstance(line, _Validated | _Ended) and self._trials()[line.trial].state.is_finished():
+            raise ValueError(f"{line}, of a trial that has ended")
         match line:
             case _Drawn(trial=number, drawn=drawn) if number == len(self._asked):
                 _refuse_outside(drawn, self._distributions)
@@ -236,22 +238,22 @@ class _Record:
         self._path = path
 
     def read(self) -> list[_Line]:
-        """All lines, but one that a full disk or a lost machine left half written: it is cut off."""
-        if not self._path.exists():
-            return []
+        """All lines; one that a full disk or a lost machine left half written is cut off."""
+        if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+            raise TrackingError(f"{self._path}: expected a plain file, got a link or a device. Remove it.")
         try:
-            content = self._path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                os.truncate(self._path, whole)
+            content = self._path.read_bytes() if self._path.exists() else b""
         except OSError as error:
             raise self._unreachable(error) from error
-        found = []
+        whole = content.rfind(b"\n") + 1
+        found: list[_Line] = []
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 found.append(_LINES.validate_json(line))
             except ValidationError as error:
                 raise self.damaged(number, repr(line[:_QUOTED_CHARACTERS].decode(errors="replace"))) from error
+        if whole < len(content):  # not before it is known that the file is ours
+            os.truncate(self._path, whole)
         return found
 
     def add(self, line: _Line) -> None:
