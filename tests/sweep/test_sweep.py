@@ -83,8 +83,8 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
 ) -> None:
     ways = {
         "raise": "RuntimeError: on purpose",
-        "exit_0": "left without a word, with status 0",
-        "exit_3": "left without a word, with status 3",
+        "exit_0": "ended with status 0",
+        "exit_3": "ended with status 3",
         "system_exit": "SystemExit: 0",
         "segfault": "SIGSEGV",
         "sigkill": "SIGKILL; the system does so when memory runs out",

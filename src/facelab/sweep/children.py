@@ -1,4 +1,4 @@
-"""The runs of a sweep in the store: which of its jobs are done, which can go on, and which are to be begun."""
+"""The runs of a sweep in the store: which of its jobs are done, which can be resumed, which are missing."""
 
 import dataclasses
 import json
@@ -25,8 +25,8 @@ class Standing:
     Args:
         job: the job; its config is resolved.
         done: id of the run that finished it, or None.
-        begun: the run to go on with, or None.
-        replaced: ids of runs that a new one will take the place of.
+        begun: the run to resume, or None.
+        replaced: ids of runs that a new one replaces.
         older: commit of the finished run, where it is not the one of now.
     """
 
@@ -105,7 +105,7 @@ def standings(
     """How each job stands.
 
     A run belongs to a job if it has its point; it does for the job if it has its config hash too. Of those that did not
-    finish, the newest goes on, whatever ended it, if its files are here.
+    finish, the newest is resumed, whatever ended it, if its files are here.
 
     Args:
         jobs: with resolved configs.
@@ -145,7 +145,7 @@ def _never_lived(row: ChildRow, runs_folder: Path) -> bool:
 
 
 def _finished_unheard(folder: Path) -> bool:
-    """Killed after the last word was written down and before it was delivered."""
+    """It finished, and was killed before the store was told."""
     run = _opened(folder)
     return run is not None and run.ended == "FINISHED"
 

@@ -76,7 +76,7 @@ class RunningJobs:
         return self._executor.has_room(demand)
 
     def start(self, standing: Standing, note: Callable[[str], None]) -> RunningJob | None:
-        """Start a job, or go on with it; None while another process is at its run.
+        """Start or resume a job; None while another process trains its run.
 
         Args:
             standing: the job.

@@ -157,7 +157,7 @@ class _Process(Handle):
             name = signal.Signals(-code).name
             hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
             return Ending(False, f"its process was ended by {name}{hint}")
-        return Ending(False, f"its process left without a word, with status {code}")
+        return Ending(False, f"its process ended with status {code} and gave no reason")
 
     def _kill_group(self) -> None:
         if self._pid is not None:

@@ -57,7 +57,7 @@ class Outcomes:
         """Record how a job ended.
 
         Returns:
-            How it did; None if it was interrupted and can go on later.
+            How it did; None if it was interrupted and can be resumed.
         """
         job.watch.look()
         log = job.run.folder / LOG

@@ -84,7 +84,7 @@ class Drawn(Search):
     """A search whose trials are drawn at random, in whatever way, so that somebody must say how many.
 
     Args:
-        trials: how many; more of them later go on with the same search.
+        trials: how many; a later, larger number extends the same search.
         seed: of the draws.
     """
 

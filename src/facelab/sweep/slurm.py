@@ -28,7 +28,7 @@ class Slurm(Place):
 
     The folder of runs and the Python environment must be on a file system that the nodes share. A job asks for
     `trainer.devices` x (`trainer.threads` + `runtime.workers`) CPUs and, on GPUs, for `trainer.devices` of them. Two
-    minutes before its time is up it saves a checkpoint and stops; the same command goes on with it.
+    minutes before its time is up it saves a checkpoint and stops; the same command resumes it.
 
     Args:
         partition: of the cluster; null for its default.

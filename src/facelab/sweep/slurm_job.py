@@ -74,7 +74,7 @@ class BatchJob(Handle):
         return Ending(False, _reason(self.number, state, code, number))
 
     def _word(self, may_come: bool) -> str | None:
-        """Its last word, empty if there is none; None while one may still come."""
+        """Its message, empty if there is none; None while one may still come."""
         path = word_file(self._folder, self.number)
         if path.parent.is_dir():
             list(path.parent.iterdir())  # has a network file system look again
@@ -85,7 +85,7 @@ class BatchJob(Handle):
 
 
 def _reason(job: str, state: str, code: int, number: int) -> str:
-    """Why a job ended that left no word, for people."""
+    """Why a job ended that gave no reason, for people."""
     match state:
         case "OUT_OF_MEMORY":
             return f"SLURM ended job {job}: it took more memory than it may; executor.memory_gib gives it more"
@@ -96,7 +96,7 @@ def _reason(job: str, state: str, code: int, number: int) -> str:
         case "CANCELLED":
             return f"job {job} was cancelled in SLURM (scancel)"
         case "FORGOTTEN":
-            return f"job {job} left without a word, and SLURM no longer knows how"
+            return f"job {job} gave no reason, and SLURM no longer knows it"
         case "PREEMPTED" | "REVOKED":
             return f"SLURM gave the place of job {job} to another ({state})"
     if number == _NEVER_BEGAN:
@@ -108,4 +108,4 @@ def _reason(job: str, state: str, code: int, number: int) -> str:
             name = f"signal {number}"
         hint = "; SLURM or the system does so when memory runs out" if name == "SIGKILL" else ""
         return f"the process of job {job} was ended by {name}{hint}"
-    return f"the process of job {job} left without a word, with status {code} ({state})"
+    return f"the process of job {job} ended with status {code} ({state}) and gave no reason"

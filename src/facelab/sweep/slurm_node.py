@@ -1,4 +1,4 @@
-"""What runs on a node of the cluster: one job, and its last word into a file."""
+"""What runs on a node of the cluster: one job, which leaves `DONE` or a reason in a file."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from facelab.sweep.executor import Call
 from facelab.sweep.worker import DONE, train_job
 from facelab.training.interrupt import StopRequest
 
-FILES = "slurm"  # folder of a run: what was submitted, and each job's last word
+FILES = "slurm"  # folder of a run: what was submitted, and each job's message
 INTERRUPTED = "interrupted"
 # What tells Lightning that srun had started one process for each device: here we start them.
 _OF_SRUN = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE")
 
 
 def node_main(call: Call) -> None:
-    """What runs on the node: the job, and its last word into a file.
+    """Train a job on this node, and write `DONE` or a reason into its message file.
 
     Args:
         call: the job.
@@ -42,7 +42,7 @@ def node_main(call: Call) -> None:
         try:
             train_job(call)
         except (KeyboardInterrupt, Interrupted):
-            _say(word, "its time on the cluster was up; the same command goes on with it" if late else INTERRUPTED)
+            _say(word, "its time on the cluster was up; the same command resumes it" if late else INTERRUPTED)
             raise SystemExit(130) from None
         except BaseException as error:  # SystemExit too: a library that leaves with status 0 has not trained
             if isinstance(error, FacelabError):

@@ -149,7 +149,7 @@ class RecordedStudy:
             self.fail(number)
 
     def fail(self, number: int) -> None:
-        """Say that a trial failed; the search goes on without its result.
+        """Say that a trial failed; the search continues without its result.
 
         Raises:
             TrackingError: the file cannot be written.
@@ -169,8 +169,8 @@ class RecordedStudy:
 
         Args:
             number: of the trial.
-            images_seen: by it, when it was validated. What was reported before, a trial that goes on from a checkpoint
-                may report again.
+            images_seen: by it, when it was validated. A trial that is resumed from a checkpoint may
+                report again what it had reported before.
             value: of the metric at that moment; NaN says nothing.
 
         Raises:
@@ -297,7 +297,7 @@ def _refuse_outside(drawn: Mapping[str, Any], distributions: Mapping[str, BaseDi
 
 
 def _refuse_another(then: _Line, now: _Begun, path: Path) -> None:
-    """A study goes on with the space and the metric that it began with."""
+    """A search keeps the space and the metric that it began with."""
     if not isinstance(then, _Begun):
         raise _Record(path).damaged(1, str(then))
     if then.search != now.search:

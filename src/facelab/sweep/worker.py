@@ -20,13 +20,13 @@ _WORD_CHARACTERS = 5000
 
 
 def train_job(call: Call) -> None:
-    """Train the run of a job, or go on with it from its newest checkpoint; nothing happens if it has finished.
+    """Train the run of a job, or resume it from its newest checkpoint; does nothing if it has finished.
 
     Args:
         call: the job.
 
     Raises:
-        FacelabError: something the user can mend.
+        FacelabError: an error the user can fix.
         KeyboardInterrupt: the job was told to stop; its run is closed as KILLED and can be resumed.
     """
     from facelab.runs import run
@@ -36,12 +36,12 @@ def train_job(call: Call) -> None:
 
 
 def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> None:
-    """Run a job in a process of its own on this machine; the last word, `DONE` or a reason, goes back.
+    """Run a job in a process of its own on this machine; sends back `DONE`, or why it failed.
 
     Args:
         call: the job.
         environment: variables of the sweep's process, with what this job may use of the machine.
-        said: takes the last word.
+        said: takes that message.
     """
     die_with_parent()
     os.setsid()  # Ctrl-C in the terminal is the sweep's alone: it tells the jobs
