@@ -15,8 +15,9 @@ PUBLIC = {
     "losses": "arcface cross_entropy hinge interpolated_gradient_penalty non_saturating normalised_softmax r1 r2 "
     "relativistic_logistic squared_error wasserstein",
     "metrics": "Metric",
-    "models": "Autoencoder CNN ConditionalGAN Constant Cosine DenoisingAutoencoder FaceModule GAN Generative "
-    "Length OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
+    "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
+    "DenoisingAutoencoder FaceModule GAN Generative Length "
+    "OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "

@@ -139,9 +139,9 @@ def test_every_loss_and_penalty_trains(
         *TINY_GAN,
         *experiment,
         f"runtime.runs_folder={store_folder / 'runs'}",
-        f"model.loss._target_=facelab.losses.{loss}",
-        f"model.penalties=[{{_target_:facelab.losses.{penalty},_partial_:true}}]",
-        "model.penalty_every=2",
+        f"model.objective.loss._target_=facelab.losses.{loss}",
+        f"model.objective.penalties=[{{_target_:facelab.losses.{penalty},_partial_:true}}]",
+        "model.objective.penalty_every=2",
     )
     assert outcome.status == 0, outcome.error
     (run,) = runs()
@@ -285,10 +285,10 @@ def test_two_processes_train_one_gan(experiment: Experiment, runs: Runs, tmp_pat
 def test_a_gan_whose_loss_is_no_number_stops_within_a_step(
     facelab: Command, experiment: Experiment, runs: Runs
 ) -> None:
-    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "model.discriminator_optimizer.lr=1e30")
+    outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "model.optimizers.discriminator.lr=1e30")
     assert outcome.status == 1
     assert "the loss became NaN or infinite after" in outcome.error
-    assert "model.generator_optimizer" in outcome.error
+    assert "model.optimizers.generator" in outcome.error
     (run,) = runs()
     assert run.info.status == "FAILED"
 

@@ -5,18 +5,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from facelab.commands.train import check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.errors import ConfigError, TrackingError
-from facelab.sweep.search import CMAES, TPE, Grid, Random, Search, Study, overlay
+from facelab.sweep.overlay import overlay
+from facelab.sweep.samplers import at, place_of
+from facelab.sweep.search import CMAES, TPE, Grid, Random, Search
 from facelab.sweep.space import Space, read_space
+from facelab.sweep.study import RecordedStudy
 
 SAMPLERS: dict[str, Callable[..., Search]] = {"tpe": TPE, "random": Random, "cmaes": CMAES}
 
@@ -36,7 +42,7 @@ def score(overrides: Mapping[str, str]) -> float:
     return -((math.log10(lr) + 2) ** 2) - ((width - 32) / 32) ** 2 - (overrides.get("model") == "gan")
 
 
-def go_on(study: Study, asked: dict[int, Mapping[str, str]], until: int) -> None:
+def go_on(study: RecordedStudy, asked: dict[int, Mapping[str, str]], until: int) -> None:
     """Try configs one at a time until so many were asked for; the fifth of every seven fails, the sixth is stopped."""
     for begun in study.unfinished():
         assert asked[begun.number] == begun.overrides
@@ -49,7 +55,7 @@ def go_on(study: Study, asked: dict[int, Mapping[str, str]], until: int) -> None
         end(study, trial.number, trial.overrides)
 
 
-def end(study: Study, number: int, overrides: Mapping[str, str]) -> None:
+def end(study: RecordedStudy, number: int, overrides: Mapping[str, str]) -> None:
     study.should_prune(number, 100, score(overrides) - 1)
     if number % 7 == 4:
         study.fail(number)
@@ -65,14 +71,14 @@ def test_an_interrupted_search_asks_for_what_an_uninterrupted_one_does(tmp_path:
     space = NUMBERS if sampler == "cmaes" else MIXED
     search = SAMPLERS[sampler](trials=40, seed=seed)
     whole: dict[int, Mapping[str, str]] = {}
-    study = Study(tmp_path / "whole.log", "s", search, space)
+    study = RecordedStudy(tmp_path / "whole.log", "s", search, space)
     go_on(study, whole, 40)
     assert study.ask() is None
     assert len({tuple(overrides.items()) for overrides in whole.values()}) > 35
 
     pieces: dict[int, Mapping[str, str]] = {}
     for until in (1, 2, 11, 12, 25, 33, 39, 40):
-        study = Study(tmp_path / "pieces.log", "s", search, space)
+        study = RecordedStudy(tmp_path / "pieces.log", "s", search, space)
         go_on(study, pieces, until)
         if until < 40:  # asked for, and never told
             trial = study.ask()
@@ -80,7 +86,7 @@ def test_an_interrupted_search_asks_for_what_an_uninterrupted_one_does(tmp_path:
             pieces[trial.number] = trial.overrides
     assert pieces == whole
 
-    other = Study(tmp_path / "other.log", "s", SAMPLERS[sampler](trials=40, seed=seed + 1), space).ask()
+    other = RecordedStudy(tmp_path / "other.log", "s", SAMPLERS[sampler](trials=40, seed=seed + 1), space).ask()
     assert other is not None
     assert other.overrides != whole[0]
 
@@ -94,7 +100,7 @@ def test_dying_at_any_line_of_the_file_changes_nothing(tmp_path: Path, sampler: 
     def value(overrides: Mapping[str, str]) -> float:
         return float(overrides["k"]) if sampler == "grid" else score(overrides)
 
-    def run(study: Study) -> dict[int, Mapping[str, str]]:
+    def run(study: RecordedStudy) -> dict[int, Mapping[str, str]]:
         asked = {}
         for begun in study.unfinished():
             asked[begun.number] = begun.overrides
@@ -104,22 +110,60 @@ def test_dying_at_any_line_of_the_file_changes_nothing(tmp_path: Path, sampler: 
             study.tell(trial.number, value(trial.overrides))
         return asked
 
-    whole = run(Study(tmp_path / "whole.log", "s", search, space))
+    whole = run(RecordedStudy(tmp_path / "whole.log", "s", search, space))
     lines = (tmp_path / "whole.log").read_bytes().splitlines(keepends=True)
     for count in range(0, len(lines), 3):
         torn = tmp_path / "torn.log"
         torn.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
-        study = Study(torn, "s", search, space)
+        study = RecordedStudy(torn, "s", search, space)
         rest = run(study)
         assert rest == {number: whole[number] for number in rest}
         assert study.counts()["finished"] == 12
-        assert study.best() == Study(tmp_path / "whole.log", "s", search, space).best()
+        assert study.best() == RecordedStudy(tmp_path / "whole.log", "s", search, space).best()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_dying_while_several_trials_run_changes_no_draw(tmp_path: Path, sampler: str) -> None:
+    """Four at a time, that end in another order than they began in; every third is stopped early or fails."""
+    study, running = RecordedStudy(tmp_path / "study.log", "s", SAMPLERS[sampler](trials=32), NUMBERS), []
+    while (trial := study.ask()) is not None:
+        running.append(trial)
+        if len(running) == 4:
+            ended = running.pop(trial.number % 3)
+            if ended.number % 3:
+                study.tell(ended.number, score(ended.overrides))
+            else:
+                (study.prune if ended.number % 2 else study.fail)(ended.number)
+    lines = (tmp_path / "study.log").read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if "drawn" in line:
+            (tmp_path / "cut.log").write_text("".join(lines[:number]))
+            RecordedStudy(tmp_path / "cut.log", "s", SAMPLERS[sampler](trials=32), NUMBERS).ask()
+            assert (tmp_path / "cut.log").read_text() == "".join(lines[: number + 1])
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(-2, 6),
+        FloatDistribution(1e-4, 1e-1, log=True),
+        IntDistribution(3, 9),
+        IntDistribution(1, 640, log=True),
+    ],
+)
+def test_places_in_a_range_are_those_of_optuna(distribution: FloatDistribution | IntDistribution) -> None:
+    theirs = _SearchSpaceTransform({"x": distribution}, transform_log=True, transform_step=True, transform_0_1=True)
+    for place in np.linspace(0, 1, 101):
+        assert at(distribution, place) == pytest.approx(theirs.untransform(np.array([place]))["x"])
+    for value in {at(distribution, place) for place in np.linspace(0, 1, 101)}:
+        assert place_of(distribution, value) == pytest.approx(theirs.transform({"x": value})[0])
+        assert at(distribution, place_of(distribution, value)) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 def test_a_search_finds_what_is_good(tmp_path: Path, sampler: str) -> None:
     search = SAMPLERS[sampler](trials=60, prune=False)
-    study = Study(tmp_path / "study.log", "s", search, space_of("lr=interval(1e-4,1)", "width=interval(0,64)"))
+    study = RecordedStudy(tmp_path / "study.log", "s", search, space_of("lr=interval(1e-4,1)", "width=interval(0,64)"))
     values = []
     while (trial := study.ask()) is not None:
         values.append(score(trial.overrides))
@@ -133,7 +177,7 @@ def test_a_search_finds_what_is_good(tmp_path: Path, sampler: str) -> None:
 
 def test_parallel_trials_differ_and_may_end_in_any_order(tmp_path: Path) -> None:
     for sampler, make in SAMPLERS.items():
-        study = Study(tmp_path / f"{sampler}.log", "s", make(trials=24), NUMBERS)
+        study = RecordedStudy(tmp_path / f"{sampler}.log", "s", make(trials=24), NUMBERS)
         running = [trial for trial in (study.ask() for _ in range(4)) if trial is not None]
         seen = {tuple(trial.overrides.items()) for trial in running}
         while running:
@@ -149,7 +193,7 @@ def test_parallel_trials_differ_and_may_end_in_any_order(tmp_path: Path) -> None
 def test_a_grid_gives_each_point_once_in_the_order_of_a_plain_sweep(tmp_path: Path) -> None:
     points: list[tuple[str, ...]] = []
     for stop_at in (3, 4, 9, 13):
-        study = Study(tmp_path / "grid.log", "s", Grid(), SMALL)  # reopened
+        study = RecordedStudy(tmp_path / "grid.log", "s", Grid(), SMALL)  # reopened
         for begun in study.unfinished():
             study.fail(begun.number)
         while len(points) < stop_at and (trial := study.ask()) is not None:
@@ -158,13 +202,13 @@ def test_a_grid_gives_each_point_once_in_the_order_of_a_plain_sweep(tmp_path: Pa
                 study.tell(trial.number, 1.0)
     assert points == [(m, k, d) for m in ("cnn", "gan") for k in "123" for d in ("0.0", "0.5")]
     assert study.ask() is None
-    some = Study(tmp_path / "some.log", "s", Grid(trials=2), SMALL)
+    some = RecordedStudy(tmp_path / "some.log", "s", Grid(trials=2), SMALL)
     assert [some.ask() is None for _ in range(3)] == [False, False, True]
 
 
 def test_more_trials_go_on_with_a_search_that_was_done(tmp_path: Path) -> None:
     def asked(trials: int, path: str) -> list[Mapping[str, str]]:
-        study, found = Study(tmp_path / path, "s", TPE(trials=trials), MIXED), []
+        study, found = RecordedStudy(tmp_path / path, "s", TPE(trials=trials), MIXED), []
         while (trial := study.ask()) is not None:
             found.append(trial.overrides)
             study.tell(trial.number, score(trial.overrides))
@@ -175,7 +219,7 @@ def test_more_trials_go_on_with_a_search_that_was_done(tmp_path: Path) -> None:
 
 
 def test_nan_and_crashes_are_failed_trials(tmp_path: Path) -> None:
-    study = Study(tmp_path / "study.log", "s", TPE(trials=30, startup_trials=2), MIXED)
+    study = RecordedStudy(tmp_path / "study.log", "s", TPE(trials=30, startup_trials=2), MIXED)
     assert study.best() is None
     for number in range(30):
         trial = study.ask()
@@ -199,7 +243,7 @@ def test_nan_and_crashes_are_failed_trials(tmp_path: Path) -> None:
 
 def test_the_best_is_the_first_of_equals_in_the_direction_asked_for(tmp_path: Path) -> None:
     for direction, number in (("maximize", 1), ("minimize", 0)):
-        study = Study(tmp_path / f"{direction}.log", "s", Random(direction=direction), SMALL)  # type: ignore[arg-type]
+        study = RecordedStudy(tmp_path / f"{direction}.log", "s", Random(direction=direction), SMALL)  # type: ignore[arg-type]
         for value in (0.1, 0.9, 0.9, 0.1):
             trial = study.ask()
             assert trial is not None
@@ -215,7 +259,7 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> 
     """By hand: at 100 images the finished trials have 1, 2, 3; at 200 images 5, 6, 7. Medians 2 and 6."""
     sign = 1 if direction == "maximize" else -1
     search = Random(direction=direction, startup_trials=3, warmup_images=100)  # type: ignore[arg-type]
-    study = Study(tmp_path / "study.log", "s", search, SMALL)
+    study = RecordedStudy(tmp_path / "study.log", "s", search, SMALL)
 
     def judge(number: int, images: int, value: float) -> bool:
         return study.should_prune(number, images, sign * value)
@@ -234,7 +278,7 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> 
     study.prune(3)
     assert not judge(3, 200, 0)
     assert not judge(4, 100, 2.1)
-    study = Study(tmp_path / "study.log", "s", search, SMALL)  # goes on from a checkpoint
+    study = RecordedStudy(tmp_path / "study.log", "s", search, SMALL)  # goes on from a checkpoint
     assert not judge(4, 50, 0)
     assert not judge(4, 100, 2.1)
     assert judge(4, 200, 5.9)
@@ -242,44 +286,59 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> 
     assert not judge(5, 200, 0)  # its best so far is above
     assert study.counts() == {"finished": 3, "pruned": 1, "failed": 0, "running": 2}
     without = Random(direction=direction, startup_trials=3, prune=False)  # type: ignore[arg-type]
-    assert not Study(tmp_path / "study.log", "s", without, SMALL).should_prune(4, 200, sign * 5.9)
+    assert not RecordedStudy(tmp_path / "study.log", "s", without, SMALL).should_prune(4, 200, sign * 5.9)
 
 
 def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.log"
-    Study(path, "s", TPE(), SMALL).ask()
-    Study(path, "s", Random(trials=3, seed=4), SMALL)  # another way of drawing goes on with the same trials
+    RecordedStudy(path, "s", TPE(), SMALL).ask()
+    RecordedStudy(path, "s", Random(trials=3, seed=4), SMALL)  # another way of drawing goes on with the same trials
     before = path.read_bytes()
     with pytest.raises(
         ConfigError, match=r"its metric is val/f1, and now val/loss; its direction is maximize, and now"
     ):
-        Study(path, "s", TPE(metric="val/loss", direction="minimize"), SMALL)
+        RecordedStudy(path, "s", TPE(metric="val/loss", direction="minimize"), SMALL)
     changed = space_of("model=cnn,gan,vae", "drop=0.0,0.5", "lr=interval(1,2)")
     with pytest.raises(ConfigError) as caught:
-        Study(path, "s", TPE(), changed)
+        RecordedStudy(path, "s", TPE(), changed)
     assert "its model is cnn, gan, and now cnn, gan, vae" in str(caught.value)
     assert "it searched over k (3 values from 1 to 3, equally spaced) too" in str(caught.value)
     assert "it did not search over lr" in str(caught.value)
     with pytest.raises(ConfigError, match="another search, 's'"):
-        Study(path, "t", TPE(), SMALL)
+        RecordedStudy(path, "t", TPE(), SMALL)
     assert path.read_bytes() == before
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"nowhere/study\.log could not be read or written"):
-        Study(tmp_path / "nowhere" / "study.log", "s", TPE(), SMALL)
-    path = tmp_path / "study.log"
-    Study(path, "s", TPE(), SMALL).ask()
-    path.write_bytes(b"\x00rubbish\n" + path.read_bytes())
-    with pytest.raises(TrackingError, match="is damaged"):
-        Study(path, "s", TPE(), SMALL)
+        RecordedStudy(tmp_path / "nowhere" / "study.log", "s", TPE(), SMALL)
 
 
-def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\x00rubbish",
+        '{"trial":0,"drawn":{"lr":0.001,"width":8,"decay":1}}',  # a second trial 0
+        '{"trial":1,"drawn":{"lr":0.001,"width":8}}',
+        '{"trial":1,"drawn":{"lr":1.0,"width":8,"decay":1}}',  # out of range
+        '{"trial":1,"drawn":{"lr":0.001,"width":8.5,"decay":1}}',
+        '{"trial":1,"drawn":{"lr":"0.001","width":8,"decay":1}}',
+        '{"trial":1,"drawn":{"lr":0.001,"width":8,"decay":1},"system_attrs":{}}',
+        '{"trial":9,"ended":"finished","value":1.0}',
+        '{"trial":-1,"ended":"failed"}',
+        '{"trial":0,"ended":"failed"}\n{"trial":0,"images_seen":5,"value":1.0}',
+        '{"trial":0,"ended":"failed"}\n{"trial":0,"ended":"failed"}',
+        '{"trial":0,"ended":"finished"}',
+        '{"trial":0,"ended":"finished","value":1e999}',
+        '{"search":"s","metric":"val/f1","direction":"maximize","space":{}}',
+    ],
+)
+def test_a_line_that_is_no_part_of_a_record_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "study.log"
-    Study(path, "s", TPE(), SMALL).ask()
-    (tmp_path / "study.log.lock").touch()
-    assert len(Study(path, "s", TPE(), SMALL).unfinished()) == 1
+    RecordedStudy(path, "s", CMAES(), NUMBERS).ask()
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(TrackingError, match=rf"{path}, line [34].*sweep\.name"):
+        RecordedStudy(path, "s", CMAES(), NUMBERS)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_trial_that_finished_unheard_is_not_trained_again(
     (child,) = _children(runs())
     log = tmp_path / "runs" / child.data.tags[PARENT] / "study.log"
     lines = log.read_text().splitlines(keepends=True)
-    assert '"values"' in lines[-1]
+    assert '"ended"' in lines[-1]
     log.write_text("".join(lines[:-1]))
     outcome = facelab(*search)
     assert outcome.status == 0, outcome.error

@@ -83,8 +83,8 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
 ) -> None:
     ways = {
         "raise": "RuntimeError: on purpose",
-        "exit_0": "left without a word, with status 0",
-        "exit_3": "left without a word, with status 3",
+        "exit_0": "ended with status 0",
+        "exit_3": "ended with status 3",
         "system_exit": "SystemExit: 0",
         "segfault": "SIGSEGV",
         "sigkill": "SIGKILL; the system does so when memory runs out",
@@ -298,10 +298,21 @@ def test_a_run_that_another_process_trains_is_waited_for(
     (tmp_path / "mended").touch()
     held = ExitStack()
     held.enter_context(TrackedRun.open(tmp_path / "runs" / child.info.run_id).alone())
-    timer = threading.Timer(2.0, held.close)
-    timer.start()
+    (lock,) = (tmp_path / "runs").glob("*/sweep.lock")
+    record = lock.parent / "spool.jsonl"
+    before = record.stat().st_size
+
+    def let_go_while_the_sweep_runs() -> None:
+        deadline = time.monotonic() + 60
+        while record.stat().st_size == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        held.close()
+
+    other = threading.Thread(target=let_go_while_the_sweep_runs)
+    other.start()
     outcome = facelab(*sweep)
-    timer.join()
+    other.join()
     assert outcome.status == 0, outcome.error
     assert "is still being trained by another process; waiting for it" in outcome.out
     _, children = _family(runs())

@@ -97,8 +97,9 @@ def test_float32_gradients_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_float32_gradients_of_a_gan_agree() -> None:
     plain = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01}
     one = _config(*TINY_GAN, "model=gan", "trainer.precision=32-true", "model.recipe.max_images=16")
-    one["model"]["generator_optimizer"] = one["model"]["discriminator_optimizer"] = plain
-    one["model"]["penalties"] = [{"_target_": f"facelab.losses.{name}", "_partial_": True} for name in ("r1", "r2")]
+    one["model"]["optimizers"].update(generator=plain, discriminator=plain)
+    penalties = [{"_target_": f"facelab.losses.{name}", "_partial_": True} for name in ("r1", "r2")]
+    one["model"]["objective"]["penalties"] = penalties
     two = {**one, "trainer": {**one["trainer"], "devices": 2}}
     alone, shared = _one_step(one), launch(2, _one_step, two)
     assert alone.keys() == shared.keys()

@@ -1,12 +1,11 @@
 """Means, intervals and tests over replicates."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.stats import ttest_1samp, ttest_rel
 
 _LEVEL = 0.95
 
@@ -47,10 +46,13 @@ def estimate(values: Sequence[float]) -> Estimate:
 
     Source: W. S. Gosset ("Student"), "The probable error of a mean", 1908.
     """
-    mean, error = _mean_and_error(values)
-    if error is None:
-        return Estimate(mean, None, len(values))
-    return Estimate(mean, float(stdtrit(len(values) - 1, (1 + _LEVEL) / 2)) * error, len(values))
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(mean, None, 1)
+    if _is_constant(values):
+        return Estimate(mean, 0.0, len(values))
+    low, high = ttest_1samp(values, popmean=0.0).confidence_interval(_LEVEL)
+    return Estimate(mean, float(high - low) / 2, len(values))
 
 
 def paired(first: Mapping[Replicate, float], second: Mapping[Replicate, float]) -> Difference | None:
@@ -64,9 +66,11 @@ def paired(first: Mapping[Replicate, float], second: Mapping[Replicate, float]) 
     if not shared:
         return None
     differences = [first[key] - second[key] for key in shared]
-    mean, error = _mean_and_error(differences)
-    p = 2 * float(stdtr(len(shared) - 1, -abs(mean) / error)) if error else None
-    return Difference(estimate(differences), p)
+    if len(shared) < 2 or _is_constant(differences):
+        return Difference(estimate(differences), None)
+    test = ttest_rel([first[key] for key in shared], [second[key] for key in shared])
+    low, high = test.confidence_interval(_LEVEL)
+    return Difference(Estimate(float(low + high) / 2, float(high - low) / 2, len(shared)), float(test.pvalue))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -83,13 +87,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and its standard error; what is only rounding is no spread."""
+def _is_constant(values: Sequence[float]) -> bool:
+    """Whether they do not vary; what is only rounding is no spread."""
     array = np.asarray(values, dtype=np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, None
-    spread = float(array.std(ddof=1))
-    if spread <= 1e-9 * float(np.abs(array).max()):
-        spread = 0.0
-    return mean, spread / math.sqrt(len(array))
+    return bool(array.std(ddof=1) <= 1e-9 * np.abs(array).max())

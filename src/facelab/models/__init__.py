@@ -3,12 +3,14 @@
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
 from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
 from facelab.models.cnn import CNN
-from facelab.models.gan import GAN, ConditionalGAN
+from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 
 __all__ = [
     "CNN",
     "GAN",
+    "AdversarialObjective",
+    "AdversarialOptimizers",
     "Autoencoder",
     "ConditionalGAN",
     "Constant",

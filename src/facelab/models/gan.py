@@ -1,10 +1,12 @@
 """The GAN family: a generator and a discriminator that train against each other."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from facelab.losses.adversarial import AdversarialTerms
@@ -18,6 +20,55 @@ from facelab.nets.encoders import ImageShape
 _EXHIBITED = (8, 8)  # rows and columns of the grid of samples
 
 
+@dataclass(frozen=True)
+class AdversarialObjective:
+    """What generator and discriminator learn from each other's logits.
+
+    Args:
+        loss: called with logits of real and of generated pictures; one term for each network.
+        penalties: each called with a function that gives logits, real and generated pictures; added to the
+            discriminator's loss.
+        penalty_every: steps from one with penalties to the next; they count as many times as much there (Karras et al.,
+            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1, lazy regularisation).
+        augment: what the discriminator sees of real and generated pictures; None for the pictures as they are.
+    """
+
+    loss: Callable[..., AdversarialTerms]
+    penalties: Sequence[Callable[..., Tensor]] = ()
+    penalty_every: Annotated[int, Field(ge=1)] = 1
+    augment: DiffAugment | None = None
+
+    def seen(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) as the discriminator sees them; `draws` are the augmentation's random numbers."""
+        return images if self.augment is None else self.augment(images, draws)
+
+    def penalty(self, step: int, logits: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor | None:
+        """Sum of the penalties, a scalar; None on steps that have none.
+
+        Args:
+            step: steps before this one.
+            logits: of pictures, (N, C, H, W) -> (N,).
+            real: pictures as the discriminator saw them, (N, C, H, W).
+            generated: likewise.
+        """
+        if not self.penalties or step % self.penalty_every:
+            return None
+        return torch.stack([penalty(logits, real, generated) for penalty in self.penalties]).sum()
+
+
+@dataclass(frozen=True)
+class AdversarialOptimizers:
+    """An optimiser for each network.
+
+    Args:
+        generator: called with the generator's parameters.
+        discriminator: called with the discriminator's parameters.
+    """
+
+    generator: Callable[..., torch.optim.Optimizer]
+    discriminator: Callable[..., torch.optim.Optimizer]
+
+
 class GAN(FaceModule, Generative):
     """A generator that paints faces from noise, and a discriminator that tells them from real ones.
 
@@ -29,14 +80,8 @@ class GAN(FaceModule, Generative):
     Args:
         generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> pictures in [-1, 1].
         discriminator: called with `image_shape`; pictures -> logits (N,), and `features` -> (N, D).
-        loss: called with logits of real and of generated pictures; one term for each network.
-        penalties: each called with a function that gives logits, real and generated pictures; added to the
-            discriminator's loss.
-        penalty_every: steps from one with penalties to the next; they count as many times as much there (Karras et al.,
-            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1, lazy regularisation).
-        augment: what the discriminator sees of real and generated pictures; None for the pictures as they are.
-        generator_optimizer: called with the generator's parameters.
-        discriminator_optimizer: called with the discriminator's parameters.
+        objective: what they learn.
+        optimizers: an optimiser for each.
         recipe: batch size, length, schedule and averaging.
         latent_dim: length of the latents.
         image_shape: (C, H, W) of the pictures.
@@ -51,18 +96,14 @@ class GAN(FaceModule, Generative):
         Metric("discriminator_loss", "loss of the discriminator", higher_is_better=False),
         Metric("penalty", "penalties", higher_is_better=False),
     )
-    optimizer_keys: ClassVar[str] = "model.generator_optimizer, model.discriminator_optimizer"
+    optimizer_keys: ClassVar[str] = "model.optimizers.generator, model.optimizers.discriminator"
 
     def __init__(
         self,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
-        loss: Callable[..., AdversarialTerms],
-        penalties: Sequence[Callable[..., Tensor]],
-        penalty_every: Annotated[int, Field(ge=1)],
-        augment: DiffAugment | None,
-        generator_optimizer: Callable[..., torch.optim.Optimizer],
-        discriminator_optimizer: Callable[..., torch.optim.Optimizer],
+        objective: AdversarialObjective,
+        optimizers: AdversarialOptimizers,
         recipe: Recipe,
         latent_dim: Annotated[int, Field(ge=1)],
         image_shape: ImageShape,
@@ -73,9 +114,7 @@ class GAN(FaceModule, Generative):
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
         self.discriminator = self._made(discriminator, image_shape=image_shape)
-        self._loss, self._penalties, self._penalty_every = loss, list(penalties), penalty_every
-        self._augment = augment
-        self._optimizers = generator_optimizer, discriminator_optimizer
+        self._objective, self._optimizers = objective, optimizers
 
     def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
         return network(**facts)
@@ -97,42 +136,57 @@ class GAN(FaceModule, Generative):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         """One step of the discriminator, then one of the generator, on the same generated pictures."""
-        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         real, labels = batch["image"], batch["label"]
         drawn, views_of_real, views_of_generated, views_for_generator = self._draws(len(real), real.device)
         generated = self.generate(drawn, labels).float()
+        seen = self._objective.seen
+        real_logits, terms = self._discriminator_step(
+            seen(real, views_of_real), seen(generated.detach(), views_of_generated), labels
+        )
+        terms["generator_loss"] = self._generator_step(seen(generated, views_for_generator), labels, real_logits)
+        terms = {name: term.detach() for name, term in terms.items()}
+        return {"loss": terms["generator_loss"], "terms": terms}
 
-        seen_real = self._seen(real, views_of_real)
-        seen_generated = self._seen(generated.detach(), views_of_generated)
-        real_logits = self.discriminate(seen_real, labels).float()
-        generated_logits = self.discriminate(seen_generated, labels).float()
-        loss = self._loss(real_logits, generated_logits).discriminator
+    def _discriminator_step(self, real: Tensor, generated: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A step on pictures as it sees them; its logits of the real ones from before it, and the step's terms."""
+
+        def logits(images: Tensor) -> Tensor:
+            return self.discriminate(images, labels).float()
+
+        objective, step = self._objective, self.images_seen // self.recipe.batch_size
+        real_logits, generated_logits = logits(real), logits(generated)
+        loss = objective.loss(real_logits, generated_logits).discriminator
         terms = {
             "discriminator_loss": loss,
             "real_logit": real_logits.mean(),
             "generated_logit": generated_logits.mean(),
         }
-        if self._penalties and self.images_seen // self.recipe.batch_size % self._penalty_every == 0:
+        penalty = objective.penalty(step, logits, real, generated)
+        if penalty is not None:
+            terms["penalty"] = penalty
+            loss = loss + objective.penalty_every * penalty
+        self._minimise(loss, self._optimizer(1))
+        return real_logits.detach(), terms
 
-            def logits(images: Tensor) -> Tensor:
-                return self.discriminate(images, labels).float()
-
-            terms["penalty"] = torch.stack([p(logits, seen_real, seen_generated) for p in self._penalties]).sum()
-            loss = loss + self._penalty_every * terms["penalty"]
-        discriminator_optimizer.zero_grad()
-        self.manual_backward(loss)
-        discriminator_optimizer.step()
-
+    def _generator_step(self, generated: Tensor, labels: Tensor, real_logits: Tensor) -> Tensor:
+        """A step on generated pictures as the discriminator sees them; its loss."""
         self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of its weights
-        generated_logits = self.discriminate(self._seen(generated, views_for_generator), labels).float()
+        generated_logits = self.discriminate(generated, labels).float()
         # Real pictures only weigh the pairs of a relativistic loss: their logits from before the step will do.
-        generator_loss = self._loss(real_logits.detach(), generated_logits).generator
-        generator_optimizer.zero_grad()
-        self.manual_backward(generator_loss)
-        generator_optimizer.step()
+        loss = self._objective.loss(real_logits, generated_logits).generator
+        self._minimise(loss, self._optimizer(0))
         self.discriminator.requires_grad_(True)
-        terms["generator_loss"] = generator_loss
-        return {"loss": generator_loss.detach(), "terms": {name: term.detach() for name, term in terms.items()}}
+        return loss
+
+    def _optimizer(self, place: int) -> LightningOptimizer:
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers[place]
+
+    def _minimise(self, loss: Tensor, optimizer: LightningOptimizer) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
 
     def _draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
         """Latents and three sets of random numbers for augmentation, keyed by the pictures' places in the whole batch:
@@ -142,9 +196,6 @@ class GAN(FaceModule, Generative):
         augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
         share = slice(self.global_rank, None, self.recipe.batch_size // count)
         return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
-
-    def _seen(self, images: Tensor, draws: Tensor) -> Tensor:
-        return images if self._augment is None else self._augment(images, draws)
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: a grid from latents that stay the same."""
@@ -173,8 +224,8 @@ class GAN(FaceModule, Generative):
 
     def configure_optimizers(self) -> Any:
         """The generator's optimiser, then the discriminator's."""
-        generator, discriminator = self._optimizers
-        return [generator(self.generator.parameters()), discriminator(self.discriminator.parameters())]
+        made = self._optimizers
+        return [made.generator(self.generator.parameters()), made.discriminator(self.discriminator.parameters())]
 
 
 class ConditionalGAN(GAN):

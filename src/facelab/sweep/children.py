@@ -1,19 +1,21 @@
-"""Which jobs of a sweep are done, which can go on, and which are to be begun: read from the store."""
+"""The runs of a sweep in the store: which of its jobs are done, which can be resumed, which are missing."""
 
+import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from facelab.config.identity import config_hash
 from facelab.errors import TrackingError
+from facelab.runs.begin import resolved
 from facelab.runs.resume import CONFIG
+from facelab.sweep.context import Context
 from facelab.sweep.plan import Job
-from facelab.tracking import ChildRow, TrackedRun
-
-Key = tuple[str, str]
+from facelab.sweep.study import Trial
+from facelab.tracking import ChildRow, SweepRow, TrackedRun, Watch, children, commit_of_now, remove, supersede
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Standing:
     Args:
         job: the job; its config is resolved.
         done: id of the run that finished it, or None.
-        begun: the run to go on with, or None.
-        replaced: ids of runs that a new one will take the place of.
+        begun: the run to resume, or None.
+        replaced: ids of runs that a new one replaces.
         older: commit of the finished run, where it is not the one of now.
     """
 
@@ -35,13 +37,75 @@ class Standing:
     older: str = ""
 
 
+class Children:
+    """The runs of a sweep so far, without those that a kill left half made.
+
+    Args:
+        context: of the sweep.
+        row: its parent run.
+
+    Raises:
+        TrackingError: the store cannot be read or written.
+    """
+
+    def __init__(self, context: Context, row: SweepRow) -> None:
+        self._context, self._threads = context, row.threads
+        self._rows: dict[str, ChildRow] = {}
+        for child in children(context.store, row.id):
+            if _never_lived(child, context.runs_folder):
+                remove(context.store, child.id)
+            else:
+                self._rows[child.id] = child
+
+    def standings(self, jobs: Sequence[Job]) -> list[Standing]:
+        """How each job stands; runs that another one replaces are marked."""
+        context = self._context
+        whole = [self.settled(job) for job in jobs]
+        stale = context.settings.stale
+        found = standings(whole, self._rows.values(), context.runs_folder, commit_of_now(), stale)
+        for standing in found:
+            if standing.done:
+                self._deliver(standing.done)
+                if standing.replaced:
+                    supersede(context.store, standing.replaced, standing.done)
+        return found
+
+    def of_trial(self, trial: Trial) -> Standing:
+        """How a trial stands.
+
+        Raises:
+            ConfigError: its config is wrong.
+        """
+        job = self.settled(self._context.plan.compose(trial.overrides, trial.number))
+        own = [row for row in self._rows.values() if row.trial == trial.number]
+        return standings([job], own, self._context.runs_folder, commit="", stale="keep")[0]
+
+    def final_values(self, run_id: str) -> Mapping[str, float]:
+        """By name, of a run that has finished: what the store has of it, and what may still wait in its folder."""
+        watch = Watch(self._context.runs_folder / run_id)
+        watch.look()
+        self._deliver(run_id)
+        return {**self._rows[run_id].metrics, **watch.latest}
+
+    def settled(self, job: Job) -> Job:
+        """With the config as its run keeps it; the sweep's own thread count where it leaves that open."""
+        trainer = job.config["trainer"]
+        config = {**job.config, "trainer": {**trainer, "threads": trainer["threads"] or self._threads}}
+        return dataclasses.replace(job, config=resolved(config, elsewhere=self._context.place.elsewhere))
+
+    def _deliver(self, run_id: str) -> None:
+        folder = self._context.runs_folder / run_id
+        if folder.is_dir():
+            TrackedRun.open(folder).settle()
+
+
 def standings(
     jobs: Iterable[Job], rows: Iterable[ChildRow], runs_folder: Path, commit: str, stale: Literal["keep", "redo"]
 ) -> list[Standing]:
     """How each job stands.
 
     A run belongs to a job if it has its point; it does for the job if it has its config hash too. Of those that did not
-    finish, the newest goes on, whatever ended it, if its files are here.
+    finish, the newest is resumed, whatever ended it, if its files are here.
 
     Args:
         jobs: with resolved configs.
@@ -75,13 +139,13 @@ def _standing(
     return Standing(job, replaced=everyone)
 
 
-def never_lived(row: ChildRow, runs_folder: Path) -> bool:
+def _never_lived(row: ChildRow, runs_folder: Path) -> bool:
     """Whether a sweep was killed between making the run in the store and making its files."""
     return row.status == "RUNNING" and not row.metrics and not (runs_folder / row.id / CONFIG).is_file()
 
 
 def _finished_unheard(folder: Path) -> bool:
-    """Killed after the last word was written down and before it was delivered."""
+    """It finished, and was killed before the store was told."""
     run = _opened(folder)
     return run is not None and run.ended == "FINISHED"
 

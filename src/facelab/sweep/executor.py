@@ -54,7 +54,7 @@ class Ending:
 
     Args:
         finished: it said that it was done, and left with status 0.
-        reason: in words, if not; of a process that was killed or left without a word, that.
+        reason: why not, for people.
     """
 
     finished: bool
@@ -66,7 +66,7 @@ class Handle(ABC):
 
     @abstractmethod
     def ended(self) -> Ending | None:
-        """How it ended; None while it goes on."""
+        """How it ended; None while it runs."""
 
     @abstractmethod
     def stop(self) -> None:

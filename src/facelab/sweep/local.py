@@ -15,7 +15,7 @@ import torch
 
 from facelab.errors import ConfigError
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
-from facelab.sweep.worker import DONE, serve
+from facelab.sweep.worker import DONE, child_main
 
 _JOB_BYTES = 1.5 * 2**30  # what a job of the default size takes
 _GRACE_S = 5.0
@@ -86,7 +86,7 @@ class Processes(Executor):
         self._used_cores += cores
         listening, said = self._context.Pipe(duplex=False)
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if gpus else {}
-        child = self._context.Process(target=serve, args=(call, {**os.environ, **visible}, said))
+        child = self._context.Process(target=child_main, args=(call, {**os.environ, **visible}, said))
         child.start()
         said.close()
         process = _Process(child, listening, taken, cores)
@@ -157,7 +157,7 @@ class _Process(Handle):
             name = signal.Signals(-code).name
             hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
             return Ending(False, f"its process was ended by {name}{hint}")
-        return Ending(False, f"its process left without a word, with status {code}")
+        return Ending(False, f"its process ended with status {code} and gave no reason")
 
     def _kill_group(self) -> None:
         if self._pid is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError, TrackingError
+from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
 from facelab.tracking import Store, SweepRow, TrackedRun, begin_sweep, find_sweep, record_sweep, runs_by_id
 
@@ -32,6 +33,11 @@ class Parent:
     axes: Mapping[str, list[str]]
     search: Mapping[str, Any] | None
 
+    @property
+    def study_file(self) -> Path:
+        """Where a search keeps its trials."""
+        return self.run.folder / "study.log"
+
     def record(self, command: str) -> None:
         """Say what is asked for now, by which command, as soon as nothing refuses it any more."""
         record_sweep(self.run, self.row, self.axes, command, self.search)
@@ -39,29 +45,22 @@ class Parent:
 
 @contextmanager
 def claimed(
-    plan: Plan,
-    name: str,
-    search: Mapping[str, Any] | None,
-    store: Store,
-    runs_folder: Path,
-    axes: Mapping[str, list[str]],
-    threads: int,
+    context: Context, axes: Mapping[str, list[str]], search: Mapping[str, Any] | None, threads: int
 ) -> Iterator[Parent]:
     """Find or begin a sweep's parent run; nobody else has it meanwhile.
 
     Args:
-        plan: of the sweep.
-        name: of the sweep.
-        search: of a search, its facts.
-        store: where it is recorded.
-        runs_folder: where runs keep their files.
+        context: of the sweep.
         axes: swept keys with their values.
+        search: of a search, its facts.
         threads: of each job, if it begins now.
 
     Raises:
         ConfigError: another sweep has that name, or another process is at it.
         TrackingError: the store cannot be read or written.
     """
+    plan, store, runs_folder = context.plan, context.store, context.runs_folder
+    name = context.settings.name or plan.default_name
     runs_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(runs_folder / "sweeps.lock"):  # two first starts of one sweep must not make two
         row = find_sweep(store, name)

@@ -9,10 +9,10 @@ from pydantic import Field
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """How the runs of a sweep are held together.
+    """Settings of a sweep.
 
     Args:
-        name: of the sweep; the same name goes on with the same sweep. null for one made of its axes and fixed choices.
+        name: of the sweep; the same name continues the same sweep. null for one made of its axes and fixed choices.
         jobs: how many at a time; null for as many as cores, memory or GPUs allow.
         fail_fast: stop at the first job that fails.
         stale: runs that an older commit finished are kept, or redone on this one.

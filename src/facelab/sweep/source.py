@@ -2,22 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
 
 from facelab.errors import ConfigError
-from facelab.sweep.children import Standing
+from facelab.sweep.children import Children, Standing
 from facelab.sweep.executor import Demand
+from facelab.sweep.outcomes import Outcomes
 from facelab.sweep.plan import Job
-from facelab.sweep.search import Study, Trial
-
-Outcome = Literal["finished", "failed", "pruned"]
+from facelab.sweep.search import Search, kept
+from facelab.sweep.study import Outcome, RecordedStudy
 
 
 class Source(ABC):
     """Hands out jobs, one after the other, and hears how they go."""
 
     total: int  # jobs it will have handed out at the end
+    is_known_ahead: bool  # whether what comes next does not depend on what came out before
 
     @abstractmethod
     def upcoming(self) -> Demand | None:
@@ -59,6 +59,8 @@ class Combinations(Source):
         standings: of those that are not done.
     """
 
+    is_known_ahead = True
+
     def __init__(self, standings: Iterable[Standing]) -> None:
         self._waiting = deque(standings)
         self.total = len(self._waiting)
@@ -84,27 +86,26 @@ class Trials(Source):
 
     Args:
         study: the search.
-        metric: by which it judges, `val/...`.
-        standing: composes and checks the config of a trial, and finds its run if it has begun.
-        values: final values by name of a run that has finished, by its id.
+        search: how it judges.
         total: trials of the whole search.
+        children: composes and checks the config of a trial, and finds its run if it has begun.
         demand: what a trial takes of a machine.
-        invalid: told of a trial whose config is wrong, and why.
+        outcomes: counts what ended without being started here.
     """
+
+    is_known_ahead = False
 
     def __init__(
         self,
-        study: Study,
-        metric: str,
-        standing: Callable[[Trial], Standing],
-        values: Callable[[str], Mapping[str, float]],
+        study: RecordedStudy,
+        search: Search,
         total: int,
+        children: Children,
         demand: Demand,
-        invalid: Callable[[Trial, str], None],
+        outcomes: Outcomes,
     ) -> None:
-        self._study, self._metric, self._standing, self._invalid = study, metric, standing, invalid
-        self._values = values
-        self._search_total, self._demand = total, demand
+        self._study, self._metric, self._search_total = study, search.metric, total
+        self._children, self._demand, self._outcomes = children, demand, outcomes
         self._waiting = deque(study.unfinished())
         self._back: deque[Standing] = deque()
         self.done_before = self.ended_so_far
@@ -127,17 +128,18 @@ class Trials(Source):
             return self._back.popleft()
         while trial := (self._waiting.popleft() if self._waiting else self._study.ask()):
             try:
-                standing = self._standing(trial)
+                standing = self._children.of_trial(trial)
             except ConfigError as error:
                 if self.ended_so_far == 0:
                     raise  # what is wrong with the first one is wrong with all
                 self._study.fail(trial.number)
-                self._invalid(trial, str(error))
+                self._outcomes.invalid(trial.number, str(error))
                 continue
             if standing.done is None:
                 return standing
             # Its run finished, and the search was killed before it heard of it.
-            self.ended(standing.job, "finished", self._values(standing.done))
+            self._outcomes.count_before({"finished": 1})
+            self.ended(standing.job, "finished", self._children.final_values(standing.done))
         return None
 
     def back(self, standing: Standing) -> None:
@@ -178,8 +180,3 @@ class Trials(Source):
             self._study.prune(job.trial)
         else:
             self._study.fail(job.trial)
-
-
-def kept(metric: str) -> str:
-    """The name under which a run records a validation metric of the weights it kept: `best/f1` of `val/f1`."""
-    return f"best/{metric.removeprefix('val/')}"

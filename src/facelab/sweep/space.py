@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import (
     Quote,
     QuotedString,
     RangeSweep,
+    Transformer,
 )
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -191,7 +192,7 @@ def _interval(swept: IntervalSweep, line: str | None) -> Interval:
 
 def _text(value: ParsedElementType) -> str:
     """A listed value as it stands on the command line."""
-    text = Override._get_value_element_as_str(value)
+    text = Transformer.str(value)
     if isinstance(value, str):  # what str(1,2) lists would be read as numbers
         read = OverridesParser.create().parse_override(f"key={text}").value()
         if read != value or not isinstance(read, str):

@@ -19,14 +19,14 @@ DONE = "done"
 _WORD_CHARACTERS = 5000
 
 
-def run_job(call: Call) -> None:
-    """Train the run of a job, or go on with it from its newest checkpoint; nothing happens if it has finished.
+def train_job(call: Call) -> None:
+    """Train the run of a job, or resume it from its newest checkpoint; does nothing if it has finished.
 
     Args:
         call: the job.
 
     Raises:
-        FacelabError: something the user can mend.
+        FacelabError: an error the user can fix.
         KeyboardInterrupt: the job was told to stop; its run is closed as KILLED and can be resumed.
     """
     from facelab.runs import run
@@ -35,13 +35,13 @@ def run_job(call: Call) -> None:
         run.run_job(call.folder, {"workers": call.demand.workers}, call.dependencies)
 
 
-def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
-    """Run a job in a process of its own on this machine; the last word, `DONE` or a reason, goes back.
+def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> None:
+    """Run a job in a process of its own on this machine; sends back `DONE`, or why it failed.
 
     Args:
         call: the job.
         environment: variables of the sweep's process, with what this job may use of the machine.
-        said: takes the last word.
+        said: takes that message.
     """
     die_with_parent()
     os.setsid()  # Ctrl-C in the terminal is the sweep's alone: it tells the jobs
@@ -50,7 +50,7 @@ def serve(call: Call, environment: Mapping[str, str], said: Connection) -> None:
     _write_to(call.folder / LOG)
     try:
         print(f"process {os.getpid()} begins at {_now()}")
-        run_job(call)
+        train_job(call)
         print(f"done at {_now()}")
     except (KeyboardInterrupt, Interrupted):
         _say(said, "interrupted")

@@ -2,21 +2,17 @@
 
 from facelab.tracking.environment import commit_of_now
 from facelab.tracking.overview import find_finished, recent_runs
+from facelab.tracking.rows import ChildRow, children, histories, recorded_images, runs_by_id
 from facelab.tracking.run import CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
 from facelab.tracking.sweeps import (
-    ChildRow,
     SweepRow,
     begin_sweep,
     child_tags,
-    children,
     find_sweep,
-    histories,
     keep_report,
     record_sweep,
-    recorded_images,
     remove,
-    runs_by_id,
     supersede,
     sweep_names,
 )

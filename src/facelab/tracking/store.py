@@ -101,11 +101,16 @@ class SqliteStore(Store):
     @property
     def uri(self) -> str:
         """`sqlite:////absolute/path/mlflow.db`."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
+        return f"sqlite:///{self.database}"
+
+    @property
+    def database(self) -> Path:
+        """The file, absolute."""
+        return self.folder / "mlflow.db"
 
     def open(self) -> tuple[MlflowClient, str]:
         """Make file, tables and experiment, one process at a time: MLflow's own first use races."""
-        database = self.folder / "mlflow.db"
+        database = self.database
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "mlflow.db.lock"):

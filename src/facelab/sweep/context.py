@@ -1,0 +1,42 @@
+"""What all parts of a sweep share while it runs."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from facelab.sweep.executor import Place
+from facelab.sweep.plan import Plan
+from facelab.sweep.settings import SweepSettings
+from facelab.tracking import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is to be run, where, and into which store.
+
+    Args:
+        plan: the sweep as it was asked for.
+        settings: of the sweep.
+        place: where its jobs run.
+        store: where runs are recorded.
+        runs_folder: where runs keep their files; absolute.
+        console: for people.
+    """
+
+    plan: Plan
+    settings: SweepSettings
+    place: Place
+    store: Store
+    runs_folder: Path
+    console: Console
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print to the standard error stream."""
+        print(text, file=sys.stderr, flush=True)

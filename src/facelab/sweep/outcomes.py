@@ -1,0 +1,133 @@
+"""How the jobs of a sweep ended: counted, and recorded where a job's own process could not do it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facelab.sweep.board import Board, first_line
+from facelab.sweep.context import Context
+from facelab.sweep.executor import Ending
+from facelab.sweep.jobs import RunningJob
+from facelab.sweep.parent import Parent
+from facelab.sweep.study import Outcome
+from facelab.sweep.worker import LOG
+from facelab.tracking import TrackedRun
+
+INTERRUPTED = 130  # exit status
+
+
+@dataclass(frozen=True)
+class _Failure:
+    name: str
+    reason: str
+    log: Path
+
+
+class Outcomes:
+    """How the jobs of a sweep ended.
+
+    Args:
+        context: of the sweep.
+        parent: its parent run.
+    """
+
+    def __init__(self, context: Context, parent: Parent) -> None:
+        self._context, self._parent = context, parent
+        self._counts: dict[Outcome, int] = {"finished": 0, "failed": 0, "pruned": 0}
+        self._interrupted = 0
+        self._failures: list[_Failure] = []
+        self._undelivered: list[TrackedRun] = []
+
+    def count_before(self, counts: Mapping[str, int]) -> None:
+        """Count jobs that ended before this process began, by how they did."""
+        for how in self._counts:
+            self._counts[how] += counts.get(how, 0)
+
+    def count_interrupted(self, jobs: int) -> None:
+        """Count jobs that were ended with the sweep."""
+        self._interrupted += jobs
+
+    def invalid(self, number: int, why: str) -> None:
+        """Count a trial whose config is wrong."""
+        self._counts["failed"] += 1
+        self._failures.append(_Failure(f"trial {number}", why, self._parent.study_file))
+        self._context.warn(f"trial {number} cannot be tried: {why}")
+
+    def record(self, job: RunningJob, ending: Ending, board: Board) -> Outcome | None:
+        """Record how a job ended.
+
+        Returns:
+            How it did; None if it was interrupted and can be resumed.
+        """
+        job.watch.look()
+        log = job.run.folder / LOG
+        if log.is_file():
+            job.run.file(LOG)
+        how = self._close(job, ending, board, log)
+        if not job.run.settle():
+            self._undelivered.append(job.run)
+        job.handle.close()
+        if how is None:
+            self._interrupted += 1
+        else:
+            self._counts[how] += 1
+        return how
+
+    def _close(self, job: RunningJob, ending: Ending, board: Board, log: Path) -> Outcome | None:
+        """Give the run its status, where its process did not, and show it."""
+        run = job.run
+        if ending.finished or run.ended == "FINISHED":
+            board.finished(run.id)
+            return "finished"
+        if run.ended != "FAILED" and (job.stopped or run.ended == "KILLED"):
+            why = job.stopped or "interrupted"
+            if run.ended != "KILLED" or job.stopped:
+                run.status("KILLED", why)
+            board.stopped(run.id, "pruned" if job.pruned else "stopped", why)
+            return "pruned" if job.pruned else None
+        if run.ended != "FAILED":
+            run.status("FAILED", ending.reason)
+        self._failures.append(_Failure(run.name, ending.reason, log))
+        board.failed(run.id, ending.reason, log)
+        return "failed"
+
+    def conclude(self, total: int, stop_requested: bool) -> int:
+        """Close the parent run, and say how the sweep stands.
+
+        Args:
+            total: jobs of the whole sweep.
+            stop_requested: whether it was told to stop.
+
+        Returns:
+            The command's exit status.
+        """
+        finished, failed = self._counts["finished"], self._counts["failed"]
+        run, plan = self._parent.run, self._context.plan
+        before = {step for _, name, step in run.spool.known if name.startswith("sweep/")}
+        run.metrics({f"sweep/{how}": float(count) for how, count in self._counts.items()}, len(before))
+        self._warn_of_undelivered()
+        self._warn_of_failures(total)
+        if stop_requested or (self._interrupted and not failed):
+            run.status("KILLED", "interrupted")
+            self._context.say(f"{finished} of {total} jobs have finished. Go on with: {plan.command}")
+            return INTERRUPTED
+        if failed:
+            run.status("FAILED", f"{failed} of {total} jobs failed")
+            if not plan.searching:
+                self._context.say(f"Correct what is wrong, then try them again with: {plan.command}")
+            return 1
+        run.status("FINISHED")
+        return 0
+
+    def _warn_of_undelivered(self) -> None:
+        left = [run for run in self._undelivered if not run.settle()]
+        if left:
+            uri = self._context.store.uri
+            self._context.warn(f"{len(left)} runs could not deliver all to {uri}; do it with: facelab sync")
+
+    def _warn_of_failures(self, total: int) -> None:
+        if self._failures:
+            lines = [f"{len(self._failures)} of {total} jobs failed:"]
+            for failure in self._failures:
+                lines.append(f"  {failure.name}: {first_line(failure.reason)}\n    log: {failure.log}")
+            self._context.warn("\n".join(lines))

@@ -1,0 +1,56 @@
+"""The best trial of a search as an experiment that `facelab train` can be given."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from facelab.sweep.plan import axis_name
+
+
+def overlay(overrides: Mapping[str, str], fixed: Sequence[str], command: str, groups: Collection[str]) -> str:
+    """A trial's config as an experiment, for `python train.py +<folder>=<file>`.
+
+    Args:
+        overrides: of the trial, as texts of the command line by key.
+        fixed: the other overrides of the sweep, whole, such as `split=kfold` or `+few_shot=sweep`; of equal keys the
+            last holds.
+        command: with which the search was made.
+        groups: names of the config groups, such as `model`.
+
+    Returns:
+        The text of the YAML file.
+    """
+    parsed = OverridesParser.create().parse_overrides([*fixed, *(f"{key}={text}" for key, text in overrides.items())])
+    experiments: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    body = OmegaConf.create({})
+    beyond = []
+    for override in parsed:
+        name, value = axis_name(override), override.value()
+        if override.key_or_group in groups or "/" in name:
+            chosen[name] = None if override.is_delete() else value
+        elif override.is_add() and "." not in name:  # an experiment; every other root key exists
+            experiments[name] = value
+        elif override.is_delete() or any(part.isdigit() for part in name.split(".")):
+            beyond.append(override.input_line or "")
+        else:
+            OmegaConf.update(body, name, value, force_add=True)
+    return _yaml(experiments, chosen, body, command, beyond)
+
+
+def _yaml(
+    experiments: Mapping[str, Any], chosen: Mapping[str, Any], body: DictConfig, command: str, beyond: Sequence[str]
+) -> str:
+    """The file: what no file can say stands in it as a comment."""
+    lines = ["# @package _global_", f"# The best trial of: {' '.join(command.split())}"]
+    lines += [f"# What no file can say, give on the command line besides: {line}" for line in beyond]
+    text = "\n".join(lines) + "\n"
+    defaults = [{f"/{name}": value} for name, value in experiments.items()]
+    defaults += [{f"override /{name}": value} for name, value in chosen.items()]
+    if experiments:
+        body = cast(DictConfig, OmegaConf.merge(body, {"hydra": {"mode": "RUN"}}))  # one of them may be a sweep
+    if defaults:
+        text += OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults}))
+    return text + (OmegaConf.to_yaml(body) if body else "")

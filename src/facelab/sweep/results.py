@@ -1,0 +1,45 @@
+"""What a sweep leaves at its end: the comparison of its runs, and a search's best config."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from facelab.errors import FacelabError
+from facelab.sweep.context import Context
+from facelab.sweep.overlay import overlay
+from facelab.tracking import SweepRow, find_sweep
+
+
+def print_comparison(context: Context, sweep_id: str) -> None:
+    """Compare the runs of a sweep, as `facelab compare` does."""
+    row = find_sweep(context.store, sweep_id)
+    if row is None:
+        return
+    from facelab.compare.report import report  # here, since a sweep's start need not wait for it
+
+    context.say("")
+    try:
+        report(context.store, row, context.runs_folder, context.console)
+    except FacelabError as error:
+        context.warn(f"No comparison: {error}\nMake it with: facelab compare sweep={row.name}")
+
+
+def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, float, Mapping[str, str]]) -> None:
+    """Write the best trial as an experiment, `experiments/<sweep>/best.yaml`.
+
+    Args:
+        context: of the sweep.
+        row: its parent run.
+        metric: by which trials were judged.
+        best: the trial's number, value and overrides.
+    """
+    number, value, overrides = best
+    plan = context.plan
+    groups = plan.compose(overrides, number).choices.keys()
+    name = re.sub(r"\W+", "_", row.name)
+    file = Path("experiments") / name / "best.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(overlay(overrides, plan.lasting, plan.command, groups), encoding="utf-8")
+    texts = " ".join(f"{key}={text}" for key, text in overrides.items())
+    context.say(f"Best: trial {number}, {metric} {value:.4f} with {texts}")
+    context.say(f"Train it: python train.py +{name}=best   ({file})")

@@ -1,0 +1,101 @@
+"""The loop of a sweep: start jobs while there is room, watch them, stop them when asked."""
+
+from facelab.errors import TrackingError
+from facelab.sweep.board import Board, first_line
+from facelab.sweep.children import Standing
+from facelab.sweep.executor import Ending
+from facelab.sweep.jobs import RunningJob, RunningJobs
+from facelab.sweep.outcomes import Outcomes
+from facelab.sweep.source import Source
+from facelab.training.interrupt import StopRequest
+
+
+class Scheduler:
+    """Runs the jobs of a source until there are none left, or until the sweep is told to stop.
+
+    Args:
+        source: hands out the jobs.
+        jobs: those that run.
+        outcomes: takes note of how each ends.
+        board: the sweep on the terminal.
+        stop: whether somebody pressed Ctrl-C.
+        fail_fast: whether the first failure stops the others.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        jobs: RunningJobs,
+        outcomes: Outcomes,
+        board: Board,
+        stop: StopRequest,
+        fail_fast: bool,
+    ) -> None:
+        self._source, self._jobs, self._outcomes = source, jobs, outcomes
+        self._board, self._stop, self._fail_fast = board, stop, fail_fast
+        self._closing_down = False
+
+    def run(self) -> None:
+        """Until no job runs and none is left to be started."""
+        while True:
+            self._heed_stop_request()
+            anything_waits = self._start_what_fits()
+            if not self._jobs and not anything_waits:
+                return
+            self._jobs.wait()
+            for job in self._jobs:
+                self._stop_if_hopeless(job)
+                ending = job.handle.ended()
+                if ending is not None:
+                    self._end(job, ending)
+                elif job.is_overdue:
+                    job.handle.kill()
+
+    def _heed_stop_request(self) -> None:
+        if self._stop.requested and not self._closing_down:
+            self._closing_down = True
+            self._board.note("Stopping: running jobs save a checkpoint. Ctrl-C again ends them at once.")
+            self._jobs.stop_all("interrupted")
+
+    def _start_what_fits(self) -> bool:
+        """Start jobs while there is room; whether some wait for something else than room."""
+        waiting: list[Standing] = []
+        while not self._closing_down:
+            demand = self._source.upcoming()
+            if demand is None or not self._jobs.has_room(demand):
+                break
+            standing = self._source.next()
+            if standing is None:
+                continue
+            try:
+                started = self._jobs.start(standing, self._board.note)
+            except TrackingError as error:  # the jobs that run do not need the store; the next one can wait for it
+                self._board.note(f"The next job waits: {first_line(str(error))}")
+                waiting.append(standing)
+                break
+            if started is None:
+                waiting.append(standing)
+            else:
+                self._board.started(started.run.id, started.run.name, started.watch)
+        for standing in waiting:
+            self._source.back(standing)
+        return bool(waiting)
+
+    def _stop_if_hopeless(self, job: RunningJob) -> None:
+        for images_seen, validation in job.watch.look():
+            if not job.stopped and self._source.hopeless(job.standing.job, images_seen, validation):
+                job.pruned = True
+                job.stop(f"pruned after {images_seen:,} images: others did better by then")
+
+    def _end(self, job: RunningJob, ending: Ending) -> None:
+        self._jobs.remove(job)
+        if self._fail_fast and not (ending.finished or job.stopped):
+            self._closing_down = True
+            self._jobs.stop_all("stopped, since another job failed (sweep.fail_fast)")
+        try:
+            if self._source.is_known_ahead:  # a search draws better when it knows how this one ended
+                self._start_what_fits()  # first: writing to the store can wait, a free core should not
+        finally:
+            how = self._outcomes.record(job, ending, self._board)
+            if how is not None:
+                self._source.ended(job.standing.job, how, job.watch.latest)

@@ -1,0 +1,325 @@
+"""A search on disk: what was drawn and what came out, as plain values, from which the search is rebuilt."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
+
+from facelab.errors import ConfigError, TrackingError
+from facelab.sweep.search import Search
+from facelab.sweep.space import Space
+
+Outcome = Literal["finished", "pruned", "failed"]
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "running": TrialState.RUNNING,
+}
+_QUOTED_CHARACTERS = 60
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Begun(_Line):
+    """The first line: which search this is."""
+
+    search: str
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    space: dict[str, str]
+
+
+class _Drawn(_Line):
+    """A trial was asked for."""
+
+    trial: NonNegativeInt
+    drawn: dict[str, str | int | FiniteFloat]
+
+
+class _Validated(_Line):
+    """A trial that runs was validated."""
+
+    trial: NonNegativeInt
+    images_seen: NonNegativeInt
+    value: FiniteFloat
+
+
+class _Ended(_Line):
+    """A trial ended; `value` if it finished."""
+
+    trial: NonNegativeInt
+    ended: Outcome
+    value: FiniteFloat | None = None
+
+
+_LINES: TypeAdapter[_Begun | _Drawn | _Validated | _Ended] = TypeAdapter(_Begun | _Drawn | _Validated | _Ended)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A config to be tried.
+
+    Args:
+        number: from 0, in the order of asking.
+        overrides: its value of every key, as texts of the command line.
+    """
+
+    number: int
+    overrides: Mapping[str, str]
+
+
+class RecordedStudy:
+    """A search that asks for trials and is told what came out, and writes both down. One process at a time may have it.
+
+    Its file has one JSON object a line; the study of Optuna's that draws and prunes is rebuilt from it in memory.
+
+    Args:
+        path: of its file, which is made if it does not exist; its folder must.
+        name: of the search.
+        search: how to draw and judge.
+        space: to draw from.
+
+    Raises:
+        ConfigError: the file is of a search over another space, or by another metric.
+        TrackingError: the file cannot be read or written, or is no record of a search.
+    """
+
+    def __init__(self, path: Path, name: str, search: Search, space: Space) -> None:
+        self._file, self._search, self._space = _Record(path), search, space
+        self._distributions = {key: dimension.distribution for key, dimension in space.items()}
+        self._study = optuna.create_study(
+            direction=search.direction, sampler=search.sampler(space), pruner=search.pruner()
+        )
+        self._asked: list[optuna.Trial] = []
+        texts = {key: dimension.text for key, dimension in space.items()}
+        now = _Begun(search=name, metric=search.metric, direction=search.direction, space=texts)
+        lines = self._file.read()
+        if lines:
+            _refuse_another(lines[0], now, path)
+        else:
+            self._file.add(now)
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                self._replay(line)
+            except (ValueError, TypeError, IndexError) as error:
+                raise self._file.damaged(number, f"not what can follow: {error}") from error
+
+    def ask(self) -> Trial | None:
+        """The next config to try; None if there are as many trials as there should be.
+
+        Raises:
+            TrackingError: the file cannot be written.
+        """
+        if len(self._asked) >= self._search.total(self._space):
+            return None
+        trial = self._study.ask(self._distributions)
+        self._file.add(_Drawn(trial=trial.number, drawn=trial.params))
+        self._asked.append(trial)
+        return Trial(trial.number, self._overrides(trial.params))
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that were asked for and never told, as a killed process leaves them."""
+        return [Trial(trial.number, self._overrides(trial.params)) for trial in self._trials(TrialState.RUNNING)]
+
+    def tell(self, number: int, value: float) -> None:
+        """Say what came out of a trial; one that has ended already stays as it is.
+
+        Args:
+            number: of the trial.
+            value: of the metric; NaN and infinity make it a failed trial.
+
+        Raises:
+            TrackingError: the file cannot be written.
+        """
+        if math.isfinite(value):
+            self._end(_Ended(trial=number, ended="finished", value=value))
+        else:
+            self.fail(number)
+
+    def fail(self, number: int) -> None:
+        """Say that a trial failed; the search continues without its result.
+
+        Raises:
+            TrackingError: the file cannot be written.
+        """
+        self._end(_Ended(trial=number, ended="failed"))
+
+    def prune(self, number: int) -> None:
+        """Say that a trial was stopped early.
+
+        Raises:
+            TrackingError: the file cannot be written.
+        """
+        self._end(_Ended(trial=number, ended="pruned"))
+
+    def should_prune(self, number: int, images_seen: int, value: float) -> bool:
+        """Whether a trial that runs should be stopped early.
+
+        Args:
+            number: of the trial.
+            images_seen: by it, when it was validated. A trial that is resumed from a checkpoint may
+                report again what it had reported before.
+            value: of the metric at that moment; NaN says nothing.
+
+        Raises:
+            TrackingError: the file cannot be written.
+        """
+        trial = self._trials()[number]
+        if trial.state.is_finished():
+            return False
+        if images_seen not in trial.intermediate_values and math.isfinite(value):
+            line = _Validated(trial=number, images_seen=images_seen, value=value)
+            self._file.add(line)
+            self._replay(line)
+        return self._asked[number].should_prune()
+
+    def best(self) -> tuple[int, float, Mapping[str, str]] | None:
+        """Number, value and overrides of the best finished trial, the first of equals; None if none has finished."""
+        if not self._trials(TrialState.COMPLETE):
+            return None
+        trial = self._study.best_trial
+        assert trial.value is not None
+        return trial.number, trial.value, self._overrides(trial.params)
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are `finished`, `pruned`, `failed` and `running`."""
+        return {name: len(self._trials(state)) for name, state in _STATES.items()}
+
+    def _end(self, line: _Ended) -> None:
+        if not self._trials()[line.trial].state.is_finished():
+            self._file.add(line)
+            self._replay(line)
+
+    def _replay(self, line: _Line) -> None:
+        """Let Optuna's study hear a line.
+
+        Raises:
+            ValueError, TypeError, IndexError: it does not fit those before.
+        """
+        if isinstance(line, _Validated | _Ended) and self._trials()[line.trial].state.is_finished():
+            raise ValueError(f"{line}, of a trial that has ended")
+        match line:
+            case _Drawn(trial=number, drawn=drawn) if number == len(self._asked):
+                _refuse_outside(drawn, self._distributions)
+                self._study.enqueue_trial(drawn)
+                self._asked.append(self._study.ask(self._distributions))
+            case _Validated(trial=number, images_seen=images_seen, value=value):
+                self._asked[number].report(value, images_seen)
+            case _Ended(trial=number, ended="finished", value=float(value)):
+                self._study.tell(self._asked[number], value)
+            case _Ended(trial=number, ended="pruned" | "failed" as how):
+                self._study.tell(self._asked[number], state=_STATES[how])
+            case _:
+                raise ValueError(str(line))
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _overrides(self, drawn: Mapping[str, Any]) -> dict[str, str]:
+        return {key: dimension.override(drawn[key]) for key, dimension in self._space.items()}
+
+
+class _Record:
+    """The file: lines are added whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[_Line]:
+        """All lines; one that a full disk or a lost machine left half written is cut off."""
+        if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+            raise TrackingError(f"{self._path}: expected a plain file, got a link or a device. Remove it.")
+        try:
+            content = self._path.read_bytes() if self._path.exists() else b""
+        except OSError as error:
+            raise self._unreachable(error) from error
+        whole = content.rfind(b"\n") + 1
+        found: list[_Line] = []
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                found.append(_LINES.validate_json(line))
+            except ValidationError as error:
+                raise self.damaged(number, repr(line[:_QUOTED_CHARACTERS].decode(errors="replace"))) from error
+        if whole < len(content):  # not before it is known that the file is ours
+            os.truncate(self._path, whole)
+        return found
+
+    def add(self, line: _Line) -> None:
+        """Append a line; it is on the disk when this returns."""
+        try:
+            with self._path.open("ab") as file:
+                before = file.tell()
+                try:
+                    file.write(line.model_dump_json(exclude_none=True).encode() + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    os.truncate(self._path, before)
+                    raise
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def damaged(self, number: int, what: str) -> TrackingError:
+        return TrackingError(
+            f"{self._path}, line {number}: expected a line of a search's record (which search it is, a drawn trial, a "
+            f"validation, an end), got {what}. Start the search anew under another sweep.name."
+        )
+
+    def _unreachable(self, error: OSError) -> TrackingError:
+        return TrackingError(f"{self._path} could not be read or written: {error}")
+
+
+def _refuse_outside(drawn: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
+    if set(drawn) != set(distributions):
+        raise ValueError(f"a trial of {', '.join(drawn)}")
+    for key, value in drawn.items():
+        match distributions[key]:
+            case CategoricalDistribution(choices=choices):
+                inside = value in choices
+            case IntDistribution(low=low, high=high):
+                inside = isinstance(value, int) and low <= value <= high
+            case FloatDistribution(low=low, high=high):
+                inside = low <= value <= high
+        if not inside:
+            raise ValueError(f"{key}={value}")
+
+
+def _refuse_another(then: _Line, now: _Begun, path: Path) -> None:
+    """A search keeps the space and the metric that it began with."""
+    if not isinstance(then, _Begun):
+        raise _Record(path).damaged(1, str(then))
+    if then.search != now.search:
+        raise ConfigError(f"{path} holds another search, '{then.search}', and not '{now.search}'.")
+    differences = []
+    if then.metric != now.metric:
+        differences.append(f"its metric is {then.metric}, and now {now.metric}")
+    if then.direction != now.direction:
+        differences.append(f"its direction is {then.direction}, and now {now.direction}")
+    differences += _differences_of_space(then.space, now.space)
+    if differences:
+        raise ConfigError(
+            f"sweep.name: the search of this name is another one: {'; '.join(differences)} (in {path}). Choose another "
+            "name, or give the same ranges, metric and direction; search.trials may grow."
+        )
+
+
+def _differences_of_space(then: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:
+    for key in {**then, **now}:
+        if key not in then:
+            yield f"it did not search over {key}"
+        elif key not in now:
+            yield f"it searched over {key} ({then[key]}) too"
+        elif then[key] != now[key]:
+            yield f"its {key} is {then[key]}, and now {now[key]}"

@@ -1,0 +1,174 @@
+"""Runs as a comparison reads them: their last values, their curves, their pictures."""
+
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from facelab.metrics.declaration import Metric, from_text
+from facelab.tracking.database import read_children, read_histories
+from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, METRICS, REASON
+from facelab.tracking.store import SqliteStore, Store
+from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, reached
+
+_TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS)
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class ChildRow:
+    """A run as a comparison sees it; of a sweep, or any other.
+
+    Args:
+        id: of the run.
+        name: on MLflow's page.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        reason: why it did not finish.
+        point: its value on every axis of the sweep, as texts of the command line; empty of a run outside a sweep.
+        trial: its number in a search.
+        config_hash: of its config.
+        commit: the code it ran on; empty outside git.
+        superseded_by: id of the run that replaced it, or empty.
+        alive_s: seconds since 1970 of its last sign of life.
+        seconds: from start to end, or till now.
+        metrics: last values by name.
+        declared: what its metrics are, by name.
+        params: its config, flat, as texts; empty where the children of a sweep are read.
+    """
+
+    id: str
+    name: str
+    status: str
+    reason: str
+    point: Mapping[str, str]
+    trial: int | None
+    config_hash: str
+    commit: str
+    superseded_by: str
+    alive_s: float
+    seconds: float
+    metrics: Mapping[str, float] = field(repr=False)
+    declared: Mapping[str, Metric] = field(repr=False)
+    params: Mapping[str, str] = field(repr=False)
+
+
+def children(store: Store, sweep_id: str) -> list[ChildRow]:
+    """All runs of a sweep, the oldest first, with those that were replaced.
+
+    Args:
+        store: where to look.
+        sweep_id: of the parent run.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    if isinstance(store, SqliteStore):
+        store.open()
+        return [_row(*found, {}) for found in read_children(store.database, PARENT, sweep_id, _TAGS)]
+    with reached(store, "read") as (client, _):
+        experiment = client.get_run(sweep_id).info.experiment_id
+        found, token = [], None
+        while True:
+            page = client.search_runs(
+                [experiment],
+                f"tags.`{PARENT}` = '{sweep_id}'",
+                max_results=_PAGE,
+                page_token=token,
+                order_by=["attributes.start_time ASC"],
+            )
+            found += [dataclasses.replace(_child_row(run), params={}) for run in page]
+            token = page.token
+            if not token:
+                return found
+
+
+def runs_by_id(store: Store, ids: Iterable[str]) -> list[ChildRow | None]:
+    """Runs by their ids, None for each that there is not.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    rows: list[ChildRow | None] = []
+    with reached(store, "read") as (client, _):
+        for run_id in ids:
+            try:
+                rows.append(_child_row(client.get_run(run_id)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                rows.append(None)
+    return rows
+
+
+def histories(store: Store, ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
+    """Points (images seen, value) of a metric, in order, for each run that has any.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    if isinstance(store, SqliteStore):
+        store.open()
+        return read_histories(store.database, ids, metric)
+    with reached(store, "read") as (client, _), ThreadPoolExecutor(max_workers=8) as pool:
+        recorded = pool.map(lambda run_id: client.get_metric_history(run_id, metric), ids)
+        points = [sorted((point.step, point.value) for point in history) for history in recorded]
+    return {run_id: own for run_id, own in zip(ids, points, strict=True) if own}
+
+
+def recorded_images(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, bytes]:
+    """The newest picture a run has recorded under each key, as PNG; keys without one are left out.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    found: dict[str, bytes] = {}
+    with reached(store, "read") as (client, _), tempfile.TemporaryDirectory() as folder:
+        paths = [item.path for item in client.list_artifacts(run_id, "images") if item.path.endswith(".png")]
+        for key in keys:
+            own = [path for path in paths if path.startswith(f"images/{key}+step+")]
+            if own:
+                newest = max(own, key=lambda path: [int(word) for word in path.split("+")[2:5:2]])
+                found[key] = Path(client.download_artifacts(run_id, newest, folder)).read_bytes()
+    return found
+
+
+def _child_row(run: Run) -> ChildRow:
+    info, data = run.info, run.data
+    return _row(
+        info.run_id, info.run_name, info.status, info.start_time, info.end_time, data.tags, data.metrics, data.params
+    )
+
+
+def _row(
+    run_id: str,
+    name: str,
+    status: str,
+    start_ms: int,
+    end_ms: int | None,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+) -> ChildRow:
+    return ChildRow(
+        id=run_id,
+        name=name,
+        status=status,
+        reason=tags.get(REASON, ""),
+        point=json.loads(tags.get(POINT, "{}")),
+        trial=int(tags[TRIAL]) if TRIAL in tags else None,
+        config_hash=tags.get(CONFIG_HASH, ""),
+        commit=tags.get(COMMIT, ""),
+        superseded_by=tags.get(SUPERSEDED, ""),
+        alive_s=int(tags.get(HEARTBEAT, 0)) / 1000,
+        seconds=(end_ms or 1000 * time.time()) / 1000 - start_ms / 1000,
+        metrics=metrics,
+        declared=from_text(tags.get(METRICS, "")),
+        params=params,
+    )
