@@ -27,6 +27,7 @@ from facelab.sweep.settings import SweepSettings
 from facelab.sweep.source import Combinations, Outcome, Source, Trials, kept
 from facelab.sweep.space import Space, read_space
 from facelab.sweep.worker import LOG
+from facelab.system import make_console
 from facelab.tracking import (
     ChildRow,
     ServerStore,
@@ -63,7 +64,7 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
     Raises:
         FacelabError: something the user can mend; no job has been started if it shows before.
     """
-    console = Console()
+    console = make_console()
     used = ("sweep", "executor", "tracking", "runtime", "split", "search")
     built = build({key: base[key] for key in used if key in base})
     settings: SweepSettings = built["sweep"]
