@@ -145,6 +145,7 @@ def _progress(count: int) -> Iterator[Callable[[int], None]]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if shown and console.is_terminal:  # `stop` of a bar that never began prints an empty line
+            bar.stop()
     if shown:
         console.print(f"Read {count:,} pictures in {time.monotonic() - began:.0f} s.", highlight=False)

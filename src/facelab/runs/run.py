@@ -122,9 +122,9 @@ def _live(
             tracked.status("RUNNING")
         _fetch_dependencies(dependencies, prepared, config, tracked)
         if checkpoint is None:
-            RunRecord(tracked, prepared.faces).begin(
-                prepared.data.total_images, prepared.splits, prepared.data.first_batch(), prepared.metrics
-            )
+            first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+            model = type(prepared.module).__name__
+            RunRecord(tracked, prepared.faces).begin(model, total, prepared.splits, first_batch, prepared.metrics)
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:

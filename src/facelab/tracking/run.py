@@ -25,6 +25,7 @@ METRICS = "metrics.declared"
 NEEDS = "needs."
 TOTAL_IMAGES = "total_images"
 _PARAMS_PER_CALL = 100
+_DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 
 
 class TrackedRun:
@@ -147,6 +148,15 @@ class TrackedRun:
     def tag(self, key: str, value: str) -> None:
         """Set a tag."""
         self.spool.add({"tag": key, "value": value})
+
+    def describe(self, text: str) -> None:
+        """Show a text, as Markdown, on the run's page in MLflow, in place of the one before."""
+        self.tag(_DESCRIPTION, text[:_DESCRIBED_CHARACTERS])
+
+    @property
+    def first_description(self) -> str:
+        """What the run was described by when it began; empty if it was not."""
+        return self.recorded_tag(_DESCRIPTION) or ""
 
     def tag_now(self, key: str, value: str) -> None:
         """Set a tag of a run that has ended; what the store does not take stays for `facelab sync`."""
