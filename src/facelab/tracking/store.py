@@ -27,7 +27,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 # Versions of MLflow's page that ask the experiment, and not the address, show what belongs to training.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_KIND, _FOR_TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -113,9 +113,11 @@ class Store(ABC):
                 f"tracking.experiment: '{self.experiment}' was deleted in MLflow. Restore it there, or choose another "
                 "name with tracking.experiment=<name>."
             )
-        if found is not None:
-            return str(found.experiment_id)
-        return str(client.create_experiment(self.experiment, artifacts, tags=_EXPERIMENT_TAGS))
+        if found is None:
+            return str(client.create_experiment(self.experiment, artifacts, tags={_KIND: _FOR_TRAINING}))
+        if _KIND not in found.tags:  # whoever chose another one on the page keeps it
+            client.set_experiment_tag(found.experiment_id, _KIND, _FOR_TRAINING)
+        return str(found.experiment_id)
 
 
 class SqliteStore(Store):
