@@ -55,6 +55,15 @@ OneLossModule.training_step = lambda *arguments: os._exit(0)
 cli.main(["train", "model=cnn"])
 """
 
+# Whichever is imported first decides: with facelab OpenMP's waiting threads sleep, with torch alone they spin.
+CROWDED_STEPS = """
+import {first}
+import torch
+from tests.bench import SHORT, crowded_step
+print(crowded_step())
+"""
+BUSY_PROCESSES = 4
+
 
 def _experiment(*overrides: str) -> Experiment:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -177,6 +186,36 @@ def _process(program: str, folder: Path) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
+def crowded_step() -> float:
+    """Milliseconds a step of the plainest loop, in a process that others compete with."""
+    experiment = _experiment("model=cnn")
+    return _bare(experiment, SHORT // 2, experiment.trainer.resolved().precision == "bf16-mixed")
+
+
+def crowded(first: str) -> float:
+    """Milliseconds a step of `cnn` beside four processes that are always busy.
+
+    Args:
+        first: imported first, `facelab` or `torch`.
+    """
+    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_PROCESSES)]
+    try:
+        program = [sys.executable, "-c", CROWDED_STEPS.format(first=first)]
+        return float(subprocess.check_output(program, cwd=PAGE.parents[1], env=environment, text=True))
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def crowded_row() -> str:
+    """The row that shows what letting OpenMP's threads sleep is worth on a shared machine."""
+    name = f"`cnn` beside {BUSY_PROCESSES} busy processes: a step with OpenMP's waiting threads asleep / spinning"
+    return _row(name, "at most 0.5", lambda: crowded("facelab"), lambda: crowded("torch"))
+
+
 def _row(name: str, wanted: str, first: Callable[[], float], second: Callable[[], float]) -> str:
     pairs = [(first(), second()) for _ in range(PAIRS + 1)][1:]  # the first pair warms up
     ratios = [a / b for a, b in pairs]
@@ -236,6 +275,7 @@ def main() -> None:
                 lambda: _process(IMPORTS, folder),
             )
         )
+    lines.append(crowded_row())
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table = "\n".join(lines)
     PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

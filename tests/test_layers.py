@@ -22,6 +22,7 @@ ROOMS = (
     "nets",
     "losses",
     "metrics",
+    "system",
     "errors",
 )
 TORCH_ONLY = {"nets", "losses", "metrics"}

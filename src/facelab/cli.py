@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.compose import config_folder, explain_composition, explain_syntax
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
+from facelab.system import print_anything
 
 USAGE = """facelab: train, track and compare face recognisers
 
@@ -118,6 +119,7 @@ _TASKS = {
 
 def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
     """Run a task under Hydra, turning every error a user can mend into a message."""
+    print_anything()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
     folder = config_folder()
     failed = False

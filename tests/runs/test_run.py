@@ -38,6 +38,11 @@ def test_a_run_records_everything_worth_comparing(
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "cnn · split=0 · seed=1"
 
+    description = run.data.tags["mlflow.note.content"]
+    assert "orl s1..s6" in description
+    assert f"| accuracy | {run.data.metrics['test/accuracy']:.1%} |" in description
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+
     params = run.data.params
     assert params["model"] == "cnn"
     assert params["trainer"] == "cpu"

@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.text import Text
 
 from facelab.compare.report import print_remarks, print_study, write_files, write_report
@@ -14,6 +13,7 @@ from facelab.compare.shown import shown_estimate, shown_value
 from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
 from facelab.config.build import build
 from facelab.errors import ConfigError
+from facelab.system import make_console
 from facelab.tracking import (
     ChildRow,
     Store,
@@ -82,7 +82,7 @@ def compare(config: Mapping[str, Any]) -> None:
         raise ConfigError("Give one of sweep=<name or run id> and runs=[<run id>,<run id>,...], not both.")
     if asked.metrics == []:
         raise ConfigError("metrics: the list is empty. Name at least one metric, or leave it out.")
-    store, runs_folder, console = asked.tracking, Path(asked.runs_folder), Console()
+    store, runs_folder, console = asked.tracking, Path(asked.runs_folder), make_console()
     if asked.runs is not None:
         study = study_of_runs(_runs(store, asked.runs), asked.metrics)
         _refuse_unknown_metrics(study, asked.metrics, "metrics")
@@ -109,7 +109,7 @@ def best(config: Mapping[str, Any]) -> None:
         TrackingError: the store cannot be reached or read.
     """
     asked = Best(**build(config))
-    console = Console()
+    console = make_console()
     sweep = _sweep(asked.tracking, asked.sweep)
     study = study_of_sweep(sweep, children(asked.tracking, sweep.id), [asked.metric] if asked.metric else None)
     if not study.counted:

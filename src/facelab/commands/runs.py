@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facelab.config.build import build
 from facelab.errors import ConfigError, TrackingError
+from facelab.system import duration, make_console
 from facelab.tracking import Store, TrackedRun, connect, recent_runs
 
 _COLOURS = {"RUNNING": "cyan", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
@@ -41,7 +42,7 @@ def show_runs(config: Mapping[str, Any]) -> None:
     """
     overview = Overview(**build(config))
     rows = recent_runs(overview.tracking, overview.limit)
-    console = Console()
+    console = make_console()
     if not rows:
         console.print(f"There are no runs in {overview.tracking.uri} yet.")
         return
@@ -49,13 +50,13 @@ def show_runs(config: Mapping[str, Any]) -> None:
     for name in ("run", "status", "images", "test", "time", "started"):
         table.add_column(name, justify="right" if name in ("images", "test", "time") else "left", vertical="top")
     for row in rows:
-        status = f"[{_COLOURS.get(row.status, 'white')}]{row.status}[/]"
+        status = (row.status, _COLOURS.get(row.status, "white"))
         table.add_row(
-            f"{row.experiment}: {row.name}\n[dim]{row.id}[/]",
-            status + (f"\n[dim]{row.reason}[/]" if row.reason else ""),
+            Text.assemble(f"{row.experiment}: {row.name}\n", (row.id, "dim")),
+            Text.assemble(status, *([("\n" + row.reason, "dim")] if row.reason else [])),
             f"{row.images_seen:,}",
             "" if row.accuracy is None else f"{row.accuracy:.1%}",
-            _duration(row.seconds),
+            duration(row.seconds),
             time.strftime("%m-%d %H:%M", time.localtime(row.started_s)),
         )
     console.print(table)
@@ -115,9 +116,3 @@ def _refuse_unnamed_server(run: TrackedRun, uri: str | None) -> None:
     if run.uri.startswith("sqlite:") or run.uri.rstrip("/") == (uri or "").rstrip("/"):
         return
     raise TrackingError(f"its store is {run.uri}. If you trust that server: facelab sync uri={run.uri}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from facelab.compare.shown import is_finite, label_of, rounded, shown_difference, shown_estimate, shown_p
 from facelab.compare.statistics import Difference, Estimate, estimate, holm, paired
 from facelab.metrics.declaration import Metric, find_metric
-from facelab.tracking import ChildRow, SweepRow
+from facelab.tracking import SILENT_AFTER_S, ChildRow, SweepRow
 
 REPLICATES = ("seed", "split.seed", "split.fold")
 _ALL_PAIRS_UP_TO = 6  # groups
 _MOST_MISSING = 10_000
-_SILENT_AFTER_S = 60.0
 _NOT_TOLD_APART_BY = ("name", "runtime", "tracking", "resume", "sweep", "executor", "search")
 
 
@@ -315,7 +314,7 @@ def _state(row: ChildRow) -> str:
     if row.status != "RUNNING":
         return "it gave no reason"
     silent_s = time.time() - row.alive_s
-    return f"no sign of life for {silent_s:,.0f} s" if row.alive_s and silent_s > _SILENT_AFTER_S else "still training"
+    return f"no sign of life for {silent_s:,.0f} s" if row.alive_s and silent_s > SILENT_AFTER_S else "still training"
 
 
 def _missing(sweep: SweepRow, rows: Sequence[ChildRow]) -> list[Remark]:

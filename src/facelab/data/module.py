@@ -1,6 +1,9 @@
 """The LightningDataModule that delivers face batches."""
 
-from typing import NotRequired, TypedDict
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from typing import Any, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -64,6 +67,19 @@ class FaceDataset(Dataset[Sample]):
         return sample
 
 
+class _TensorLoader(DataLoader[Sample]):
+    """Batches come from the workers as arrays, through pipes, and leave here as tensors.
+
+    torch would put tensors into shared memory (64 MB in a container of Docker's) and send their handles through sockets
+    (whose paths cannot be as long as some TMPDIR). Pipes have neither limit, and are not slower for batches of images.
+    """
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        for batch in super().__iter__():
+            tensors: Sample = {name: torch.from_numpy(values) for name, values in batch.items()}  # type: ignore
+            yield tensors
+
+
 class FaceDataModule(pl.LightningDataModule):
     """Training batches without end, and validation and test pictures each once, on every rank its share.
 
@@ -101,13 +117,14 @@ class FaceDataModule(pl.LightningDataModule):
         sampler = EndlessBatchSampler(
             self.splits.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
         )
-        return DataLoader(
+        workers = self.workers if _can_start_workers(rank, self.workers) else 0
+        return _TensorLoader(
             FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals),
             batch_sampler=sampler,
-            num_workers=self.workers,
+            num_workers=workers,
             worker_init_fn=_one_thread,
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if self.workers else None,
+            collate_fn=_as_arrays,
+            prefetch_factor=4 if workers else None,
         )
 
     def first_batch(self) -> Sample:
@@ -136,6 +153,29 @@ class FaceDataModule(pl.LightningDataModule):
 
 def _channels_first(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _as_arrays(samples: list[Sample]) -> dict[str, NDArray[Any]]:
+    """As torch's default collation joins them, in arrays of this process alone."""
+    return {name: np.stack([sample[name].numpy() for sample in samples]) for name in samples[0]}  # type: ignore
+
+
+def _can_start_workers(rank: int, wanted: int) -> bool:
+    """Whether this machine has the semaphores that loader processes need; Linux keeps them in /dev/shm."""
+    if not wanted:
+        return True
+    try:
+        multiprocessing.get_context().Lock()
+    except (OSError, ImportError) as error:
+        if rank == 0:
+            print(
+                f"Note: loader processes cannot be started here ({error}; is /dev/shm there, writable and not full?). "
+                "Images are loaded in the training process, as with runtime.workers=0: slower, with the same results.",
+                file=sys.stderr,
+                flush=True,
+            )
+        return False
+    return True
 
 
 def _one_thread(_worker: int) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facelab.data.images import decode, kind_of_file, problem_with
 from facelab.errors import DataError
+from facelab.system import cores, make_console
 
 _CHUNK = 64  # pictures a thread takes at once: a future for each of a million would need gigabytes
 _SHOW_AFTER_S = 2.0
@@ -113,7 +113,7 @@ def _of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
         return [problem for problem in found if problem]
 
     problems: list[str] = []
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
     try:
         with _progress(count) as advance:
             for found in pool.map(chunk, range(0, count, _CHUNK)):
@@ -127,7 +127,7 @@ def _of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
 @contextmanager
 def _progress(count: int) -> Iterator[Callable[[int], None]]:
     """A bar with the time left, once it takes long; where output is no terminal, a line at the end."""
-    console = Console(stderr=True, quiet=int(os.environ.get("RANK", 0)) > 0)
+    console = make_console(stderr=True, quiet=int(os.environ.get("RANK", 0)) > 0)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures · ETA"), TimeRemainingColumn())
     bar = Progress(TextColumn("reading"), *columns, console=console, transient=True)
     task = bar.add_task("", total=count)

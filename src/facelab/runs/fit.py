@@ -1,7 +1,8 @@
 """Train one model and evaluate it, in this process or as one rank of several."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
+from facelab.errors import TrainingError
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS
 from facelab.runs.summary import print_summary
+from facelab.system import make_console, print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
 from facelab.training.callbacks.checkpoints import Checkpoints
@@ -49,6 +52,7 @@ class Callbacks:
 def fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> Result | None:
     """Train and evaluate as one of several processes; arguments and result as for `fit`."""
     die_with_parent()
+    print_anything()
     stop = StopRequest(patient=True)
     with stop.installed():
         return fit(Prepared.of(config), config, TrackedRun.open(folder), checkpoint, stop)
@@ -71,7 +75,7 @@ def fit(
     """
     module, data = prepared.module, prepared.data
     rank = int(os.environ.get("RANK", 0))
-    console = Console(quiet=rank > 0)
+    console = make_console(quiet=rank > 0)
     record = RunRecord(tracked, prepared.faces)
     callbacks = make_callbacks(prepared, config, record, console, stop)
     trainer = _affordable(prepared, console).make(
@@ -80,7 +84,7 @@ def fit(
         has_validation=len(prepared.splits.val) > 0,
         several_losses=not module.automatic_optimization,
     )
-    with stop.listening():
+    with stop.listening(), _loader_processes_explained():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     callbacks.validation.restore_best(module)
     if rank == 0:
@@ -161,6 +165,20 @@ def _validation_protocols(prepared: Prepared, tracked: TrackedRun) -> Further | 
     return lambda trainer, module, features: evaluate_validation(
         trainer, module, features, prepared.data, chosen, folders
     )
+
+
+@contextmanager
+def _loader_processes_explained() -> Iterator[None]:
+    """A loader process that was killed, in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a loader process died ({str(error).splitlines()[0].rstrip('. ')}). The system kills processes when "
+            "memory runs out: give it more, or load with fewer processes or none, runtime.workers=0."
+        ) from error
 
 
 def _conclude(

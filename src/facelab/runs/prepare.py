@@ -147,6 +147,12 @@ def _data_module(
             f"model.recipe.batch_size={recipe.batch_size} cannot be shared evenly by "
             f"trainer.devices={settings.devices} processes; choose a multiple."
         )
+    if recipe.batch_size < 2 * settings.devices:
+        raise ConfigError(
+            f"model.recipe.batch_size={recipe.batch_size} leaves each of trainer.devices={settings.devices} processes "
+            "one image a step, and batch norm cannot normalise over a single one. Choose at least "
+            f"model.recipe.batch_size={2 * settings.devices}."
+        )
     return FaceDataModule(
         faces,
         splits,

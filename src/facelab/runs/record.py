@@ -17,6 +17,7 @@ from facelab.models.base import FaceModule
 from facelab.models.trained import WEIGHTS, ModelMetadata, save
 from facelab.protocols import plots
 from facelab.protocols.base import Report
+from facelab.runs.description import describe_results, describe_task
 from facelab.tracking import METRICS, TOTAL_IMAGES, TrackedRun
 
 _GRID_FACES = 32
@@ -40,15 +41,17 @@ class RunRecord:
         self.tracked, self.faces = tracked, faces
         self.folder = tracked.folder
 
-    def begin(self, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
+    def begin(self, model: str, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
         """Before the first step: its length, the data's identity, and a batch as the model will see it.
 
         Args:
+            model: name of its class.
             total_images: length of the run.
             splits: train, val and test.
             batch: of augmented training images.
             declared: the metrics the run may record.
         """
+        self.tracked.describe(describe_task(model, self.faces, splits, total_images))
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
         counts = {part: len(indices) for part, indices in splits.items()}
@@ -108,6 +111,7 @@ class RunRecord:
                     csv.writer(file).writerows(rows)
                 self.tracked.file(f"{name}.csv")
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        self.tracked.describe(f"{self.tracked.first_description}\n\n{describe_results(reports)}")
         # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.
         self.tracked.metrics(metrics, 0)
         for report in reports:

@@ -1,6 +1,8 @@
 """The only assembler: from a config to data, model, trainer and tracker, and from there to metrics."""
 
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import Any
 from facelab.config.build import build
 from facelab.config.check import check
 from facelab.config.identity import config_hash
-from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted
+from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted, TrackingError
 from facelab.models.trained import load
 from facelab.runs.begin import begin, resolved
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
@@ -19,7 +21,7 @@ from facelab.runs.fit import Result, fit, fit_as_rank
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
-from facelab.tracking import NEEDS, TrackedRun
+from facelab.tracking import NEEDS, Courier, TrackedRun
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -117,15 +119,15 @@ def _live(
 ) -> Result:
     """Train in this process or in several, and close the run by how that ends."""
     stop, devices = StopRequest(), prepared.settings.devices
-    with stop.installed(), tracked.delivering(_warn), _closing(tracked):
+    with stop.installed(), tracked.delivering(_warn, _stop_here) as courier, _closing(tracked, courier):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
         if tracked.ended:
             tracked.status("RUNNING")
         _fetch_dependencies(dependencies, prepared, config, tracked)
         if checkpoint is None:
-            RunRecord(tracked, prepared.faces).begin(
-                prepared.data.total_images, prepared.splits, prepared.data.first_batch(), prepared.metrics
-            )
+            first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+            model = type(prepared.module).__name__
+            RunRecord(tracked, prepared.faces).begin(model, total, prepared.splits, first_batch, prepared.metrics)
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
@@ -168,11 +170,14 @@ def _dependency_run(
 
 
 @contextmanager
-def _closing(tracked: TrackedRun) -> Iterator[None]:
+def _closing(tracked: TrackedRun, courier: Courier) -> Iterator[None]:
     """Close the run by how its block ends."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
+        if courier.deleted:
+            tracked.status("KILLED", "deleted in MLflow")
+            raise TrackingError(f"training was stopped, since run {tracked.id} was deleted in MLflow.") from error
         tracked.status("KILLED", "interrupted")
         _warn(f"Go on with: python train.py resume={tracked.id}")
         raise KeyboardInterrupt from error
@@ -180,6 +185,11 @@ def _closing(tracked: TrackedRun) -> Iterator[None]:
         tracked.status("FAILED", f"{type(error).__name__}: {error}")
         raise
     tracked.status("FINISHED")
+
+
+def _stop_here() -> None:
+    """As a signal from outside would: training saves a checkpoint first, and ranks are ended with it."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _warn(message: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facelab.protocols.base import Report
 from facelab.tracking import TrackedRun
@@ -21,12 +22,14 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
     for report in reports:
         table = Table()
         for number, heading in enumerate(report.table.columns):
-            table.add_column(heading, justify="right" if number else "left", style="bold" if number == 1 else None)
+            table.add_column(
+                Text(heading), justify="right" if number else "left", style="bold" if number == 1 else None
+            )
         for row in report.table.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console.print()
         # Not the table's own title, which would be wrapped to the table's width.
-        console.print(f"{tracked.name}: {report.table.title}", style="italic", highlight=False, soft_wrap=True)
+        console.print(Text(f"{tracked.name}: {report.table.title}"), style="italic", soft_wrap=True)
         console.print(table)
     lines = {
         "trained": trained,
@@ -35,4 +38,4 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         "look": "make ui   (or: facelab ui)",
     }
     for key, value in lines.items():
-        console.print(f"  {key:<9}{value}", highlight=False, soft_wrap=True)
+        console.print(Text(f"  {key:<9}{value}"), soft_wrap=True)

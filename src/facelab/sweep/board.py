@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from facelab.system import duration
 from facelab.tracking import Watch
 
 _SHOWN = ("val/f1", "train/accuracy", "train/loss", "train/discriminator_loss", "train/psnr")
@@ -71,7 +72,7 @@ class Board:
     def _ended(self, run_id: str, how: str, further: str = "") -> None:
         name, _, since = self._running.pop(run_id)
         line = Text.from_markup(f"{self._place()}  {how}  ")
-        line.append(f"{name}  {_duration(time.monotonic() - since)}  {further}".rstrip())
+        line.append(f"{name}  {duration(time.monotonic() - since)}  {further}".rstrip())
         self._console.print(line, soft_wrap=True)
 
     def _say(self, text: str) -> None:
@@ -91,15 +92,15 @@ class Board:
         for name, watch, since in self._running.values():
             bar = ProgressBar(total=1.0, completed=watch.share, pulse=watch.total_images is None, width=24)
             seen = f"{watch.images_seen:,} of {watch.total_images:,} images" if watch.total_images else "begins"
-            table.add_row(Text(name), bar, seen, f"{_values(watch.latest)}  {_duration(time.monotonic() - since)}")
+            table.add_row(Text(name), bar, seen, f"{_values(watch.latest)}  {duration(time.monotonic() - since)}")
         counts = [f"{self._finished} finished", f"{len(self._running)} running"]
         counts += [f"[red]{self._failed} failed[/]"] if self._failed else []
         counts += [f"[yellow]{self._stopped} stopped[/]"] if self._stopped else []
         counts += [f"{self._left()} to come"] if self._left() else []
         eta = self._eta_s()
-        passed = _duration(time.monotonic() - self._begun)
-        status = f"{', '.join(counts)}   {passed}" + (f"   ETA {_duration(eta)}" if eta is not None else "")
-        return Group(table, status, *([Text(self._note)] if self._note else []))
+        passed = duration(time.monotonic() - self._begun)
+        status = f"{', '.join(counts)}   {passed}" + (f"   ETA {duration(eta)}" if eta is not None else "")
+        return Group(table, Text.from_markup(status), *([Text(self._note)] if self._note else []))
 
     def _left(self) -> int:
         return max(0, self._total - self._finished - self._failed - self._stopped - len(self._running))
@@ -124,9 +125,3 @@ def _values(latest: Mapping[str, float]) -> str:
         if name in latest
     ]
     return "  ".join(shown[:2])
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -23,6 +23,7 @@ from facelab.sweep.search import Search, kept
 from facelab.sweep.source import Combinations, Source, Trials
 from facelab.sweep.space import Space, read_space
 from facelab.sweep.study import RecordedStudy
+from facelab.system import make_console
 from facelab.tracking import ServerStore
 from facelab.training.interrupt import StopRequest
 
@@ -48,7 +49,7 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
     built["runtime"].check()
     built["executor"].check(isinstance(built["tracking"], ServerStore))
     runs_folder = Path(built["runtime"].runs_folder).absolute()
-    context = Context(plan, built["sweep"], built["executor"], built["tracking"], runs_folder, Console())
+    context = Context(plan, built["sweep"], built["executor"], built["tracking"], runs_folder, make_console())
     search: Search | None = built.get("search")
     if search is None:
         return _run_combinations(context)

@@ -16,6 +16,7 @@ import torch
 from facelab.errors import ConfigError
 from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
 from facelab.sweep.worker import DONE, child_main
+from facelab.system import cores, short_temporary_folder
 
 _JOB_BYTES = 1.5 * 2**30  # what a job of the default size takes
 _GRACE_S = 5.0
@@ -32,7 +33,7 @@ class Local(Place):
 
     def threads_per_job(self, jobs: int, devices: int) -> int:
         """The cores shared out; one, as soon as there are as many jobs: threads that wait for each other cost more."""
-        return max(1, _cores() // (jobs * devices))
+        return max(1, cores() // (jobs * devices))
 
     def executor(self, jobs: int | None) -> "Processes":
         """Processes of this machine."""
@@ -50,7 +51,7 @@ class Processes(Executor):
         self._jobs = jobs
         self._gpus = _gpus()
         self._free_gpus = list(self._gpus)
-        self._cores, self._used_cores = _cores(), 0
+        self._cores, self._used_cores = cores(), 0
         self._most = jobs or max(1, int(psutil.virtual_memory().available / _JOB_BYTES))
         self._running: list[_Process] = []
         self._context = multiprocessing.get_context("forkserver")
@@ -58,7 +59,8 @@ class Processes(Executor):
     def __enter__(self) -> "Processes":
         """Start the process that all jobs are forked from; it imports while the sweep makes ready."""
         self._context.set_forkserver_preload(["facelab.sweep.preload"])
-        forkserver.ensure_running()
+        with short_temporary_folder():
+            forkserver.ensure_running()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -73,23 +75,23 @@ class Processes(Executor):
             self._running.remove(process)
             self._free_gpus += process.gpus
             self._used_cores -= process.cores
-        gpus, cores = self._share(demand)
+        gpus, wanted = self._share(demand)
         if gpus > len(self._gpus):
             raise ConfigError(f"trainer.devices={gpus}: this machine has {len(self._gpus)} GPUs.")
-        crowded = len(self._running) >= self._most or self._used_cores + cores > self._cores
+        crowded = len(self._running) >= self._most or self._used_cores + wanted > self._cores
         return gpus <= len(self._free_gpus) and not (self._running and crowded)
 
     def start(self, call: Call) -> "_Process":
         """Fork a process."""
-        gpus, cores = self._share(call.demand)
+        gpus, wanted = self._share(call.demand)
         taken = [self._free_gpus.pop(0) for _ in range(gpus)]
-        self._used_cores += cores
+        self._used_cores += wanted
         listening, said = self._context.Pipe(duplex=False)
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if gpus else {}
         child = self._context.Process(target=child_main, args=(call, {**os.environ, **visible}, said))
         child.start()
         said.close()
-        process = _Process(child, listening, taken, cores)
+        process = _Process(child, listening, taken, wanted)
         self._running.append(process)
         return process
 
@@ -163,10 +165,6 @@ class _Process(Handle):
         if self._pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus() -> list[str]:

@@ -12,9 +12,16 @@ from filelock import FileLock, Timeout
 from facelab.errors import ConfigError, TrackingError
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
-from facelab.tracking import Store, SweepRow, TrackedRun, begin_sweep, find_sweep, record_sweep, runs_by_id
-
-_ALIVE_S = 60.0
+from facelab.tracking import (
+    SILENT_AFTER_S,
+    Store,
+    SweepRow,
+    TrackedRun,
+    begin_sweep,
+    find_sweep,
+    record_sweep,
+    runs_by_id,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def _open(row: SweepRow, name: str, store: Store, runs_folder: Path) -> TrackedR
         return TrackedRun.open(runs_folder / row.id)
     except TrackingError:
         (seen,) = runs_by_id(store, [row.id])
-        if seen is not None and seen.status == "RUNNING" and time.time() - seen.alive_s < _ALIVE_S:
+        if seen is not None and seen.status == "RUNNING" and time.time() - seen.alive_s < SILENT_AFTER_S:
             raise ConfigError(
                 f"sweep.name: the sweep '{name}' is being run from another folder or machine. Wait for it, or go on "
                 "with it there; runtime.runs_folder names the folder of its runs."

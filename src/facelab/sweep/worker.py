@@ -11,6 +11,7 @@ from pathlib import Path
 
 from facelab.errors import FacelabError, Interrupted
 from facelab.sweep.executor import Call
+from facelab.system import print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.interrupt import die_with_parent
 
@@ -31,6 +32,7 @@ def train_job(call: Call) -> None:
     """
     from facelab.runs import run
 
+    print_anything()
     if TrackedRun.open(call.folder).ended != "FINISHED":
         run.run_job(call.folder, {"workers": call.demand.workers}, call.dependencies)
 

@@ -1,5 +1,6 @@
 """Runs in MLflow. Nothing outside this package imports mlflow."""
 
+from facelab.tracking.delivery import SILENT_AFTER_S, Courier
 from facelab.tracking.environment import commit_of_now
 from facelab.tracking.overview import find_finished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, recorded_images, runs_by_id
@@ -22,8 +23,10 @@ __all__ = [
     "CONFIG_HASH",
     "METRICS",
     "NEEDS",
+    "SILENT_AFTER_S",
     "TOTAL_IMAGES",
     "ChildRow",
+    "Courier",
     "ServerStore",
     "SqliteStore",
     "Status",

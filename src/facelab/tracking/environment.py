@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import torch
+
+from facelab.system import cores
 
 _NAMED = ("torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "albumentations", "numpy")
 
@@ -43,7 +44,7 @@ def hardware() -> dict[str, str]:
     """Tags for processor, memory and accelerators."""
     tags = {
         "hardware.cpu": _processor(),
-        "hardware.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "hardware.cores": str(cores()),
         "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
         "hardware.os": platform.platform(terse=True),
     }

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
-from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, REASON
-from facelab.tracking.store import Store
-
-_DEAD_AFTER_S = 60.0
+from facelab.tracking.delivery import HEARTBEAT, REASON, SILENT_AFTER_S
+from facelab.tracking.run import CONFIG_HASH
+from facelab.tracking.store import Store, readable, store_errors
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ def recent_runs(store: Store, limit: int) -> list[RunRow]:
         for run in client.search_runs(list(names), filter_string="attributes.status = 'RUNNING'"):
             _close_if_dead(client, run)
         found = [client.get_run(run.info.run_id) if run.info.status == "RUNNING" else run for run in found]
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be read: {error}") from error
+    except store_errors() as error:
+        raise TrackingError(f"{store.uri} could not be read: {readable(error)}.") from error
     return [_row(run, names[run.info.experiment_id]) for run in found]
 
 
@@ -78,15 +76,15 @@ def find_finished(store: Store, config_hash: str) -> list[str]:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         chosen = f"attributes.status = 'FINISHED' and tags.`{CONFIG_HASH}` = '{config_hash}'"
         found = client.search_runs(experiments, filter_string=chosen, order_by=["attributes.start_time DESC"])
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be read: {error}") from error
+    except store_errors() as error:
+        raise TrackingError(f"{store.uri} could not be read: {readable(error)}.") from error
     return [run.info.run_id for run in found]
 
 
 def _close_if_dead(client: MlflowClient, run: Run) -> None:
     """Runs of other programs have no heartbeat; they are left alone."""
     beat_ms = int(run.data.tags.get(HEARTBEAT, 0))
-    if not beat_ms or time.time() - beat_ms / 1000 < _DEAD_AFTER_S:
+    if not beat_ms or time.time() - beat_ms / 1000 < SILENT_AFTER_S:
         return
     client.set_tag(run.info.run_id, REASON, "no sign of life: the process was killed, or its machine stopped")
     client.set_terminated(run.info.run_id, "KILLED", beat_ms)

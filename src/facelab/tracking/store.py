@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
+from facelab.tracking.schema import refuse_other_version
 
 # Whoever waits for the store tries again himself; MLflow would hold a thread for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -21,16 +22,45 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 for _chatty in ("mlflow", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
+# Errors come out as exceptions too; the logger would print the driver's traceback at every attempt.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+# Versions of MLflow's page that ask the experiment, and not the address, show what belongs to training.
+_KIND, _FOR_TRAINING = "mlflow.experimentKind", "custom_model_development"
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow's client raises when a store cannot be reached, read or written."""
+    from sqlalchemy.exc import SQLAlchemyError  # late: a fifth of a second, which a server's client need not wait for
+
+    return MlflowException, OSError, SQLAlchemyError, sqlite3.Error
+
+
+def readable(error: BaseException) -> str:
+    """What the database itself said, such as "database or disk is full"; else the error's first line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, sqlite3.Error):
+            return str(cause)
+        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
 
 
 def connect(uri: str) -> MlflowClient:
     """A client for a store that is there already.
 
     Raises:
-        TrackingError: the sqlite file is gone; MLflow would make a new one without a word.
+        TrackingError: the sqlite file is gone (MLflow would make a new one without a word), or another version of
+            MLflow made it.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(uri)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.is_file():
         raise TrackingError(f"{uri} is not there any more.")
+    refuse_other_version(database)
     return MlflowClient(uri)
 
 
@@ -83,7 +113,11 @@ class Store(ABC):
                 f"tracking.experiment: '{self.experiment}' was deleted in MLflow. Restore it there, or choose another "
                 "name with tracking.experiment=<name>."
             )
-        return str(found.experiment_id if found else client.create_experiment(self.experiment, artifacts))
+        if found is None:
+            return str(client.create_experiment(self.experiment, artifacts, tags={_KIND: _FOR_TRAINING}))
+        if _KIND not in found.tags:  # whoever chose another one on the page keeps it
+            client.set_experiment_tag(found.experiment_id, _KIND, _FOR_TRAINING)
+        return str(found.experiment_id)
 
 
 class SqliteStore(Store):
@@ -118,12 +152,13 @@ class SqliteStore(Store):
                 # Readers and one writer at once, for parallel jobs; the mode stays with the file.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.close()
+                refuse_other_version(database)
                 client = MlflowClient(self.uri)
                 return client, self._experiment_id(client, (self.folder / "mlartifacts").as_uri())
-        except (OSError, sqlite3.Error, MlflowException) as error:
+        except store_errors() as error:
             raise TrackingError(
-                f"tracking.folder: {database} cannot be used as a store ({error}). "
-                "Choose a writable folder with tracking.folder=<folder>."
+                f"tracking.folder: {database} cannot be used as a store ({readable(error)}). "
+                "Make room if the disk is full, or choose a writable folder with tracking.folder=<folder>."
             ) from error
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
@@ -168,7 +203,7 @@ class ServerStore(Store):
         try:
             return client, self._experiment_id(client, None)
         except MlflowException as error:
-            raise TrackingError(f"tracking.uri: {self.uri} refused ({error}). {advice}") from error
+            raise TrackingError(f"tracking.uri: {self.uri} refused ({readable(error)}). {advice}") from error
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
         """None: the server has the page."""

@@ -1,7 +1,6 @@
 """Where and in which precision training runs."""
 
 import logging
-import os
 import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from pydantic import Field
 from pytorch_lightning.strategies import DDPStrategy
 
 from facelab.errors import ConfigError
+from facelab.system import cores
 from facelab.training.checkpoint import CheckpointFiles
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -56,8 +56,7 @@ class TrainerSettings:
             if self.precision == "auto"
             else (self.precision)
         )
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = self.threads or max(1, cores // self.devices)
+        threads = self.threads or max(1, cores() // self.devices)
         return replace(self, accelerator=accelerator, precision=precision, threads=threads)
 
     def refuse_auto(self) -> None:

@@ -1,0 +1,42 @@
+"""What a run is and what came out, in Markdown, for its page in MLflow."""
+
+from collections.abc import Sequence
+
+from facelab.data.faces import FaceSet
+from facelab.data.split import Splits
+from facelab.protocols.base import Report
+
+
+def describe_task(model: str, faces: FaceSet, splits: Splits, total_images: int) -> str:
+    """What is trained on what, and for how long.
+
+    Args:
+        model: name of the class.
+        faces: the face set.
+        splits: train, val and test.
+        total_images: length of the run.
+    """
+    counts = ", ".join(f"{len(indices):,} {part}" for part, indices in splits.items())
+    return (
+        f"**{_plain(model)}** on **{_plain(faces.name)}**\n\n"
+        f"- data: {len(faces):,} images of {len(faces.label_names):,} classes, {_plain(faces.source)}\n"
+        f"- split: {counts} images\n"
+        f"- length: {total_images:,} images seen"
+    )
+
+
+def describe_results(reports: Sequence[Report]) -> str:
+    """The protocols' tables."""
+    return "\n\n".join(_table(report) for report in reports)
+
+
+def _table(report: Report) -> str:
+    head, *rows = [report.table.columns, *report.table.rows]
+    lines = [head, ["---"] * len(head), *rows]
+    text = "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines)
+    return f"**{_plain(report.table.title)}**\n\n{text}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text.replace("\n", " "))
