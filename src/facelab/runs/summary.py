@@ -28,6 +28,8 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         # Not the table's own title, which would be wrapped to the table's width.
         console.print(f"{tracked.name}: {report.table.title}", style="italic", highlight=False, soft_wrap=True)
         console.print(table)
+        for note in report.notes:
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True, markup=False)
     lines = {
         "trained": trained,
         "run": f"{tracked.id} in {tracked.uri}",
