@@ -86,3 +86,13 @@ def test_the_share_of_faces_is_the_classifiers(real: tuple[Images, Images]) -> N
     metrics = generation_report(samples, train, held_out, JUDGES).metrics
     bright = (held_out[:30].mean(axis=(1, 2, 3)) > 60).mean()
     assert metrics["generation/face_share"] == pytest.approx(0.75 * bright)
+
+
+@pytest.mark.parametrize("accepted", [0.94, 0.95])
+def test_a_classifier_that_does_not_know_the_real_faces_is_named(real: tuple[Images, Images], accepted: float) -> None:
+    train, held_out = real
+    reference = ReferenceModels(_shrunk, lambda images: accepted if images is held_out else 1.0)
+    notes = generation_report(train[:20], train, held_out, reference).notes
+    assert len(notes) == (accepted < 0.95)
+    for fact in ("94.0%", "95%", "generation/face_share", "protocol.generation.face_classifier"):
+        assert all(fact in note for note in notes)

@@ -62,6 +62,7 @@ class Report:
         intervals: 95 % intervals of some of them.
         images: (H, W, 3) uint8 by name.
         files: rows of CSV files by name, the header first.
+        notes: what to know before the metrics are used, a sentence or two each.
     """
 
     metrics: Mapping[str, float]
@@ -69,6 +70,7 @@ class Report:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     images: Mapping[str, Plot] = field(default_factory=dict)
     files: Mapping[str, Sequence[Sequence[object]]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

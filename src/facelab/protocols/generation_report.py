@@ -23,6 +23,7 @@ from facelab.protocols.base import Report, Table
 _SUBSETS = 100
 _SHOWN = 16
 NEIGHBOURS = 3  # as in Kynkaanniemi et al., 2019
+LEAST_REAL_FACE_SHARE = 0.95  # below it, the face classifier does not know such faces
 COPY_Z = -3.0  # Meehan et al., 2020, section 4: below it, a model is called data-copying
 
 Images = NDArray[np.uint8]
@@ -55,7 +56,8 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
     of two random halves of all real faces, 100 times drawn, for the Frechet distance training against held-out faces.
     `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces, and
     with `_real` those of the held-out faces.
-    `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces.
+    `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces;
+    a note says so where it accepts fewer than 95 % of these.
     `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie nearer to the training faces than
     real unseen faces do. `generation/copy_share` is the share of samples nearer to the training face next to them than
     99 in 100 held-out faces are to theirs.
@@ -75,7 +77,20 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
         size = min(len(real) // 2, 1000)
         metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
         metrics["generation/fid"] = frechet_distance(real, seen[: len(real)])
-    return Report(metrics, _table(metrics), images={"nearest_training_faces": _nearest_faces(samples, train, features)})
+    drawn = {"nearest_training_faces": _nearest_faces(samples, train, features)}
+    return Report(metrics, _table(metrics), images=drawn, notes=_notes(metrics))
+
+
+def _notes(metrics: dict[str, float]) -> list[str]:
+    real = metrics["generation/face_share_real"]
+    if real >= LEAST_REAL_FACE_SHARE:
+        return []
+    return [
+        f"generation/face_share means nothing here: the face classifier accepts only {real:.1%} of the real test faces "
+        f"(generation/face_share_real; expected: {LEAST_REAL_FACE_SHARE:.0%} or more), so it does not know such faces. "
+        "Compare models by generation/kid_face, precision and recall, or train a better classifier: longer, or on "
+        "larger images, by model.recipe.max_images=... and data.image_size=... in protocol.generation.face_classifier."
+    ]
 
 
 def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:

@@ -29,7 +29,9 @@ class Verification(Protocol):
         Metric("verification/eer", _TITLES["eer"], False, "share", headline=True),
         Metric("verification/tar_at_far_1e-2", _TITLES["tar_at_far_1e-2"], True, "share", headline=True),
         Metric("verification/genuine_pairs", "genuine pairs", True),
+        Metric("verification/genuine_pairs_total", "genuine pairs there are", True),
         Metric("verification/impostor_pairs", "impostor pairs", True),
+        Metric("verification/impostor_pairs_total", "impostor pairs there are", True),
         Metric("test/images", "test images", True, "images"),
     )
 
@@ -68,7 +70,9 @@ class Verification(Protocol):
         metrics = {
             **{f"verification/{name}": value for name, value in values.items()},
             "verification/genuine_pairs": float(len(genuine)),
+            "verification/genuine_pairs_total": float(genuine.total),
             "verification/impostor_pairs": float(len(impostor)),
+            "verification/impostor_pairs_total": float(impostor.total),
             "test/images": float(len(test.labels)),
         }
         rows = [

@@ -110,6 +110,9 @@ class RunRecord:
                 with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                     csv.writer(file).writerows(rows)
                 self.tracked.file(f"{name}.csv")
+        notes = [note for report in reports for note in report.notes]
+        if notes:
+            self.tracked.tag("evaluation.notes", " ".join(notes))
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         self.tracked.describe(f"{self.tracked.first_description}\n\n{describe_results(reports)}")
         # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.

@@ -31,6 +31,8 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         # Not the table's own title, which would be wrapped to the table's width.
         console.print(Text(f"{tracked.name}: {report.table.title}"), style="italic", soft_wrap=True)
         console.print(table)
+        for note in report.notes:
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True, markup=False)
     lines = {
         "trained": trained,
         "run": f"{tracked.id} in {tracked.uri}",
