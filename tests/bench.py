@@ -57,8 +57,7 @@ cli.main(["train", "model=cnn"])
 
 # Whichever is imported first decides: with facelab OpenMP's waiting threads sleep, with torch alone they spin.
 CROWDED_STEPS = """
-import {first}
-import torch
+import {first}, torch
 from tests.bench import crowded_step
 print(crowded_step())
 """
@@ -187,27 +186,23 @@ def _process(program: str, folder: Path) -> float:
 
 
 def crowded_step() -> float:
-    """Milliseconds a step of the plainest loop, in a process that others compete with."""
+    """Milliseconds a step of the plainest loop of `cnn`, beside processes that are always busy."""
     experiment = _experiment("model=cnn")
-    return _bare(experiment, CROWDED, experiment.trainer.resolved().precision == "bf16-mixed")
-
-
-def crowded(first: str) -> float:
-    """Milliseconds a step of `cnn` beside four processes that are always busy.
-
-    Args:
-        first: imported first, `facelab` or `torch`.
-    """
-    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
-    environment = {key: value for key, value in os.environ.items() if key not in unset}
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_PROCESSES)]
     try:
-        program = [sys.executable, "-c", CROWDED_STEPS.format(first=first)]
-        return float(subprocess.check_output(program, cwd=PAGE.parents[1], env=environment, text=True))
+        return _bare(experiment, CROWDED, experiment.trainer.resolved().precision == "bf16-mixed")
     finally:
         for other in others:
             other.kill()
             other.wait()
+
+
+def crowded(first: str) -> float:
+    """What `crowded_step` gives in a fresh process that imports `first` first: `facelab` or `torch`."""
+    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    program = [sys.executable, "-c", CROWDED_STEPS.format(first=first)]
+    return float(subprocess.check_output(program, cwd=PAGE.parents[1], env=environment, text=True))
 
 
 def crowded_row() -> str:
