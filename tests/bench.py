@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from facelab.commands.train import check_training
+from facelab.commands.train import TrainConfig, check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.data.module import FaceDataModule
@@ -57,18 +57,17 @@ cli.main(["train", "model=cnn"])
 
 # Whichever is imported first decides: with facelab OpenMP's waiting threads sleep, with torch alone they spin.
 CROWDED_STEPS = """
-import {first}
-import torch
-from tests.bench import SHORT, crowded_step
+import {first}, torch
+from tests.bench import crowded_step
 print(crowded_step())
 """
-BUSY_PROCESSES = 4
+BUSY_PROCESSES, CROWDED = 4, 12  # CROWDED steps beside them
 
 
 def _experiment(*overrides: str) -> Experiment:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = check_training(compose("train", ["split=few_shot", f"model.recipe.batch_size={BATCH}", *overrides]))
-    return Experiment(**build(config))
+    return TrainConfig(**build(config))
 
 
 def _module(experiment: Experiment, channels_last: bool = True) -> FaceModule:
@@ -187,27 +186,23 @@ def _process(program: str, folder: Path) -> float:
 
 
 def crowded_step() -> float:
-    """Milliseconds a step of the plainest loop, in a process that others compete with."""
+    """Milliseconds a step of the plainest loop of `cnn`, beside processes that are always busy."""
     experiment = _experiment("model=cnn")
-    return _bare(experiment, SHORT // 2, experiment.trainer.resolved().precision == "bf16-mixed")
-
-
-def crowded(first: str) -> float:
-    """Milliseconds a step of `cnn` beside four processes that are always busy.
-
-    Args:
-        first: imported first, `facelab` or `torch`.
-    """
-    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
-    environment = {key: value for key, value in os.environ.items() if key not in unset}
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_PROCESSES)]
     try:
-        program = [sys.executable, "-c", CROWDED_STEPS.format(first=first)]
-        return float(subprocess.check_output(program, cwd=PAGE.parents[1], env=environment, text=True))
+        return _bare(experiment, CROWDED, experiment.trainer.resolved().precision == "bf16-mixed")
     finally:
         for other in others:
             other.kill()
             other.wait()
+
+
+def crowded(first: str) -> float:
+    """What `crowded_step` gives in a fresh process that imports `first` first: `facelab` or `torch`."""
+    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    program = [sys.executable, "-c", CROWDED_STEPS.format(first=first)]
+    return float(subprocess.check_output(program, cwd=PAGE.parents[1], env=environment, text=True))
 
 
 def crowded_row() -> str:

@@ -158,7 +158,7 @@ class SqliteStore(Store):
         except store_errors() as error:
             raise TrackingError(
                 f"tracking.folder: {database} cannot be used as a store ({readable(error)}). "
-                "Make room if the disk is full, or choose a writable folder with tracking.folder=<folder>."
+                "Choose a writable folder with tracking.folder=<folder>, or make room if the disk is full."
             ) from error
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
