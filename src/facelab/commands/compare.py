@@ -79,7 +79,8 @@ def compare(config: Mapping[str, Any]) -> None:
     """
     asked = Comparison(**build(config))
     if (asked.sweep is None) == (asked.runs is None):
-        raise ConfigError("Give one of sweep=<name or run id> and runs=[<run id>,<run id>,...], not both.")
+        given = "Neither sweep nor runs is given" if asked.sweep is None else "Both sweep and runs are given"
+        raise ConfigError(f"{given}. Type one of sweep=<name or run id> and runs=[<run id>,<run id>,...].")
     if asked.metrics == []:
         raise ConfigError("metrics: the list is empty. Name at least one metric, or leave it out.")
     store, runs_folder, console = asked.tracking, Path(asked.runs_folder), make_console()
