@@ -152,7 +152,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
     from facelab.config.check import check, plain
     from facelab.config.texts import typed_values
 
-    return check(plain(composed), root, typed=typed_values(HydraConfig.get().overrides.task))
+    return check(plain(composed), root, typed=typed_values(HydraConfig.get()))
 
 
 _TASKS = {

@@ -59,7 +59,7 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
     """
     job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     section = composed.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
-    typed = typed_values(section.overrides.task) if section else {}
+    typed = typed_values(section) if section else {}
     return check(plain(job), TrainConfig, overlays=overlays(), typed=typed)
 
 

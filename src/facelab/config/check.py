@@ -4,7 +4,6 @@ The signature is the schema: every node with a `_target_` is compared with the c
 built, and all problems are reported at once.
 """
 
-import dataclasses
 import functools
 import inspect
 import json
@@ -234,7 +233,8 @@ class _Walk:
             return
         if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
             return
-        if inspect.isclass(annotation) and dataclasses.is_dataclass(annotation):  # pydantic would take a dict for it
+        # pydantic would take a dict for a dataclass, and has no words for the other classes.
+        if inspect.isclass(annotation) and annotation.__module__.startswith("facelab."):
             if not isinstance(value, annotation):
                 self.problems.append(Problem(key, f"expected a {annotation.__name__}, got {_shown(raw)}."))
             return

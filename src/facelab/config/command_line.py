@@ -164,7 +164,7 @@ def _refuse_unreadable(program: str, arguments: Sequence[str], overrides: Sequen
             continue
         if not equals or not key.lstrip("+~"):
             raise ConfigError(_stray(program, arguments, overrides, number))
-        text = str(Path(value).expanduser()) if value.startswith("~") else value
+        text = os.path.expanduser(value)  # noqa: PTH111 (pathlib raises for ~ of an unknown user)
         replaced = {
             other: quoted(*other.split("=", 1)) for other in overrides if "=" in other and _parsed(other) is None
         }

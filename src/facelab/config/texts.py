@@ -2,21 +2,24 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from facelab.config.build import resolve_target
 from facelab.config.signatures import annotation_of, items_of, parameters_of, wants_text
 from facelab.errors import ConfigError
 
 
-def typed_values(overrides: Sequence[str]) -> dict[str, str]:
+def typed_values(hydra_config: Any) -> dict[str, str]:
     """The values of a command line as they were typed, by key; of equal keys the last.
 
     Args:
-        overrides: such as `name=016` or `+model.loss.scale=8`.
+        hydra_config: Hydra's own part of a composed config, which lists the overrides, such as `name=016`.
     """
-    pairs = (override.partition("=") for override in overrides)
+    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    pairs = (str(override).partition("=") for override in overrides or ())
     return {key.lstrip("+"): value.strip() for key, equals, value in pairs if equals}
 
 
