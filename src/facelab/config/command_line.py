@@ -27,6 +27,7 @@ _HYDRA_GROUPS = {
     "sweeper": "facelab sweeps and searches itself. Leave it out; search=tpe, search=random or search=cmaes draws "
     "values, search.trials=<number> says how many; without search, -m runs all combinations.",
 }
+_KEY = re.compile(r"[+~]*[\w./@:$-]+")  # with Hydra's marks for adding and deleting
 _OTHER_HYDRA_GROUP = "facelab's own output and logging are fixed. Leave it out."
 
 
@@ -160,9 +161,10 @@ def _refuse_unreadable(program: str, arguments: Sequence[str], overrides: Sequen
     """Refuse words that Hydra's grammar cannot read, with the whole command that works."""
     for number, word in enumerate(overrides):
         key, equals, value = word.partition("=")
-        if _parsed(word) is not None and key.lstrip("+~"):
+        is_key = _KEY.fullmatch(key) is not None
+        if _parsed(word) is not None and is_key:
             continue
-        if not equals or not key.lstrip("+~"):
+        if not equals or not is_key:
             raise ConfigError(_stray(program, arguments, overrides, number))
         text = os.path.expanduser(value)  # noqa: PTH111 (pathlib raises for ~ of an unknown user)
         replaced = {
