@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from facelab.commands.train import check_training
+from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.test_images import make_folder
@@ -81,3 +81,13 @@ def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path
     assert "embedding_dim: 5" in outcome.out
     assert "seed: 77" in outcome.out
     assert "+own=study" in facelab("train", "+owm=study").error
+
+
+def test_the_models_that_evaluate_a_generator_learn_its_data() -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = check_training(compose("train", ["model=gan", "data=folder", "data.root=faces", "data.channels=3"]))
+        found = dependencies_of(config, {})
+    assert found["embedder"].config["data"] == config["data"]
+    assert found["face_classifier"].config["data"]["faces"] == config["data"]
+    assert found["face_classifier"].config["data"]["channels"] == 3
+    assert found["embedder"].config["split"]["few"] == "drop"  # people with one image must not stop it

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facelab.data import faces as faces_module
 from facelab.data.faces import FaceSet
+from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
@@ -54,6 +56,23 @@ def test_faces_and_their_spoilt_copies() -> None:
         assert abs(np.corrcoef(face.ravel(), scrambled.ravel())[0, 1]) < 0.7
     again = FaceSpoiltFace(image_size=25).load()
     assert again.fingerprint == spoilt.fingerprint
+
+
+def test_faces_of_a_further_set_and_their_spoilt_copies_join() -> None:
+    alone, joined = (FaceSpoiltFace(25, faces=faces).load() for faces in (None, ORL(image_size=64, last_person=3)))
+    assert np.bincount(joined.labels).tolist() == [130, 100 + 2 * 130]
+    assert (joined.pixels[7] == alone.pixels[7]).all()
+    (further,) = (ORL(image_size=64, last_person=3).load().pixels[29],)
+    assert (
+        joined.pixels[129] == resize(Image.fromarray(resize(Image.fromarray(further[..., 0]), 35)[..., 0]), 25)
+    ).all()
+    shuffled = joined.pixels[130 + 100 + 129]
+    assert abs(float(shuffled.mean()) - float(joined.pixels[129].mean())) < 1
+    colour = FaceSpoiltFace(25, 3, ORL(image_size=64, last_person=3, channels=3)).load()
+    assert colour.pixels[0].shape == (25, 25, 3)
+    assert all(
+        (colour.pixels[i] == colour.pixels[i][..., :1]).all() for i in range(0, len(colour), 50)
+    )  # grey stays grey
 
 
 def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:

@@ -102,12 +102,15 @@ def _composed(overrides: Sequence[str], key: str) -> Dependency:
 
 
 def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
-    """The dependency on the same machine and in the same store; an embedder on the same data."""
+    """The dependency on the same machine and in the same store; an embedder on the same data, and a classifier of faces
+    with these among its faces."""
     own, its_choices = dict(dependency.config), dict(dependency.choices)
     if name == "embedder":
         own["data"], its_choices["data"] = config["data"], choices.get("data", "")
     else:
         own["data"] = {**own["data"], "channels": config["data"]["channels"]}
+        if own["data"].get("faces", config) is None:
+            own["data"]["faces"] = config["data"]
     # In an experiment of their own: they do not belong to the comparison of the runs that need them.
     own["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
     own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}

@@ -1,7 +1,7 @@
 """Face sets, splits, augmentation and loaders."""
 
 from facelab.data.augment import Augmentation, HeadTurn
-from facelab.data.faces import FaceSet, FaceSource
+from facelab.data.faces import FaceSet, FaceSource, from_files
 from facelab.data.module import FaceDataModule
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
@@ -25,4 +25,5 @@ __all__ = [
     "Ratio",
     "Split",
     "Splits",
+    "from_files",
 ]

@@ -27,7 +27,7 @@ class Dependency:
 def find_or_train(
     name: str,
     config_hash: str,
-    data_fingerprint: str | None,
+    data_fingerprint: str,
     store: Store,
     runs_folder: Path,
     train: Callable[[], Path],
@@ -37,7 +37,7 @@ def find_or_train(
     Args:
         name: for the message.
         config_hash: of the needed run.
-        data_fingerprint: of the pictures it must have been trained on; None where its config says it all.
+        data_fingerprint: of the images it must have been trained on.
         store: where it is looked up.
         runs_folder: where runs keep their files.
         train: called if there is none; gives the folder of the new run.
@@ -57,7 +57,7 @@ def find_or_train(
             folder = (runs_folder / run_id).absolute()
             if not (folder / WEIGHTS).is_file():
                 continue
-            if data_fingerprint in (None, TrackedRun.open(folder).recorded_tag("data.fingerprint")):
+            if data_fingerprint == TrackedRun.open(folder).recorded_tag("data.fingerprint"):
                 return folder
         print(
             f"This run needs another one, its {name}, which is trained first and then kept for all that need it.",

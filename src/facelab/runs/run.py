@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from facelab.config.build import build
 from facelab.config.check import check
 from facelab.config.identity import config_hash
 from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted
@@ -146,9 +147,11 @@ def _fetch_dependencies(
 def _dependency_run(
     name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
 ) -> tuple[Path, str]:
-    """Folder and config hash of a run that this one needs; one on the same data must have seen the same pictures."""
+    """Folder and config hash of a run that this one depends on. Its images are compared too: those of a folder can
+    change while the config stays."""
     experiment = prepared.experiment
-    fingerprint = prepared.faces.fingerprint if dependency.config["data"] == config["data"] else None
+    same_data = dependency.config["data"] == config["data"]
+    faces = prepared.faces if same_data else build({"data": dependency.config["data"]})["data"].load()
     its_hash = config_hash(resolved(dependency.config))
     runs_folder = Path(experiment.runtime.runs_folder)
 
@@ -159,7 +162,7 @@ def _dependency_run(
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
     what, store = name.replace("_", " "), experiment.tracking
-    return find_or_train(what, its_hash, fingerprint, store, runs_folder, train_it), its_hash
+    return find_or_train(what, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash
 
 
 @contextmanager

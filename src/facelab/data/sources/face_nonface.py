@@ -1,5 +1,7 @@
 """Faces against other images: two classes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -7,6 +9,13 @@ from PIL import Image
 from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, InMemory, digest, package_folder
 from facelab.data.images import resize
 from facelab.errors import DataError
+
+_PATCHES = 5  # along each side of an image, for shuffling them
+_FURTHER_PATCH = 7  # pixels: the patches of a further set's faces, which makes them 35 x 35
+_MOST_FURTHER = 2000
+
+Pixels = NDArray[np.uint8]
+Images = Sequence[Pixels]
 
 
 class FaceNonFace(FaceSource):
@@ -27,56 +36,85 @@ class FaceNonFace(FaceSource):
         self.image_size, self.channels = image_size, channels
 
     def load(self) -> FaceSet:
-        """Every picture."""
+        """Every image."""
         path = package_folder("skimage") / "data" / "lfw_subset.npy"
         if not path.is_file():
             raise DataError(f"{path} is missing; reinstall scikit-image: pip install --force-reinstall scikit-image.")
         grey = np.rint(np.load(path, allow_pickle=False) * 255).astype(np.uint8)
-        faces, others = grey[:100], self._non_faces(grey[:100], grey[100:])
         mode = "L" if self.channels == 1 else "RGB"
-        shown = np.concatenate([faces, others])
-        pixels = np.stack([resize(Image.fromarray(image).convert(mode), self.image_size) for image in shown])
+        small = [np.asarray(Image.fromarray(image).convert(mode)).reshape(25, 25, -1) for image in grey]
+        faces, others = self._classes(small[:100], small[100:])
+        pixels = np.stack([_resized(image, self.image_size) for image in (*faces, *others)])
         return FaceSet(
             name=self.name,
             source="skimage/data/lfw_subset.npy",
             pixels=InMemory(pixels),
-            names=[f"face/{i:03d}" for i in range(100)] + [f"non_face/{i:03d}" for i in range(len(others))],
-            labels=np.repeat(np.arange(2, dtype=np.int64), [100, len(others)]),
+            names=[f"face/{i:03d}" for i in range(len(faces))] + [f"non_face/{i:03d}" for i in range(len(others))],
+            labels=np.repeat(np.arange(2, dtype=np.int64), [len(faces), len(others)]),
             label_names=("face", "non_face"),
-            identities=np.arange(len(shown), dtype=np.int64),
+            identities=np.arange(len(pixels), dtype=np.int64),
             digests=[digest(image) for image in pixels],
         )
 
-    def _non_faces(self, faces: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return others
+    def _classes(self, faces: Images, others: Images) -> tuple[Images, Images]:
+        """The images of both classes, (H, W, C) uint8 each, of any size."""
+        return faces, others
 
 
 class FaceSpoiltFace(FaceNonFace):
-    """As `FaceNonFace`, and two spoilt copies of every face among the non-faces: 100 faces, 300 non-faces.
+    """As `FaceNonFace`, with two spoilt copies of every face among the non-faces, and with faces of a further set.
 
-    One copy has its 5 x 5 patches of 5 x 5 pixels shuffled; the other keeps only the strength of each spatial frequency
-    and gets the phases of noise. Who is to tell faces from these must look at how a face is built: a classifier of
-    faces against other things takes plain noise and shuffled faces for faces. Arguments as for `FaceNonFace`.
+    One copy has its 5 x 5 patches shuffled; the other keeps the magnitude of each spatial frequency and gets the phases
+    of noise. A classifier has to learn how a face is built to tell faces from these; one of faces against other things
+    accepts plain noise and shuffled faces. It also knows only faces like those it was trained on, so the set that a
+    generator imitates belongs into `faces`.
+
+    Args:
+        image_size: side of the square the images are resized to, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        faces: a further set; at most 2,000 of its images, evenly spread, count as faces too. None for scikit-image's
+            alone.
     """
 
     name = "face_spoilt_face"
 
-    def _non_faces(self, faces: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __init__(self, image_size: ImageSize = 64, channels: Channels = 1, faces: FaceSource | None = None) -> None:
+        super().__init__(image_size, channels)
+        self.faces = faces
+
+    def _classes(self, faces: Images, others: Images) -> tuple[Images, Images]:
         random = np.random.default_rng(0)
-        return np.concatenate([others, [_shuffled(f, random) for f in faces], [_scrambled(f, random) for f in faces]])
+        if self.faces is not None:
+            further = self.faces.load()
+            chosen = np.unique(np.linspace(0, len(further) - 1, min(_MOST_FURTHER, len(further))).astype(int))
+            faces = [*faces, *(_further(further.pixels[int(index)], self.channels) for index in chosen)]
+        spoilt = [_shuffled(face, random) for face in faces] + [_scrambled(face, random) for face in faces]
+        return faces, [*others, *spoilt]
 
 
-def _shuffled(image: NDArray[np.uint8], random: np.random.Generator, patch: int = 5) -> NDArray[np.uint8]:
-    """A square picture whose sides are multiples of `patch`, with its patches in another order."""
-    across = len(image) // patch
-    patches = image.reshape(across, patch, across, patch).swapaxes(1, 2).reshape(-1, patch, patch)
-    mixed = random.permutation(patches).reshape(across, across, patch, patch)
+def _resized(image: Pixels, image_size: int) -> Pixels:
+    return resize(Image.fromarray(image.squeeze()), image_size)
+
+
+def _further(image: Pixels, channels: int) -> Pixels:
+    """The image with sides that `_PATCHES` divides and so many channels."""
+    mode = "L" if channels == 1 else "RGB"
+    return resize(Image.fromarray(image.squeeze()).convert(mode), _PATCHES * _FURTHER_PATCH)
+
+
+def _shuffled(image: Pixels, random: np.random.Generator) -> Pixels:
+    """A square image whose sides `_PATCHES` divides, with its patches in another order."""
+    patch = len(image) // _PATCHES
+    grid = image.reshape(_PATCHES, patch, _PATCHES, patch, -1).swapaxes(1, 2)
+    mixed = random.permutation(grid.reshape(_PATCHES**2, patch, patch, -1)).reshape(grid.shape)
     return mixed.swapaxes(1, 2).reshape(image.shape)
 
 
-def _scrambled(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of equal spectrum and mean, with the phases of white noise."""
-    spectrum, noise = np.fft.rfft2(image), np.fft.rfft2(random.standard_normal(image.shape))
+def _scrambled(image: Pixels, random: np.random.Generator) -> Pixels:
+    """An image of equal spectrum and mean, with the phases of white noise, the same in every channel."""
+    noise = np.fft.rfft2(random.standard_normal(image.shape[:2]))[..., None]
+    spectrum = np.fft.rfft2(image, axes=(0, 1))
     mixed = np.abs(spectrum) * np.exp(1j * np.angle(noise))
     mixed[0, 0] = spectrum[0, 0]
-    return np.clip(np.rint(np.fft.irfft2(mixed, s=image.shape)), 0, 255).astype(np.uint8)
+    back = np.fft.irfft2(mixed, s=image.shape[:2], axes=(0, 1))
+    return np.clip(np.rint(back), 0, 255).astype(np.uint8)
