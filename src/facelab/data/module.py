@@ -1,6 +1,7 @@
 """The LightningDataModule that delivers face batches."""
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, NotRequired, TypedDict
@@ -122,7 +123,7 @@ class FaceDataModule(pl.LightningDataModule):
             FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals),
             batch_sampler=sampler,
             num_workers=workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin_worker,
             collate_fn=_as_arrays,
             prefetch_factor=4 if workers else None,
         )
@@ -178,7 +179,10 @@ def _can_start_workers(rank: int, wanted: int) -> bool:
     return True
 
 
-def _one_thread(_worker: int) -> None:
-    """Loader workers run beside the training threads: OpenCV's own pool would only get in their way."""
+def _begin_worker(_worker: int) -> None:
+    """Use one thread, since training threads run beside it, and leave signals to the process that trains: one to the
+    whole group, as of `timeout` or SLURM, must not end a worker before the step that waits for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -84,7 +84,7 @@ class Recipe:
         ValueError: none of `max_images`, `max_epochs` and `length` is given.
     """
 
-    batch_size: Positive
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
     schedule: Schedule
     max_images: Positive | None = None
     max_epochs: Positive | None = None

@@ -1,7 +1,8 @@
 """Everything a run needs, built and checked before anything is recorded."""
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,25 @@ class Prepared:
         return [*self.module.term_metrics, *_CLASSIFICATION_TERMS, *of_protocols]
 
 
+def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
+    """Count the weights without memory for them.
+
+    Raises:
+        ValueError: with gradients and two moments of each, they need more memory than this machine has.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            weights = sum(weight.numel() for weight in make().parameters())
+    except (NotImplementedError, RuntimeError):
+        return  # a model that looks at values while it is built
+    needed, has = 4 * 4 * weights, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > has:
+        raise ValueError(
+            f"{weights:,} weights need {needed / 2**30:,.0f} GiB to train; this machine has {has / 2**30:,.0f} GiB. "
+            "Lower widths, embedding_dim or latent_dim."
+        )
+
+
 def _applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
     found = {name: protocol for name, protocol in protocols.items() if protocol.can_evaluate(model)}
     if not found:
@@ -171,6 +191,8 @@ def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
 
 
 def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
-    module = experiment.model(image_shape=metadata.image_shape, num_classes=metadata.num_classes)
+    make = functools.partial(experiment.model, image_shape=metadata.image_shape, num_classes=metadata.num_classes)
+    _refuse_too_large(make)
+    module = make()
     # Settled here, before averaging and optimisers take hold of the weights.
     return module.to(memory_format=torch.channels_last)
