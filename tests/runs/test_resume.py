@@ -148,6 +148,9 @@ def test_what_cannot_be_resumed_is_explained(facelab: Command, stopped: Path, cl
     message = refused(f"resume={name}")
     assert "seed is 5 now and 1 in the run" in message
     assert "config.yaml" in message
+    config.write_text(re.sub("^runtime:\n(  .*\n)+", "", text, flags=re.MULTILINE))
+    message = refused(f"resume={name}")
+    assert f"{config}: runtime" in message
     config.write_text(text)
     with TrackedRun.open(stopped).alone():
         assert "is being trained by another process" in refused(f"resume={name}")

@@ -7,9 +7,11 @@ from typing import Any
 
 import yaml
 
+from facelab.config.check import check
 from facelab.config.identity import NO_PART_OF_A_RUN, flatten
 from facelab.config.load import load_yaml
 from facelab.errors import ConfigError, TrackingError
+from facelab.runs.experiment import Experiment
 from facelab.tracking import TrackedRun
 from facelab.training.checkpoint import Checkpoint, newest
 
@@ -58,6 +60,7 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
         ) from error
     if tracked.ended == "FINISHED":
         raise ConfigError(f"resume={run_id}: the run has finished. Start a new one for another result.")
+    _check(saved, folder)
     _refuse_changes(run_id, saved, composed, default)
     return reopen(tracked, _asked(composed["runtime"], default["runtime"]))
 
@@ -74,6 +77,7 @@ def reopen(tracked: TrackedRun, runtime: Mapping[str, Any]) -> InterruptedRun:
         CheckpointError: it has checkpoints, and none can be used.
     """
     saved = read_config(tracked.folder)
+    _check(saved, tracked.folder)
     config = {**saved, "runtime": {**saved["runtime"], **runtime}}
     checkpoint, faults = newest(tracked.folder / CHECKPOINTS)
     if checkpoint is not None:
@@ -84,6 +88,14 @@ def reopen(tracked: TrackedRun, runtime: Mapping[str, Any]) -> InterruptedRun:
                 f"{_differences(now, kept)}. Change it back, or start a new run."
             )
     return InterruptedRun(tracked, config, checkpoint, faults, tracked.recorded_tag("data.fingerprint"))
+
+
+def _check(saved: Mapping[str, Any], folder: Path) -> None:
+    """See that a run's config is complete and names only what may be built."""
+    try:
+        check(saved, Experiment)
+    except ConfigError as error:
+        raise ConfigError(f"{folder / CONFIG}: {error}") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from facelab.config.build import build
-from facelab.config.check import check
 from facelab.config.identity import config_hash
 from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted, TrackingError
 from facelab.models.trained import load
 from facelab.runs.begin import begin, resolved
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
-from facelab.runs.experiment import Experiment
 from facelab.runs.fit import Result, fit, fit_as_rank
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
@@ -66,7 +64,6 @@ def resume(
         KeyboardInterrupt: the user stopped it again.
     """
     interrupted = find(run_id, composed, default)
-    check(interrupted.config, Experiment)
     return _go_on(interrupted, dependencies_of(interrupted.config))
 
 
