@@ -90,7 +90,7 @@ def test_a_generative_run_finds_or_trains_the_runs_that_judge_it(
     for seed in (1, 2):
         outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, f"seed={seed}")
         assert outcome.status == 0, outcome.error
-        assert ("This run needs another one" in outcome.out) == (seed == 1)
+        assert ("Training it first" in outcome.out) == (seed == 1)
     second, first = runs()
     name = experiment[1].partition("=")[2].strip("'")
     apart = client.get_experiment_by_name(f"{name} · needed")

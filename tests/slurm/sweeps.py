@@ -191,7 +191,7 @@ def test_a_requeued_job_goes_on_also_when_the_sweep_is_killed_and_started_again(
     assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
     assert child.info.run_id == run.name
     log = (run / "log.txt").read_text()
-    assert re.search(r"Going on with .* after [\d,]+ of", log), log
+    assert re.search(r"Resuming .* after [\d,]+ of", log), log
     assert "Restarts=1" in _slurm_says("scontrol", "show", "job", number)
 
 

@@ -342,7 +342,7 @@ def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
 
     process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
     logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
-    _wait_for(lambda: all("Going on with" in log.read_text() for log in logs), process)
+    _wait_for(lambda: all("Resuming" in log.read_text() for log in logs), process)
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert "2 jobs, 2 to go on with" in output
