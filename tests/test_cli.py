@@ -106,9 +106,9 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["tracking=server", "tracking.uri=nonsense"], ["tracking: uri must be an http"]),
         (["runtime.runs_folder=/dev/null"], ["runtime.runs_folder", "/dev/null", "Choose another one"]),
         (["tracking.folder=/proc/none"], ["tracking.folder", "Choose a writable folder"]),
-        (["search=tpe"], ["search: this is for sweeps", "-m"]),
-        (["sweep.jobs=2"], ["sweep: this is for sweeps", "-m"]),
-        (["-m", "resume=abc"], ["resume", "leave out -m"]),
+        (["search=tpe"], ["search:", "python train.py -m search"]),
+        (["sweep.jobs=2"], ["sweep:", "python train.py -m sweep"]),
+        (["-m", "resume=abc"], ["resume:", "remove -m"]),
         (["-m", "seed=1,2", "sweep.name='a/b'"], ["sweep", "letters, digits", "'a/b'"]),
         (
             ["-m", "model=vae,gan", "protocol.generation.embedder=['model=gan']"],

@@ -220,7 +220,7 @@ def test_generate_refuses_what_it_cannot_do(facelab: Command, conditional: Path,
     for overrides, says in (
         ([], "run: has no value yet"),
         (["run=0123"], "there is no such run"),
-        ([f"run={cnn}"], "its model, CNN, generates no faces"),
+        ([f"run={cnn}"], "model=gan"),
         ([f"run={conditional.name}", "label=6"], "6 labels, 0 (s1) to 5 (s6)"),
         ([f"run={conditional.name}", "n=0"], "n: expected"),
         ([f"run={conditional.name}", f"out={full}"], "is not empty"),

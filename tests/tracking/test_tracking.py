@@ -167,7 +167,7 @@ def test_a_server_gone_for_good_leaves_a_spool_to_deliver(facelab: Command, tmp_
         client = MlflowClient(f"http://127.0.0.1:{port}")
         assert client.get_run(run_folder.name).info.status == "FINISHED"
         assert client.get_metric_history(run_folder.name, "train/loss")[-1].step == 4800
-        assert "has been delivered" in facelab("sync").out
+        assert "have been delivered" in facelab("sync").out
 
 
 def _open(folder: str, experiment: str) -> str:
