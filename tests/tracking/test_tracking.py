@@ -103,7 +103,7 @@ def test_runs_without_a_sign_of_life_are_closed(facelab: Command, tmp_path: Path
     client.delete_tag(foreign.id, "heartbeat")
     rows = {row.id: row for row in recent_runs(store, 10)}
     assert rows[dead.id].status == "KILLED"
-    assert "no sign of life" in rows[dead.id].reason
+    assert "no heartbeat" in rows[dead.id].reason
     assert client.get_run(dead.id).info.end_time == beat_ms
     assert rows[alive.id].status == rows[foreign.id].status == "RUNNING"
     outcome = facelab("runs", f"tracking.folder={tmp_path / 'dead'}", "limit=2")
