@@ -239,7 +239,7 @@ def test_a_job_of_two_processes_saves_before_its_time_is_up(
     _slurm_says("scontrol", "update", f"JobId={_job_of(run)}", "TimeLimit=2")
     out, _ = process.communicate(timeout=_WITHIN_S)
     assert process.returncode == 130, out
-    assert "its time on the cluster was up" in (run / "slurm" / f"{_job_of(run)}_word.txt").read_text()
+    assert "its time limit" in (run / "slurm" / f"{_job_of(run)}_word.txt").read_text()
     _, (child,) = runs()
     assert child.info.status == "KILLED"
     assert list((run / "checkpoints").iterdir())
