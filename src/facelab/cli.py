@@ -1,6 +1,6 @@
 """The command line: `python train.py key=value ...`, and `facelab` with its commands.
 
-Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
+Heavy imports are deferred to keep `--help` and `--cfg job` fast.
 """
 
 import os
@@ -29,11 +29,11 @@ USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
-  facelab compare [key=value ...]   a sweep, or any runs, as tables, intervals and pictures on one page
+  facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
   facelab runs [key=value ...]      a table of the runs; closes those whose process died
-  facelab sync [key=value ...]      deliver what was recorded while the tracking store was away
-  facelab ui [key=value ...]        MLflow's page on the runs made in this folder
+  facelab sync [key=value ...]      deliver records kept while the tracking store was unreachable
+  facelab ui [key=value ...]        MLflow's page of the runs in this folder
 
 Every command takes --help, which lists its choices, and --cfg job, which prints its config.
 """
@@ -57,18 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The `facelab` command.
 
     Args:
-        arguments: without the program's name; the process's own by default.
+        arguments: without the program's name; those of the process by default.
 
     Returns:
-        Exit status: 0 for success, 2 for a wrong command or config, 1 for all else that fails, 130 after Ctrl-C, 141 if
-        the reader of the output left before its end (`| head`).
+        Exit status: 0 on success, 2 for an invalid command or config, 1 for any other failure, 130 after Ctrl-C, 141 if
+        the reader closes the output before its end (`| head`).
     """
     with guarded_output() as output:
         return output.status(_main(list(sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
-    """`python train.py`: compose, check, train. Arguments and exit status as for `main`."""
+    """The program `train.py`: compose, check, train. Arguments and exit status as for `main`."""
     with guarded_output() as output:
         words = sys.argv[1:] if arguments is None else arguments
         return output.status(_run("train", _train_task, "python train.py", words))
@@ -89,7 +89,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _unknown_command(command: str, rest: Sequence[str]) -> str:
-    """What to write for what was typed in place of a command."""
+    """The message for an unknown command, with the nearest one."""
     line = shlex.join(rest)
     if command in ("-sc", "--shell-completion"):
         return f'{command}: shell completion is of train.py. In bash: eval "$(python train.py -sc install=bash)"'
@@ -168,9 +168,9 @@ _TASKS = {
 
 
 def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str, arguments: Sequence[str]) -> int:
-    """Run a task under Hydra, turning every error a user can mend into a message."""
+    """Run a task under Hydra, and print errors a user can fix as messages."""
     print_anything()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print shortened tracebacks instead of raising
     if "--version" in arguments:
         return _print_version()
     failed = False
@@ -181,7 +181,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
         return _complain(str(error))
 
     def guarded(composed: DictConfig) -> None:
-        """A job that fails says so at once, and a sweep goes on to the next; Hydra would tell at the very end."""
+        """Run the task and report its failure at once; Hydra would report it only at the end."""
         nonlocal failed
         try:
             task(composed)

@@ -314,26 +314,26 @@ def test_nothing_has_finished(facelab: Command, begin: Begin, experiment: tuple[
     assert "the disk is full" in _Page(page.read_text(encoding="utf-8")).words
 
 
-def test_what_does_not_exist_is_told(facelab: Command, begin: Begin, experiment: tuple[str, str]) -> None:
+def test_errors_name_what_does_not_exist(facelab: Command, begin: Begin, experiment: tuple[str, str]) -> None:
     assert "there are no sweeps in" in facelab("compare", "sweep=familie", *experiment).error
     sweep = _families(begin)
     run_id = _study(sweep).counted[0].id
-    for arguments, told in (
-        (("compare", "sweep=familie"), "Did you mean 'families'? The newest ones: families."),
+    for arguments, expected in (
+        (("compare", "sweep=familie"), "Did you mean 'families'? The newest: families."),
         (("compare", f"sweep={run_id}"), "there is no such sweep"),
         (("best", "sweep=familie"), "Did you mean 'families'?"),
         (("compare", "sweep=families", "metrics=[test/acuracy]"), "Nearest: test/accuracy"),
         (("best", "sweep=families", "metric=val/f2"), "Nearest: val/f1"),
-        (("compare",), "Give one of sweep"),
-        (("compare", "sweep=families", f"runs=[{run_id}]"), "Give one of sweep"),
-        (("compare", f"runs=[{run_id},abc,def]"), "there is no abc, def in"),
+        (("compare",), "sweep=<name or run id> or runs="),
+        (("compare", "sweep=families", f"runs=[{run_id}]"), "sweep=<name or run id> or runs="),
+        (("compare", f"runs=[{run_id},abc,def]"), "no run abc, def"),
         (("compare", "runs=[]"), "the list is empty"),
         (("compare", "sweep=families", "metrics=[]"), "the list is empty"),
         (("compare", "sweep=families", "out=/proc/x"), "out: /proc/x cannot be written"),
     ):
         outcome = facelab(*arguments, *experiment)
         assert outcome.status == 2, arguments
-        assert told in outcome.error, (arguments, outcome.error)
+        assert expected in outcome.error, (arguments, outcome.error)
         assert "Traceback" not in outcome.error
 
 

@@ -90,7 +90,7 @@ def test_a_generative_run_finds_or_trains_the_runs_that_judge_it(
     for seed in (1, 2):
         outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, f"seed={seed}")
         assert outcome.status == 0, outcome.error
-        assert ("This run needs another one" in outcome.out) == (seed == 1)
+        assert ("Training it first" in outcome.out) == (seed == 1)
     second, first = runs()
     name = experiment[1].partition("=")[2].strip("'")
     apart = client.get_experiment_by_name(f"{name} · needed")
@@ -220,7 +220,7 @@ def test_generate_refuses_what_it_cannot_do(facelab: Command, conditional: Path,
     for overrides, says in (
         ([], "run: has no value yet"),
         (["run=0123"], "there is no such run"),
-        ([f"run={cnn}"], "its model, CNN, generates no faces"),
+        ([f"run={cnn}"], "model=gan"),
         ([f"run={conditional.name}", "label=6"], "6 labels, 0 (s1) to 5 (s6)"),
         ([f"run={conditional.name}", "n=0"], "n: expected"),
         ([f"run={conditional.name}", f"out={full}"], "is not empty"),

@@ -191,7 +191,7 @@ def test_a_requeued_job_goes_on_also_when_the_sweep_is_killed_and_started_again(
     assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
     assert child.info.run_id == run.name
     log = (run / "log.txt").read_text()
-    assert re.search(r"Going on with .* after [\d,]+ of", log), log
+    assert re.search(r"Resuming .* after [\d,]+ of", log), log
     assert "Restarts=1" in _slurm_says("scontrol", "show", "job", number)
 
 
@@ -239,7 +239,7 @@ def test_a_job_of_two_processes_saves_before_its_time_is_up(
     _slurm_says("scontrol", "update", f"JobId={_job_of(run)}", "TimeLimit=2")
     out, _ = process.communicate(timeout=_WITHIN_S)
     assert process.returncode == 130, out
-    assert "its time on the cluster was up" in (run / "slurm" / f"{_job_of(run)}_word.txt").read_text()
+    assert "its time limit" in (run / "slurm" / f"{_job_of(run)}_word.txt").read_text()
     _, (child,) = runs()
     assert child.info.status == "KILLED"
     assert list((run / "checkpoints").iterdir())

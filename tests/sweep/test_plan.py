@@ -62,5 +62,5 @@ def test_a_run_is_named_by_what_is_swept() -> None:
 
 @pytest.mark.parametrize("shared", ["tracking.folder=a,b", "sweep.jobs=1,2", "runtime.runs_folder=a,b"])
 def test_what_a_sweep_shares_is_not_swept(shared: str) -> None:
-    with pytest.raises(ConfigError, match="share one value"):
+    with pytest.raises(ConfigError, match="cannot be swept"):
         _plan(shared)

@@ -418,6 +418,6 @@ def _forced(overrides: Mapping[str, str]) -> list[str]:
 
 def test_what_an_overlay_cannot_say_is_written_beside_it() -> None:
     text = overlay({"seed": "1"}, ["~model.recipe", "model.encoder.widths.0=8"], "x", GROUPS)
-    assert "give on the command line besides: ~model.recipe" in text
-    assert "give on the command line besides: model.encoder.widths.0=8" in text
+    assert "command line: ~model.recipe" in text
+    assert "command line: model.encoder.widths.0=8" in text
     assert "widths:" not in text

@@ -87,7 +87,7 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
         "exit_3": "ended with status 3",
         "system_exit": "SystemExit: 0",
         "segfault": "SIGSEGV",
-        "sigkill": "SIGKILL; the system does so when memory runs out",
+        "sigkill": "SIGKILL; the usual cause is lack of memory",
         "once": "not mended yet",
     }
     sweep = ("train", "-m", *FAULTY, *experiment, f"data.how={','.join(ways)},none")
@@ -109,7 +109,7 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
 
     (tmp_path / "mended").touch()
     outcome = facelab(*sweep)
-    assert "1 finished before, 7 to go on with" in outcome.out
+    assert "1 finished before, 7 to resume" in outcome.out
     _, again = _family(runs())
     assert sorted(run.info.run_id for run in again) == sorted(run.info.run_id for run in children)
     for child, point in zip(again, _points(again), strict=True):
@@ -279,7 +279,7 @@ def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the sweep and not to its jobs, which lead groups
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "Go on with: python train.py -m" in output
+    assert "To resume: python train.py -m" in output
     parent, children = _family(runs())
     assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3
     for child in children:
@@ -342,8 +342,8 @@ def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
 
     process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
     logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
-    _wait_for(lambda: all("Going on with" in log.read_text() for log in logs), process)
+    _wait_for(lambda: all("Resuming" in log.read_text() for log in logs), process)
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    assert "2 jobs, 2 to go on with" in output
+    assert "2 jobs, 2 to resume" in output
     assert len(_family(runs())[1]) == 2

@@ -103,7 +103,7 @@ def test_runs_without_a_sign_of_life_are_closed(facelab: Command, tmp_path: Path
     client.delete_tag(foreign.id, "heartbeat")
     rows = {row.id: row for row in recent_runs(store, 10)}
     assert rows[dead.id].status == "KILLED"
-    assert "no sign of life" in rows[dead.id].reason
+    assert "no heartbeat" in rows[dead.id].reason
     assert client.get_run(dead.id).info.end_time == beat_ms
     assert rows[alive.id].status == rows[foreign.id].status == "RUNNING"
     outcome = facelab("runs", f"tracking.folder={tmp_path / 'dead'}", "limit=2")
@@ -167,7 +167,7 @@ def test_a_server_gone_for_good_leaves_a_spool_to_deliver(facelab: Command, tmp_
         client = MlflowClient(f"http://127.0.0.1:{port}")
         assert client.get_run(run_folder.name).info.status == "FINISHED"
         assert client.get_metric_history(run_folder.name, "train/loss")[-1].step == 4800
-        assert "has been delivered" in facelab("sync").out
+        assert "have been delivered" in facelab("sync").out
 
 
 def _open(folder: str, experiment: str) -> str:

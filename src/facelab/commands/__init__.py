@@ -1,1 +1,1 @@
-"""One file for each command of `facelab`."""
+"""The commands of `facelab`, one or two in each module."""

@@ -32,11 +32,11 @@ class Comparison:
     """The root of the `compare` config.
 
     Args:
-        tracking: the store to look in.
+        tracking: the store to search.
         sweep: name of a sweep, or id of its parent run.
-        runs: ids of any runs instead.
-        metrics: to be shown, the one to compare by first; null for those that say most.
-        out: folder for the files; null for the sweep's own, and `comparison` for single runs.
+        runs: ids of the runs to compare, instead of a sweep.
+        metrics: metrics to show; the first ranks the runs. Null for the headline metrics.
+        out: folder for the files; null for the sweep's own, or `comparison` for single runs.
         runs_folder: where runs keep their files.
     """
 
@@ -53,10 +53,10 @@ class Best:
     """The root of the `best` config.
 
     Args:
-        tracking: the store to look in.
+        tracking: the store to search.
         sweep: name of a sweep, or id of its parent run.
-        metric: to judge by; null for the search's own, or the one `facelab compare` shows first.
-        direction: whether its highest or lowest value is the best; null for what its name says.
+        metric: metric that ranks the runs; null for the search's own, or the one `facelab compare` shows first.
+        direction: whether the highest or the lowest value is best; null for the metric's own direction.
         runs_folder: where runs keep their files.
     """
 
@@ -68,7 +68,7 @@ class Best:
 
 
 def compare(config: Mapping[str, Any]) -> None:
-    """Print tables of a sweep or of runs, and write them as CSV, Markdown and one HTML page.
+    """Print a comparison of a sweep or of runs, and write it as CSV, Markdown and one HTML page.
 
     Args:
         config: a checked config of `Comparison`.
@@ -77,30 +77,32 @@ def compare(config: Mapping[str, Any]) -> None:
         ConfigError: there is no such sweep, run or metric, no run has finished, or the folder cannot be written.
         TrackingError: the store cannot be reached or read.
     """
-    asked = Comparison(**build(config))
-    if (asked.sweep is None) == (asked.runs is None):
-        given = "Neither sweep nor runs is given" if asked.sweep is None else "Both sweep and runs are given"
+    options = Comparison(**build(config))
+    if (options.sweep is None) == (options.runs is None):
+        given = "Neither sweep nor runs is given" if options.sweep is None else "Both sweep and runs are given"
         raise ConfigError(f"{given}. Type one of sweep=<name or run id> and runs=[<run id>,<run id>,...].")
-    if asked.metrics == []:
-        raise ConfigError("metrics: the list is empty. Name at least one metric, or leave it out.")
-    store, runs_folder, console = asked.tracking, Path(asked.runs_folder), make_console()
-    if asked.runs is not None:
-        study = study_of_runs(_runs(store, asked.runs), asked.metrics)
-        _refuse_unknown_metrics(study, asked.metrics, "metrics")
+    if options.metrics == []:
+        raise ConfigError("metrics: the list is empty. Name at least one metric, or remove metrics=.")
+    store, runs_folder, console = options.tracking, Path(options.runs_folder), make_console()
+    if options.runs is not None:
+        study = study_of_runs(_runs(store, options.runs), options.metrics)
+        _refuse_unknown_metrics(study, options.metrics, "metrics")
         print_study(console, study)
-        write_files(store, study, Path(asked.out or _FOLDER_OF_RUNS), runs_folder, console)
+        write_files(store, study, Path(options.out or _FOLDER_OF_RUNS), runs_folder, console)
         return
-    sweep = _sweep(store, asked.sweep or "")
+    sweep = _sweep(store, options.sweep or "")
     rows = children(store, sweep.id)
-    study = study_of_sweep(sweep, rows, asked.metrics)
+    study = study_of_sweep(sweep, rows, options.metrics)
     if study.counted:
-        _refuse_unknown_metrics(study, asked.metrics, "metrics")
-    write_report(store, sweep, study, Path(asked.out) if asked.out else runs_folder / sweep.id, runs_folder, console)
+        _refuse_unknown_metrics(study, options.metrics, "metrics")
+    write_report(
+        store, sweep, study, Path(options.out) if options.out else runs_folder / sweep.id, runs_folder, console
+    )
     _refuse_unfinished(sweep, study)
 
 
 def best(config: Mapping[str, Any]) -> None:
-    """Print the best run of a sweep, and the best of the means over its replicates.
+    """Print the best run of a sweep, and the best mean over its replicates.
 
     Args:
         config: a checked config of `Best`.
@@ -109,27 +111,27 @@ def best(config: Mapping[str, Any]) -> None:
         ConfigError: there is no such sweep or metric, or no run has finished.
         TrackingError: the store cannot be reached or read.
     """
-    asked = Best(**build(config))
+    options = Best(**build(config))
     console = make_console()
-    sweep = _sweep(asked.tracking, asked.sweep)
-    study = study_of_sweep(sweep, children(asked.tracking, sweep.id), [asked.metric] if asked.metric else None)
+    sweep = _sweep(options.tracking, options.sweep)
+    study = study_of_sweep(sweep, children(options.tracking, sweep.id), [options.metric] if options.metric else None)
     if not study.counted:
         print_remarks(console, study)
     _refuse_unfinished(sweep, study)
-    _refuse_unknown_metrics(study, [asked.metric] if asked.metric else None, "metric")
+    _refuse_unknown_metrics(study, [options.metric] if options.metric else None, "metric")
     metric = study.metrics[0]
-    lowest = study.lowest_first if asked.direction is None else asked.direction == "minimize"
+    lowest = study.lowest_first if options.direction is None else options.direction == "minimize"
     ranked = sorted(study.ranked, key=lambda run: run.metrics[metric], reverse=not lowest)
     if not ranked:
         raise ConfigError(f"metric={metric}: no finished run of {sweep.name} has a finite value of it.")
     chosen = ranked[0]
-    folder = (Path(asked.runs_folder) / chosen.id).absolute()
+    folder = (Path(options.runs_folder) / chosen.id).absolute()
     lines = {
         "value": f"{metric} = {shown_value(study.metric(metric), chosen.metrics[metric])}",
         "run": chosen.id,
         "name": chosen.name,
         "point": " ".join(f"{key}={value}" for key, value in chosen.point.items()) or "the sweep has no axes",
-        "files": str(folder) if folder.is_dir() else f"not in {folder.parent}; look in MLflow, {asked.tracking.uri}",
+        "files": str(folder) if folder.is_dir() else f"not in {folder.parent}; see MLflow, {options.tracking.uri}",
     }
     if any(name.startswith("generation/") for name in chosen.metrics):
         lines["use"] = f"facelab generate run={chosen.id}"
@@ -155,14 +157,14 @@ def _sweep(store: Store, name: str) -> SweepRow:
     names = sweep_names(store)
     if not names:
         raise ConfigError(
-            f"sweep={name}: there are no sweeps in {store.uri} (experiment '{store.experiment}') yet. A command with "
-            "-m makes one; another store or experiment is named with tracking.folder or tracking.experiment."
+            f"sweep={name}: there are no sweeps in {store.uri} (experiment '{store.experiment}') yet. Start one with "
+            "python train.py -m ..., or choose another store or experiment with tracking.folder or tracking.experiment."
         )
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ConfigError(
         f"sweep={name}: there is no such sweep in {store.uri} (experiment '{store.experiment}').{hint} The "
-        f"newest ones: {', '.join(dict.fromkeys(names[:10]))}."
+        f"newest: {', '.join(dict.fromkeys(names[:10]))}."
     )
 
 
@@ -173,13 +175,13 @@ def _runs(store: Store, ids: Sequence[str]) -> list[ChildRow]:
     rows = runs_by_id(store, unique)
     unknown = [run_id for run_id, row in zip(unique, rows, strict=True) if row is None]
     if unknown:
-        raise ConfigError(f"runs: there is no {', '.join(unknown)} in {store.uri}. `facelab runs` lists the runs.")
+        raise ConfigError(f"runs: {store.uri} has no run {', '.join(unknown)}. `facelab runs` lists the runs.")
     return [row for row in rows if row is not None]
 
 
-def _refuse_unknown_metrics(study: Study, asked: Sequence[str] | None, key: str) -> None:
+def _refuse_unknown_metrics(study: Study, requested: Sequence[str] | None, key: str) -> None:
     had = recorded_metrics(study.counted)
-    unknown = [name for name in asked or () if name not in had]
+    unknown = [name for name in requested or () if name not in had]
     if not unknown:
         return
     name = unknown[0]
@@ -188,7 +190,7 @@ def _refuse_unknown_metrics(study: Study, asked: Sequence[str] | None, key: str)
     listed = sorted(had)
     more = f" and {len(listed) - 30} more" if len(listed) > 30 else ""
     raise ConfigError(
-        f"{key}: no finished run has a metric '{name}'.{hint} They have: {', '.join(listed[:30]) or 'none'}{more}."
+        f"{key}: no finished run has a metric '{name}'.{hint} Recorded: {', '.join(listed[:30]) or 'none'}{more}."
     )
 
 
@@ -196,6 +198,6 @@ def _refuse_unfinished(sweep: SweepRow, study: Study) -> None:
     if not study.counted:
         states = ", ".join(f"{count} {state.lower()}" for state, count in study.states.items())
         raise ConfigError(
-            f"sweep={sweep.name}: none of its runs has finished yet ({states or 'it has none'}). The same command goes "
-            f"on with it: {sweep.command}"
+            f"sweep={sweep.name}: none of its runs has finished yet ({states or 'it has none'}). To resume it, repeat "
+            f"its command: {sweep.command}"
         )

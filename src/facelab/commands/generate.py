@@ -1,4 +1,4 @@
-"""The command `facelab generate`: new faces from a trained model."""
+"""The command `facelab generate`: generate faces with a trained model."""
 
 import json
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ class Generation:
 
     Args:
         run: id of a finished run of a generative model.
-        n: how many faces.
-        label: number of the class to generate, from 0, for a conditional model; null for each in turn.
-        seed: of the latents; the i-th face of a seed is the same whatever n is.
-        psi: latents are multiplied by it: below 1 for more typical faces that differ less (truncation).
-        out: folder for the pictures; made if it does not exist.
+        n: number of faces.
+        label: class to generate, from 0, for a conditional model; null for all classes in turn.
+        seed: of the latents; the i-th face of a seed does not depend on n.
+        psi: factor on the latents; below 1 gives more typical, less diverse faces (truncation).
+        out: folder for the images; created if it does not exist.
         runs_folder: where runs keep their files.
     """
 
@@ -46,36 +46,36 @@ class Generation:
 
 
 def generate(config: Mapping[str, Any]) -> None:
-    """Write single faces, a grid of them, strips of interpolations, and a manifest.
+    """Write generated faces, a grid of them, latent interpolations, and a manifest.
 
     Args:
         config: a checked config of `Generation`.
 
     Raises:
-        ConfigError: the run cannot generate, the label is none of its, or the folder is in use.
+        ConfigError: the run cannot generate, there is no such label, or the folder is not empty or not writable.
     """
-    asked = Generation(**build(config))
-    trained = _generative(asked)
-    out = Path(asked.out).absolute()
+    options = Generation(**build(config))
+    trained = _generative(options)
+    out = Path(options.out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
-    images, labels = sample(trained.module, asked.n, asked.seed, asked.label, asked.psi)
+    images, labels = sample(trained.module, options.n, options.seed, options.label, options.psi)
     names = _label_names(trained)
-    files = [f"{i:05d}.png" for i in range(asked.n)]
+    files = [f"{i:05d}.png" for i in range(options.n)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         for file, image in zip(files, images, strict=True):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
         Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
         strips = interpolate(
-            trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=asked.seed, label=asked.label, psi=asked.psi
+            trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=options.seed, label=options.label, psi=options.psi
         )
         Image.fromarray(plots.tile(strips)).save(out / "interpolations.png")
         manifest = {
-            "run": asked.run,
+            "run": options.run,
             "model": trained.config["model"]["_target_"],
-            "seed": asked.seed,
-            "psi": asked.psi,
+            "seed": options.seed,
+            "psi": options.psi,
             "images": [
                 {"file": file, "index": i, "label": names[label] if names else None}
                 for i, (file, label) in enumerate(zip(files, labels, strict=True))
@@ -86,29 +86,32 @@ def generate(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
         ) from error
-    print(f"{asked.n} faces, grid.png, interpolations.png and manifest.json in {out}")
+    print(f"{options.n} faces, grid.png, interpolations.png and manifest.json in {out}")
 
 
-def _generative(asked: Generation) -> Trained:
-    folder = Path(asked.runs_folder) / asked.run
+def _generative(options: Generation) -> Trained:
+    folder = Path(options.runs_folder) / options.run
     if not folder.is_dir():
         raise ConfigError(
-            f"run={asked.run}: there is no such run in {Path(asked.runs_folder).absolute()}. Runs keep their files in "
-            "the folder they were started in; name another one with runs_folder=<folder>. `facelab runs` lists them."
+            f"run={options.run}: there is no such run in {Path(options.runs_folder).absolute()}. `facelab runs` lists "
+            "the runs; choose another folder with runs_folder=<folder>."
         )
     trained = load(folder)
     if not isinstance(trained.module, Generative):
         kind = type(trained.module).__name__
         raise ConfigError(
-            f"run={asked.run}: its model, {kind}, generates no faces. Name a run of model=gan, gan_conditional, dcgan "
-            "or vae."
+            f"run={options.run}: its model, {kind}, cannot generate faces. Choose a run of model=gan, gan_conditional, "
+            "dcgan or vae."
         )
-    if asked.label is not None and asked.label >= trained.module.num_labels:
+    if options.label is not None and options.label >= trained.module.num_labels:
         if not trained.module.num_labels:
-            raise ConfigError(f"label={asked.label}: this model cannot be asked for labels; model=gan_conditional can.")
+            raise ConfigError(
+                f"label={options.label}: this model is not conditioned on labels. Remove label=, or choose a run of "
+                "model=gan_conditional."
+            )
         names = trained.metadata.label_names
         raise ConfigError(
-            f"label={asked.label}: the run has {len(names)} labels, 0 ({names[0]}) to {len(names) - 1} ({names[-1]})."
+            f"label={options.label}: the run has {len(names)} labels, 0 ({names[0]}) to {len(names) - 1} ({names[-1]})."
         )
     if torch.cuda.is_available():
         trained.module.to("cuda")
@@ -121,7 +124,7 @@ def _label_names(trained: Trained) -> tuple[str, ...]:
 
 
 def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """At most 256 faces in rows of eight, or in one row if there are fewer; an unfinished row is filled with white."""
+    """The first 256 faces in rows of eight; the last row is padded with white."""
     shown = images[:256]
     columns = min(_COLUMNS, len(shown))
     white = np.full((-len(shown) % columns, *shown.shape[1:]), 255, dtype=np.uint8)

@@ -23,8 +23,8 @@ class Overview:
     """The root of the `runs` config.
 
     Args:
-        tracking: the store to look in.
-        limit: show so many of the newest runs.
+        tracking: the store to search.
+        limit: number of runs to show, newest first.
     """
 
     tracking: Store
@@ -32,7 +32,7 @@ class Overview:
 
 
 def show_runs(config: Mapping[str, Any]) -> None:
-    """Print a table of the newest runs; close those that died.
+    """Print a table of the newest runs, and close those whose process died.
 
     Args:
         config: a checked config of `Overview`.
@@ -60,7 +60,7 @@ def show_runs(config: Mapping[str, Any]) -> None:
             time.strftime("%m-%d %H:%M", time.localtime(row.started_s)),
         )
     console.print(table)
-    console.print("Go on with one that did not finish: python train.py resume=<run id>", highlight=False)
+    console.print("To resume an unfinished run: python train.py resume=<run id>", highlight=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Sync:
 
     Args:
         runs_folder: where runs keep their files.
-        uri: of the tracking server that may receive the records; a store that is a file needs none.
+        uri: of the tracking server that may receive the records; not needed for a store that is a file.
     """
 
     runs_folder: str = "runs"
@@ -77,17 +77,17 @@ class Sync:
 
 
 def sync(config: Mapping[str, Any]) -> None:
-    """Deliver what runs could not deliver themselves.
+    """Deliver records that runs could not deliver to their store.
 
     Args:
         config: a checked config of `Sync`.
 
     Raises:
         ConfigError: there is no such folder.
-        TrackingError: some of it still cannot be delivered; it stays where it is.
+        TrackingError: some records still cannot be delivered; they are kept.
     """
-    asked = Sync(**build(config))
-    folder = Path(asked.runs_folder)
+    options = Sync(**build(config))
+    folder = Path(options.runs_folder)
     if not folder.is_dir():
         raise ConfigError(f"runs_folder: {folder.absolute()} is not a folder. Name one with runs_folder=<folder>.")
     waiting = 0
@@ -99,20 +99,22 @@ def sync(config: Mapping[str, Any]) -> None:
             continue
         waiting += 1
         try:
-            _refuse_unnamed_server(run, asked.uri)
+            _refuse_unnamed_server(run, options.uri)
             with run.alone():
                 run.deliver(connect(run.uri))
             print(f"{run.id} ({run.name}): delivered {count} records to {run.uri}", flush=True)
-        except Exception as error:  # whatever the store's driver raises; the other runs get their turn
+        except Exception as error:  # the store's driver may raise anything; continue with the other runs
             failures.append(f"{run.id} ({run.name}): {error}")
     if failures:
-        raise TrackingError("not delivered, and kept:\n" + "\n".join(f"  - {failure}" for failure in failures))
+        raise TrackingError(
+            "some records could not be delivered and are kept:\n" + "\n".join(f"  - {failure}" for failure in failures)
+        )
     if not waiting:
-        print(f"Everything in {folder.absolute()} has been delivered.")
+        print(f"All records in {folder.absolute()} have been delivered.")
 
 
 def _refuse_unnamed_server(run: TrackedRun, uri: str | None) -> None:
-    """A run's folder from elsewhere could name any server, which would get the user's credentials."""
+    """Raise if a run names a server that the user has not: a foreign folder could name one to obtain credentials."""
     if run.uri.startswith("sqlite:") or run.uri.rstrip("/") == (uri or "").rstrip("/"):
         return
-    raise TrackingError(f"its store is {run.uri}. If you trust that server: facelab sync uri={run.uri}")
+    raise TrackingError(f"its store is {run.uri}. If you trust this server, type: facelab sync uri={run.uri}")

@@ -33,10 +33,10 @@ from facelab.sweep.settings import SweepSettings
 
 @dataclass(frozen=True)
 class TrainConfig(Experiment):
-    """The root of the `train` config: an experiment, and what a command may do with it.
+    """The root of the `train` config: an experiment, and settings to resume or sweep it.
 
     Args:
-        resume: id of an interrupted run to resume; its own config holds.
+        resume: id of an interrupted run to resume; it keeps its own config.
         sweep: settings of a sweep; a single run ignores them.
         executor: where the runs of a sweep are executed.
         search: how a search draws its trials; null for all combinations of the swept values.
@@ -55,7 +55,7 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
         The config as plain dicts and lists.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: the config is invalid; the message lists all errors.
     """
     job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     section = composed.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
@@ -64,14 +64,14 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
 
 
 def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Dependency]:
-    """The runs that a run's protocols depend on, composed and checked before anything is trained.
+    """Compose and check the runs that a run's protocols depend on.
 
     Args:
-        config: checked, of a run.
-        choices: which file of each config group it has.
+        config: the checked config of the run.
+        choices: the file chosen in each of its config groups.
 
     Raises:
-        ConfigError: the config of a dependency is wrong, or such a run would not serve.
+        ConfigError: the config of a dependency is invalid or does not suit the protocol.
     """
     model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
     found = {}
@@ -102,8 +102,11 @@ def _composed(overrides: Sequence[str], key: str) -> Dependency:
 
 
 def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
-    """The dependency on the same machine and in the same store; an embedder on the same data, and a classifier of faces
-    with these among its faces."""
+    """Give a dependency the accelerator, store and runtime of the run that needs it.
+
+    An embedder also gets the same data. A face classifier gets the same channels and, if its config names no faces,
+    the same data as its faces.
+    """
     own, its_choices = dict(dependency.config), dict(dependency.choices)
     if name == "embedder":
         own["data"], its_choices["data"] = config["data"], choices.get("data", "")
@@ -111,7 +114,7 @@ def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choic
         own["data"] = {**own["data"], "channels": config["data"]["channels"]}
         if own["data"].get("faces", config) is None:
             own["data"]["faces"] = config["data"]
-    # In an experiment of their own: they do not belong to the comparison of the runs that need them.
+    # In a separate experiment: dependencies are not compared with the runs that need them.
     own["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
     own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}
     own["runtime"], own["name"] = config["runtime"], name.replace("_", " ")
@@ -130,32 +133,32 @@ def train_task(composed: DictConfig) -> None:
         )
         return
     config = check_training(composed)
-    _refuse_what_is_for_sweeps(config)
+    _refuse_sweep_keys(config)
     choices = choices_of(HydraConfig.get(), config)
     train(config, choices, dependencies_of(config, choices))
 
 
-def _refuse_what_is_for_sweeps(config: Mapping[str, Any]) -> None:
-    """A single run would ignore it without a word."""
+def _refuse_sweep_keys(config: Mapping[str, Any]) -> None:
+    """Raise if a command without `-m` sets keys that only a sweep uses."""
     default = OmegaConf.to_container(compose("train"))
     for key in ("search", "executor", "sweep"):
         if config.get(key) != cast(dict[str, Any], default).get(key):
-            raise ConfigError(f"{key}: this is for sweeps. Add -m in front, as in: python train.py -m {key}...")
+            raise ConfigError(f"{key}: only sweeps use this key. Add -m, as in: python train.py -m {key}...")
 
 
 def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:
-    """Run a sweep: the overrides' combinations, or a search among them.
+    """Run a sweep: all combinations of the overrides, or a search over them.
 
     Args:
-        config: Hydra's, of the sweep itself.
+        config: Hydra's config of the sweep.
         loader: composes the config of a job.
-        overrides: of the experiment and the command line, in this order.
+        overrides: of the experiment and then of the command line.
 
     Returns:
         Exit status, as for `main`.
 
     Raises:
-        FacelabError: something the user can mend; no job has been started if it shows before.
+        FacelabError: an error the user can fix; errors in the config appear before any job starts.
     """
 
     def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
@@ -166,7 +169,7 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
 
     axes, fixed = divide(OverridesParser.create(config_loader=loader).parse_overrides([*overrides]))
     if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
-        raise ConfigError("resume: it goes on with one run; leave out -m. A sweep goes on by its own command.")
+        raise ConfigError("resume: this key resumes a single run; remove -m. To resume a sweep, repeat its command.")
     base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
     command = " ".join(["python train.py", *(shlex.quote(argument) for argument in sys.argv[1:])])
     return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)

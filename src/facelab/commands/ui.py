@@ -1,4 +1,4 @@
-"""MLflow's own page on a store."""
+"""The command `facelab ui`: serve MLflow's page of a store."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ class Page:
 
     Args:
         tracking: the store to show.
-        host: address to listen on; the page has no password, so keep it to this machine.
-        port: to listen on.
+        host: address to listen on; the page has no password, so keep it local.
+        port: port to listen on.
     """
 
     tracking: Store
@@ -37,7 +37,7 @@ def serve(config: Mapping[str, Any]) -> None:
 
     Raises:
         TrackingError: the store cannot be used.
-        SystemExit: the server ended by itself, for instance because the port is taken.
+        SystemExit: the server exited with an error, for instance because the port is in use.
     """
     page = Page(**build(config))
     _, experiment_id = page.tracking.open()
@@ -45,14 +45,14 @@ def serve(config: Mapping[str, Any]) -> None:
     if command is None:
         print(f"The page is served by the tracking server: {page.tracking.uri}")
         return
-    # Without the workflow, MLflow opens on its tools for language models.
+    # Without the workflow type, MLflow opens its tools for language models.
     place = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     address = f"http://{page.host}:{page.port}/{place}"
     print(f"MLflow's page: {address}   (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # workers for features we have no use for
-        start_new_session=True,  # Ctrl-C reaches us alone: MLflow would answer it with tracebacks
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # unused features
+        start_new_session=True,  # keeps Ctrl-C from MLflow, which would print tracebacks
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -65,7 +65,7 @@ def serve(config: Mapping[str, Any]) -> None:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End a process and those it has started."""
+    """Terminate a process and its children."""
     os.killpg(server.pid, signal.SIGTERM)
     try:
         server.wait(timeout=5)

@@ -1,1 +1,1 @@
-"""A sweep, or any runs, beside each other: tables with intervals, paired comparisons, and one page of pictures."""
+"""Compare the runs of a sweep, or any runs: tables with intervals, paired tests, and one HTML page."""

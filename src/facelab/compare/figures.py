@@ -1,4 +1,4 @@
-"""Pictures of a comparison, as SVG."""
+"""Charts of a comparison, as SVG."""
 
 import io
 import math
@@ -22,17 +22,17 @@ Curve = Sequence[tuple[int, float]]
 
 _WIDTH_INCHES = 7.0
 _GRID_POINTS = 200
-_LOG_FROM_RATIO = 20  # values that span more are drawn on a logarithmic axis
+_LOG_FROM_RATIO = 20  # highest / lowest value from which an axis can be logarithmic
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
 
 
 @dataclass(frozen=True)
 class Band:
-    """Curves of several runs as one.
+    """Learning curves of several runs, drawn as a mean with a range.
 
     Args:
-        label: what the runs have in common.
-        curves: at least one, each of at least one point (images seen, value), in order.
+        label: the setting that the runs share.
+        curves: at least one, each with at least one point (images seen, value), in order.
     """
 
     label: str
@@ -40,12 +40,12 @@ class Band:
 
 
 def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -> str:
-    """A dot for each mean, with a whisker for its 95 % interval; the first at the top.
+    """Dot plot of means with whiskers for their 95 % intervals, the first at the top.
 
     Args:
         labels: of the rows.
-        estimates: as many.
-        metric: whose values they are.
+        estimates: one for each label.
+        metric: metric of the values.
     """
     figure = Figure(figsize=(_WIDTH_INCHES, 0.9 + 0.28 * len(labels)), layout="constrained")
     axis = figure.subplots()
@@ -56,7 +56,7 @@ def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -
     values = [found.mean for found in estimates]
     margin = 0.15 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
     widest = max([found.half_width or 0.0 for found in estimates])
-    # An interval of two values can be wider than all the means lie apart: it is cut, the means stay told apart.
+    # Very wide intervals, such as those of two values, are cut to keep the means distinguishable.
     reach = min(widest, 1.5 * (max(values) - min(values))) if max(values) > min(values) else widest
     low, high = min(values) - max(margin, reach), max(values) + max(margin, reach)
     axis.set_xlim((max(low, -0.02), min(high, 1.02)) if metric.unit == "share" else (low, high))
@@ -71,11 +71,11 @@ def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -
 
 
 def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
-    """The mean of each band's curves, between the lowest and the highest of them.
+    """Line chart of each band's mean curve, with a shaded range from its lowest to its highest curve.
 
     Args:
-        bands: at least one, at most as many as can be told apart by colour (eight).
-        metric: whose values they are.
+        bands: one to eight, the number of distinct colours.
+        metric: metric of the values.
         title: above the chart.
     """
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -95,14 +95,13 @@ def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
 
 
 def envelope(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
-    """Images seen, mean, lowest and highest of curves that need not share their points, each interpolated within its
-    own reach.
+    """Mean and range of curves over images seen. Each curve is interpolated within its own range.
 
     Args:
         curves: as in `Band`.
 
     Returns:
-        Four arrays of one length.
+        Images seen, mean, lowest and highest value: four arrays of one length.
     """
     steps = np.unique([step for curve in curves for step, _ in curve]).astype(np.float64)
     if len(steps) > _GRID_POINTS:
@@ -118,10 +117,10 @@ def envelope(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
 
 
 def importance(shares: Mapping[str, float]) -> str:
-    """A bar for each parameter's share of what makes trials differ, the largest first.
+    """Bar chart of parameter importances, in the given order.
 
     Args:
-        shares: by parameter, summing to 1.
+        shares: importance by parameter, summing to 1.
     """
     figure = Figure(figsize=(_WIDTH_INCHES, 0.8 + 0.3 * len(shares)), layout="constrained")
     axis = figure.subplots()
@@ -137,12 +136,12 @@ def importance(shares: Mapping[str, float]) -> str:
 def parallel_coordinates(
     points: Sequence[Mapping[str, str]], values: Sequence[float], metric: Metric, lowest_first: bool
 ) -> str:
-    """A line for each trial through its values; the better, the darker.
+    """Parallel coordinates: a line for each trial through its parameter values, darker for better trials.
 
     Args:
-        points: the trials' values by parameter, as texts; the same parameters in each.
+        points: each trial's values by parameter, as text; the same parameters in each.
         values: of the metric, finite.
-        metric: whose values they are.
+        metric: metric of the values.
         lowest_first: whether lower is better.
     """
     names = list(points[0])
@@ -157,7 +156,7 @@ def parallel_coordinates(
     figure = Figure(figsize=(_WIDTH_INCHES, 3.8), layout="constrained")
     axis = figure.subplots()
     colours = mpl.colormaps["viridis_r"](shade[order])
-    colours[:, 3] = 0.05 + 0.85 * shade[order] ** max(1.0, len(values) / 50)  # of many, the best are to be seen
+    colours[:, 3] = 0.05 + 0.85 * shade[order] ** max(1.0, len(values) / 50)  # among many trials, fade all but the best
     lines = [np.column_stack([np.arange(len(columns)), heights[trial]]) for trial in order]
     axis.add_collection(LineCollection(lines, colors=colours, linewidths=1))
     for position, (_, ticks) in enumerate(columns):
@@ -172,12 +171,12 @@ def parallel_coordinates(
 
 
 def optimisation(trials: Sequence[int], values: Sequence[float], metric: Metric, lowest_first: bool) -> str:
-    """Each trial's value, and the best so far.
+    """Optimisation history: each trial's value, and the best so far.
 
     Args:
-        trials: their numbers, rising.
+        trials: trial numbers, ascending.
         values: of the metric, finite.
-        metric: whose values they are.
+        metric: metric of the values.
         lowest_first: whether lower is better.
     """
     figure = Figure(figsize=(_WIDTH_INCHES, 3.2), layout="constrained")
@@ -195,7 +194,7 @@ def optimisation(trials: Sequence[int], values: Sequence[float], metric: Metric,
 
 
 def numbers(texts: Sequence[str]) -> list[float] | None:
-    """Values as numbers, if all are finite ones."""
+    """The texts as numbers; None unless all are finite numbers."""
     try:
         found = [float(text) for text in texts]
     except ValueError:
@@ -204,15 +203,13 @@ def numbers(texts: Sequence[str]) -> list[float] | None:
 
 
 def is_logarithmic(values: Sequence[float]) -> bool:
-    """Whether positive values span so much, most of them so near the lower end, that only a logarithmic axis shows
-    them.
-    """
+    """Whether values need a logarithmic axis: all positive, over a wide range, and mostly near its lower end."""
     low, high = min(values), max(values)
     return low > 0 and high / low >= _LOG_FROM_RATIO and float(np.median(values)) < (low + high) / 4
 
 
 def _heights(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
-    """Places in [0, 1] of a parameter's values, and a few of them as (place, text)."""
+    """Positions in [0, 1] of a parameter's values, and axis ticks as (position, text)."""
     found = numbers(texts)
     if found is None:
         kinds = sorted(set(texts))

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing beside it."""
+"""A comparison as one self-contained HTML file."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -34,12 +34,12 @@ _MOST_REMARKS = 200
 
 
 def page(study: Study, histories: Histories, pictures: Pictures) -> str:
-    """The page.
+    """Render the HTML page of a comparison.
 
     Args:
-        study: what is compared.
-        histories: gives the curves of a metric by run id, for a list of ids.
-        pictures: gives a run's pictures by name, as PNG, for a list of names.
+        study: the runs to compare.
+        histories: returns the curves of a metric by run id, for a list of ids.
+        pictures: returns a run's images by name, as PNG, for a list of names.
     """
     groups = best_groups(study, study.groups, _MOST_GROUPS if study.search is None else _MOST_TRIALS)
     best = _best_group(study)
@@ -69,8 +69,8 @@ def _notes(study: Study) -> list[str]:
     notes = []
     if {"split.seed", "split.fold"} & set(study.replicates):
         notes.append(
-            "The splits share pictures, and so their results are not quite independent: intervals over them are "
-            "somewhat too narrow."
+            "The splits share images, so their results are not independent: intervals over splits are somewhat too "
+            "narrow."
         )
     return notes
 
@@ -119,12 +119,12 @@ def _search(study: Study) -> dict[str, Any] | None:
     ]
     if shares:
         drawn.append(
-            ("Importance of the parameters for being among the best trials (PED-ANOVA)", figures.importance(shares))
+            ("Importance of the parameters for reaching the best trials (PED-ANOVA)", figures.importance(shares))
         )
     if len(ranked) > 1 and best.point:
         drawn.append(
             (
-                "Parallel coordinates: the better a trial, the darker",
+                "Parallel coordinates: better trials are darker",
                 figures.parallel_coordinates(
                     [{column: run.point.get(column, "") for column in study.columns[1:]} for run in ranked],
                     [run.metrics[metric] for run in ranked],
@@ -141,7 +141,7 @@ def _search(study: Study) -> dict[str, Any] | None:
 
 
 def _curves(study: Study, histories: Histories) -> list[tuple[str, str]]:
-    """For each axis the curves of its values; of single runs, or where there is no axis, one picture."""
+    """Learning curves, one chart for each axis of a sweep; a single chart for runs without axes."""
     had = {name for run in study.counted for name in run.metrics}
     first = [name for name in study.metrics[:1] if name.startswith("val/")]
     metrics = [name for name in dict.fromkeys([*first, *_CURVE_METRICS]) if name in had]
@@ -182,33 +182,33 @@ def _bands(study: Study, curves: Mapping[str, Curve]) -> list[tuple[str, list[Ba
         ranked = [run for run in study.ranked if run.id in curves]
         if ranked:
             best, median = ranked[0], ranked[len(ranked) // 2]
-            everyone = Band("all trials", [curves[run.id] for run in ranked])
+            all_trials = Band("all trials", [curves[run.id] for run in ranked])
             named = [Band(f"best, trial {best.trial}", [curves[best.id]])]
             named += [Band(f"median, trial {median.trial}", [curves[median.id]])] if median is not best else []
-            found.insert(0, ("", [everyone, *named]))
+            found.insert(0, ("", [all_trials, *named]))
     elif not found:
         found = [("", [Band("all", list(curves.values()))])] if curves else []
     return [(title, bands) for title, bands in found if bands]
 
 
 def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Of the best and the median run side by side; of a few single runs all."""
+    """Images of the best and the median run side by side, or of all runs if they are few and not of a sweep."""
     ranked = study.ranked
     if not ranked:
         return []
     chosen = [("best: ", ranked[0])] + ([("median: ", ranked[len(ranked) // 2])] if len(ranked) > 1 else [])
     if study.of_single_runs and len(ranked) <= _MOST_SINGLE:
         chosen = [("", run) for run in ranked]
-    found = [(what, run, pictures(run, list(_SHOWN_PICTURES))) for what, run in chosen]
+    found = [(rank, run, pictures(run, list(_SHOWN_PICTURES))) for rank, run in chosen]
     shown = []
     metric = study.metrics[0]
     for key, name in _SHOWN_PICTURES.items():
         row = [
             (
-                f"{what}{run.name}, {shown_value(study.metric(metric), run.metrics[metric])} ({run.id})",
+                f"{rank}{run.name}, {shown_value(study.metric(metric), run.metrics[metric])} ({run.id})",
                 _data_uri("image/png", own[key]),
             )
-            for what, run, own in found
+            for rank, run, own in found
             if key in own
         ]
         if row:
@@ -217,7 +217,7 @@ def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str,
 
 
 def _embedded(svg: str) -> str:
-    """As an image of its own: names inside one SVG must not meet those of another."""
+    """A data URI of an SVG, which isolates its ids from those of other SVGs on the page."""
     return _data_uri("image/svg+xml", svg.encode())
 
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: tables on the terminal, CSV, Markdown and a page."""
+"""Report a comparison: tables in the terminal, CSV, Markdown and an HTML page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ _GAP = 2  # between the columns of a table
 
 
 def report(store: Store, sweep: SweepRow, runs_folder: Path, console: Console) -> Path:
-    """What `facelab compare` does, for a sweep at its own end; also if none of its runs has finished.
+    """Compare the runs of a sweep, as `facelab compare` does; none of them needs to have finished.
 
     Args:
         store: where the sweep is recorded.
         sweep: the parent run.
-        runs_folder: where runs keep their files; the sweep's own folder there gets the tables and the page.
+        runs_folder: where runs keep their files; tables and page go to the sweep's own folder there.
         console: where to print.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -48,12 +48,13 @@ def write_report(store: Store, sweep: SweepRow, study: Study, out: Path, runs_fo
     try:
         keep_report(store, sweep.id, files, as_markdown(study))
     except TrackingError as error:
-        console.print(Text(f"The page could not be kept on the sweep's run: {error}"), style="yellow", soft_wrap=True)
+        text = f"The report could not be attached to the sweep's run in MLflow: {error}"
+        console.print(Text(text), style="yellow", soft_wrap=True)
     return files[-1]
 
 
 def write_files(store: Store, study: Study, out: Path, runs_folder: Path, console: Console) -> list[Path]:
-    """The CSV, the Markdown and the page, the last being the page."""
+    """Write CSV, Markdown and HTML page; returns their paths in this order."""
 
     def images(run: ChildRow, names: Sequence[str]) -> dict[str, bytes]:
         here = {name: file.read_bytes() for name in names if (file := _file(runs_folder / run.id, name)) is not None}
@@ -74,12 +75,12 @@ def write_files(store: Store, study: Study, out: Path, runs_folder: Path, consol
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
         ) from error
     console.print(Text(f"  page     {out / 'comparison.html'}"), soft_wrap=True)
-    console.print("  beside   comparison.csv, comparison.md", highlight=False)
+    console.print("  tables   comparison.csv, comparison.md", highlight=False)
     return [out / name for name in texts]
 
 
 def _file(folder: Path, name: str) -> Path | None:
-    """A run's picture of that name, or the last one of the folder of that name."""
+    """A run's image of that name, or the last one in the folder of that name."""
     single = folder / f"{name}.png"
     found = [single] if single.is_file() else sorted((folder / name).glob("*.png"))
     return found[-1] if found else None
@@ -91,7 +92,7 @@ def print_study(console: Console, study: Study) -> None:
     if groups:
         console.print(_table(study, groups, console.width))
     if len(groups) < len(study.groups):
-        console.print(f"The best {len(groups)} of {len(study.groups)} rows; all are on the page or in comparison.csv.")
+        console.print(f"The best {len(groups)} of {len(study.groups)} rows; comparison.csv has all.")
     console.print(Text(provenance(study)), style="dim")
     compared = comparisons(study)
     if compared:
@@ -105,7 +106,7 @@ def print_study(console: Console, study: Study) -> None:
 
 
 def _table(study: Study, groups: Sequence[Group], width: int) -> Table:
-    """As many of the metrics as fit side by side, at least one."""
+    """A table with as many of the metrics as fit the width, at least one."""
     columns = study.columns[:_SHOWN_COLUMNS]
     rows = [cells(study, group) for group in groups]
     table = Table(title=Text(study.title), title_justify="left", box=None)
@@ -128,13 +129,13 @@ def _table(study: Study, groups: Sequence[Group], width: int) -> Table:
     for row in rows:
         table.add_row(*(Text(row[position]) for position in kept))
     if left_out:
-        table.caption = Text(f"Not in this width, but on the page: {', '.join(left_out)}")
+        table.caption = Text(f"Too wide for this terminal; see the page: {', '.join(left_out)}")
         table.caption_justify = "left"
     return table
 
 
 def print_remarks(console: Console, study: Study) -> None:
-    """Print why runs are missing, failed or stale."""
+    """Print which runs are missing, failed or outdated, and why."""
     for one in study.remarks[:_SHOWN_REMARKS]:
         line = f"  {one.status.lower():<11}{one.name}{f' ({one.id})' if one.id else ''}: {one.reason}"
         console.print(Text(line), style="yellow", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a search has found out about its parameters."""
+"""Hyperparameter importances of a search."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,12 @@ _LEAST_TRIALS = 10
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Each parameter's share of what sets the good trials apart, the largest first; empty of fewer than ten trials.
+    """Hyperparameter importances for reaching the best trials, the largest first, summing to 1.
+
+    Empty for fewer than ten trials.
 
     Source: S. Watanabe et al., "PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary subspaces",
-    2023, as Optuna has it.
+    2023, as implemented in Optuna.
     """
     runs = study.ranked
     if study.search is None or len(runs) < _LEAST_TRIALS:
@@ -24,7 +26,7 @@ def importances(study: Study) -> dict[str, float]:
     drawn = {key: _drawn(texts) for key, texts in columns.items() if len(set(texts)) > 1}
     if not drawn:
         return {}
-    import optuna  # here, since it takes half a second that other comparisons need not wait for
+    import optuna  # deferred: takes half a second, only needed for searches
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rebuilt = optuna.create_study(direction="minimize" if study.lowest_first else "maximize")
@@ -38,7 +40,7 @@ def importances(study: Study) -> dict[str, float]:
 
 
 def _drawn(texts: Sequence[str]) -> tuple[Any, Sequence[str | int | float]]:
-    """The space that values were drawn from, as far as they show it, and the values in it."""
+    """Estimate the space that values were drawn from; returns it and the values in it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found = numbers(texts)

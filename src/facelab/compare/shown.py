@@ -1,4 +1,4 @@
-"""How a comparison writes values, estimates, differences and points."""
+"""Format values, estimates, differences and points as text."""
 
 import math
 import sys
@@ -9,7 +9,7 @@ from facelab.metrics import Metric
 
 
 def label_of(point: Mapping[str, str]) -> str:
-    """A point as in the names of runs, such as `cnn · k=5 · seed=1`."""
+    """Label of a point as in the names of runs, such as `cnn · k=5 · seed=1`."""
     return " · ".join(
         value if "." not in key and key not in ("seed", "trial") else f"{short(key)}={value}"
         for key, value in point.items()
@@ -17,12 +17,12 @@ def label_of(point: Mapping[str, str]) -> str:
 
 
 def short(key: str) -> str:
-    """The last part of a config key; k is the papers' word for training pictures a person."""
+    """The last part of a config key; `k`, as in papers, for training images per person."""
     return "k" if key == "split.train_per_identity" else key.rpartition(".")[2].rpartition("/")[2]
 
 
 def shown_value(metric: Metric, value: float, signed: bool = False) -> str:
-    """A value of a metric; shares as percent."""
+    """Format a value of a metric; shares as percent."""
     sign = "+" if signed else ""
     if metric.unit == "share":
         return f"{100 * value:{sign}.1f}%"
@@ -30,7 +30,7 @@ def shown_value(metric: Metric, value: float, signed: bool = False) -> str:
 
 
 def shown_estimate(metric: Metric, found: Estimate | None) -> str:
-    """`mean ± half-width (n)`; a single value alone."""
+    """Format an estimate as `mean ± half-width (n)`, or a single value without interval."""
     if found is None:
         return ""
     if found.half_width is None:
@@ -42,7 +42,7 @@ def shown_estimate(metric: Metric, found: Estimate | None) -> str:
 
 
 def shown_difference(metric: Metric, found: Estimate) -> tuple[str, str]:
-    """A difference with its sign, and its 95 % interval; of shares in points of percent."""
+    """Format a difference with its sign, and its 95 % interval; shares in percentage points."""
     mean, half_width = found.mean, found.half_width or 0.0
     unit, factor, digits = (" pp", 100, 1) if metric.unit == "share" else ("", 1, _decimals(max(abs(mean), half_width)))
     low, high = factor * (mean - half_width), factor * (mean + half_width)
@@ -52,17 +52,17 @@ def shown_difference(metric: Metric, found: Estimate) -> tuple[str, str]:
 
 
 def shown_p(p: float | None) -> str:
-    """A p value; a dash where there is none."""
+    """Format a p value; a dash for None."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _decimals(value: float) -> int:
-    """So that three digits are seen."""
+    """Number of decimals that shows three significant digits."""
     return 3 if value == 0 else min(9, max(0, 2 - math.floor(math.log10(abs(value)))))
 
 
 def rounded(text: str) -> str:
-    """What a sampler has drawn, without the digits that say nothing."""
+    """Round a number in a text to four significant digits; other texts and integers stay unchanged."""
     try:
         return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
     except ValueError:
@@ -70,5 +70,5 @@ def rounded(text: str) -> str:
 
 
 def is_finite(value: float) -> bool:
-    """Whether a value is one to calculate with; for infinity MLflow keeps the largest number there is."""
+    """Whether a recorded value is finite. MLflow records infinity as the largest float."""
     return abs(value) < sys.float_info.max

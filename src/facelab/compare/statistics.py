@@ -18,8 +18,8 @@ class Estimate:
 
     Args:
         mean: of the values.
-        half_width: of the 95 % interval around it, by Student's t; None of a single value.
-        n: how many values.
+        half_width: of its 95 % interval, by Student's t; None for a single value.
+        n: number of values.
     """
 
     mean: float
@@ -29,12 +29,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """What one setting has over another, on the replicates they share.
+    """Paired difference of two settings, on the replicates they share.
 
     Args:
         estimate: of the differences.
-        p: that it would be as large by chance, by a paired t test; None where the differences do not vary, or there is
-            only one.
+        p: p value of a paired t test; None if the differences do not vary, or there is only one.
     """
 
     estimate: Estimate
@@ -56,11 +55,11 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def paired(first: Mapping[Replicate, float], second: Mapping[Replicate, float]) -> Difference | None:
-    """First minus second on the replicates that both have; None if they share none.
+    """Paired t test of first minus second, on the replicates that both have; None if they share none.
 
     Args:
         first: finite values by replicate.
-        second: likewise.
+        second: finite values by replicate.
     """
     shared = [key for key in first if key in second]
     if not shared:
@@ -74,7 +73,7 @@ def paired(first: Mapping[Replicate, float], second: Mapping[Replicate, float]) 
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P values corrected for their number; None stays so and does not count.
+    """Correct p values for multiple comparisons by Holm's method; None stays None and does not count.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
@@ -88,6 +87,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _is_constant(values: Sequence[float]) -> bool:
-    """Whether they do not vary; what is only rounding is no spread."""
+    """Whether values are equal up to rounding."""
     array = np.asarray(values, dtype=np.float64)
     return bool(array.std(ddof=1) <= 1e-9 * np.abs(array).max())

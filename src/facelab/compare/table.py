@@ -1,4 +1,4 @@
-"""Which runs count, how they are grouped, and how they differ."""
+"""Select the runs of a comparison, group them, and test their differences."""
 
 import itertools
 import math
@@ -15,12 +15,12 @@ from facelab.tracking import SILENT_AFTER_S, ChildRow, SweepRow
 REPLICATES = ("seed", "split.seed", "split.fold")
 _ALL_PAIRS_UP_TO = 6  # groups
 _MOST_MISSING = 10_000
-_NOT_TOLD_APART_BY = ("name", "runtime", "tracking", "resume", "sweep", "executor", "search")
+_IGNORED_KEYS = ("name", "runtime", "tracking", "resume", "sweep", "executor", "search")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but replicate axes.
+    """Runs that differ only in replicate axes.
 
     Args:
         point: the values they share, by column.
@@ -32,17 +32,17 @@ class Group:
 
     @property
     def label(self) -> str:
-        """The point in one line."""
+        """Label of the point in one line."""
         return self.point["run"] if "run" in self.point else label_of(self.point) or "all"
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A run that does not count, or counts with a reservation, and why.
+    """A remark on a run: why it does not count, or what to consider if it does.
 
     Args:
-        name: of the run, or the point that has none.
-        id: of the run; empty of a point that has none.
+        name: of the run, or label of a point that has no run.
+        id: of the run; empty for a point that has no run.
         status: in one word.
         reason: in words.
     """
@@ -55,18 +55,18 @@ class Remark:
 
 @dataclass(frozen=True)
 class Study:
-    """All that a comparison shows.
+    """A comparison of runs: groups, metrics and remarks.
 
     Args:
         title: of the page.
-        command: with which the sweep was begun; empty of single runs.
-        columns: that tell the groups apart.
-        replicates: swept axes over which means are taken.
+        command: that started the sweep; empty for single runs.
+        columns: keys in which the groups differ.
+        replicates: swept axes to average over.
         groups: in the order they are shown.
-        metrics: shown ones; the first is the one compared by.
+        metrics: metrics to show; the first ranks and compares the groups.
         rows: all runs, also those that do not count.
-        remarks: what is to be said of single runs.
-        search: of a search its `metric`, `direction`, `sampler` and `trials`.
+        remarks: on missing, failed and other notable runs.
+        search: `metric`, `direction`, `sampler` and `trials` of a search; None otherwise.
     """
 
     title: str
@@ -81,7 +81,7 @@ class Study:
 
     @property
     def of_single_runs(self) -> bool:
-        """Whether each run stands for itself, outside a sweep."""
+        """Whether this compares single runs, not a sweep."""
         return self.columns[:1] == ["run"]
 
     @property
@@ -91,17 +91,17 @@ class Study:
 
     @property
     def commits(self) -> dict[str, int]:
-        """How many of the counted runs each commit trained."""
+        """Number of counted runs by commit."""
         return dict(Counter(run.commit for run in self.counted if run.commit))
 
     @property
     def states(self) -> dict[str, int]:
-        """How many runs are in each state; those that were replaced are in one of their own."""
+        """Number of runs by status; replaced runs have the status "superseded"."""
         return dict(Counter("superseded" if row.superseded_by else row.status for row in self.rows))
 
     @property
     def ranked(self) -> list[ChildRow]:
-        """The counted runs that have the first metric, the best first."""
+        """Counted runs that have the first metric, the best first."""
         if not self.metrics:
             return []
         metric = self.metrics[0]
@@ -116,18 +116,17 @@ class Study:
         return bool(self.metrics) and not self.metric(self.metrics[0]).higher_is_better
 
     def metric(self, name: str) -> Metric:
-        """The declaration of a metric by the runs that recorded it; one in whose favour nothing is known where none
-        declared it: higher is better."""
+        """The declaration of a metric by the runs that recorded it; by default, higher is better."""
         return find_metric(name, declared(self.rows)) or Metric(name, name, higher_is_better=True)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two groups on the replicates they share.
+    """Paired comparison of two groups, on the replicates they share.
 
     Args:
-        first: its label.
-        second: its label.
+        first: label of the first group.
+        second: label of the second group.
         difference: first minus second, of the study's first metric.
         p: corrected for the number of comparisons.
     """
@@ -139,12 +138,12 @@ class Comparison:
 
 
 def study_of_sweep(sweep: SweepRow, rows: Sequence[ChildRow], metrics: Sequence[str] | None) -> Study:
-    """A sweep or a search, by its axes.
+    """Group the runs of a sweep or a search by its axes.
 
     Args:
         sweep: the parent run.
         rows: its runs, the oldest first.
-        metrics: to be shown; None for those that say most.
+        metrics: metrics to show; None for the headline metrics.
     """
     axes = list(sweep.axes)
     replicates = [axis for axis in axes if axis in REPLICATES] if sweep.search is None else []
@@ -154,7 +153,7 @@ def study_of_sweep(sweep: SweepRow, rows: Sequence[ChildRow], metrics: Sequence[
     for row in rows:
         place: tuple[object, ...] = (row.trial, *(row.point.get(axis, "") for axis in axes))
         if row.superseded_by:
-            remarks.append(Remark(row.name, row.id, "superseded", f"run {row.superseded_by} took its place"))
+            remarks.append(Remark(row.name, row.id, "superseded", f"replaced by run {row.superseded_by}"))
         elif row.status != "FINISHED":
             remarks.append(Remark(row.name, row.id, row.status, row.reason or _state(row)))
         else:
@@ -183,17 +182,15 @@ def study_of_sweep(sweep: SweepRow, rows: Sequence[ChildRow], metrics: Sequence[
 
 
 def study_of_runs(rows: Sequence[ChildRow], metrics: Sequence[str] | None) -> Study:
-    """Any runs, finished or not, each by itself, told apart by what their configs differ in.
+    """Compare single runs, finished or not; the columns are the config keys in which they differ.
 
     Args:
         rows: the runs, at least one.
-        metrics: to be shown; None for those that say most.
+        metrics: metrics to show; None for the headline metrics.
     """
     shared = set.intersection(*(set(row.params) for row in rows))
-    told = [
-        key for key in sorted(shared, key=lambda key: ("." in key, key)) if key.split(".")[0] not in _NOT_TOLD_APART_BY
-    ]
-    columns = [key for key in told if len({row.params[key] for row in rows}) > 1]
+    keys = [key for key in sorted(shared, key=lambda key: ("." in key, key)) if key.split(".")[0] not in _IGNORED_KEYS]
+    columns = [key for key in keys if len({row.params[key] for row in rows}) > 1]
     groups = [
         Group({"run": f"{row.name} ({row.id[:8]})", **{key: row.params[key] for key in columns}}, [row]) for row in rows
     ]
@@ -201,14 +198,14 @@ def study_of_runs(rows: Sequence[ChildRow], metrics: Sequence[str] | None) -> St
     remarks = []
     for row in rows:
         if row.superseded_by:
-            remarks.append(Remark(row.name, row.id, "superseded", f"run {row.superseded_by} took its place"))
+            remarks.append(Remark(row.name, row.id, "superseded", f"replaced by run {row.superseded_by}"))
         elif row.status != "FINISHED":
             remarks.append(Remark(row.name, row.id, row.status, row.reason or _state(row)))
     return Study("runs", "", ["run", *columns], [], groups, shown, list(rows), remarks, None)
 
 
 def best_groups(study: Study, groups: Sequence[Group], most: int) -> list[Group]:
-    """All groups in their order, or of more than `most` the best by the first metric, the best first."""
+    """All groups in their order; if they are more than `most`, the best of them, the best first."""
     if len(groups) <= most:
         return list(groups)
     worst = math.inf if study.lowest_first else -math.inf
@@ -221,26 +218,29 @@ def best_groups(study: Study, groups: Sequence[Group], most: int) -> list[Group]
 
 
 def cells(study: Study, group: Group) -> list[str]:
-    """A row of the table: the group's point, then each metric."""
+    """Cells of a group's row in the table: its point, then each metric."""
     found = [shown_estimate(study.metric(metric), estimate_of(group, metric)) for metric in study.metrics]
     point = [group.point[column] for column in study.columns]
     return [*(point if study.search is None else map(rounded, point)), *found]
 
 
 def comparison_cells(study: Study, comparison: Comparison) -> list[str]:
-    """A row of the paired comparisons: both labels, difference, interval, replicates, corrected p."""
+    """Cells of a paired comparison: both labels, difference, interval, number of replicates, corrected p."""
     found = comparison.difference.estimate
     mean, interval = shown_difference(study.metric(study.metrics[0]), found)
     return [comparison.first, comparison.second, mean, interval, str(found.n), shown_p(comparison.p)]
 
 
 def declared(rows: Sequence[ChildRow]) -> dict[str, Metric]:
-    """What the runs say their metrics are, by name; a newer run's word holds."""
+    """The metrics that runs declare, by name; the newest declaration holds."""
     return {name: metric for row in rows for name, metric in row.declared.items()}
 
 
 def default_metrics(rows: Sequence[ChildRow], search: Mapping[str, object] | None) -> list[str]:
-    """The headline metrics the runs have, of a search its own first; before a test those of validation, then losses."""
+    """The headline metrics of the runs, after the metric of a search.
+
+    Before the test evaluation: their validation counterparts, else losses.
+    """
     known = declared(rows)
     had = sorted(recorded_metrics(rows), key=lambda name: list(known).index(name) if name in known else len(known))
     own = [str(search["metric"])] if search is not None else []
@@ -257,24 +257,27 @@ def default_metrics(rows: Sequence[ChildRow], search: Mapping[str, object] | Non
 
 
 def recorded_metrics(rows: Sequence[ChildRow]) -> set[str]:
-    """Names of all metrics of runs, but those of their machines."""
+    """Names of all metrics of runs, except system metrics."""
     return {name for row in rows for name in row.metrics if not name.startswith("system/")}
 
 
 def value_of(run: ChildRow, metric: str) -> float | None:
-    """A run's last value of a metric; None if it has none, or none that is finite."""
+    """A run's last value of a metric; None if it is missing or not finite."""
     value = run.metrics.get(metric, math.nan)
     return value if is_finite(value) else None
 
 
 def estimate_of(group: Group, metric: str) -> Estimate | None:
-    """Of a metric over the runs of a group; None if none has a finite value."""
+    """Mean and interval of a metric over the runs of a group; None if none has a finite value."""
     found = [value for run in group.runs if (value := value_of(run, metric)) is not None]
     return estimate(found) if found else None
 
 
 def comparisons(study: Study) -> list[Comparison]:
-    """All pairs of groups, or the best one against each other where there are many; none without replicates."""
+    """Paired comparisons: of all pairs of groups, or of the best with each other one if there are many.
+
+    Empty without replicates.
+    """
     if not study.metrics or not study.replicates:
         return []
     metric = study.metrics[0]
@@ -312,31 +315,31 @@ def _rank(values: Sequence[str], value: str) -> int:
 
 def _state(row: ChildRow) -> str:
     if row.status != "RUNNING":
-        return "it gave no reason"
+        return "no reason recorded"
     silent_s = time.time() - row.alive_s
-    return f"no sign of life for {silent_s:,.0f} s" if row.alive_s and silent_s > SILENT_AFTER_S else "still training"
+    return f"no heartbeat for {silent_s:,.0f} s" if row.alive_s and silent_s > SILENT_AFTER_S else "still training"
 
 
 def _missing(sweep: SweepRow, rows: Sequence[ChildRow]) -> list[Remark]:
-    """Points that no run stands for."""
+    """Remarks on points of the sweep that have no run."""
     there = [row for row in rows if not row.superseded_by]
     if sweep.search is not None:
-        asked = int(sweep.search["trials"])
-        left = asked - len(there)
-        return [Remark(f"{left} of {asked} trials", "", "missing", "not begun")] if left > 0 else []
+        trials = int(sweep.search["trials"])
+        left = trials - len(there)
+        return [Remark(f"{left} of {trials} trials", "", "missing", "not started")] if left > 0 else []
     size = math.prod(len(values) for values in sweep.axes.values())
     if size > _MOST_MISSING:
         left = size - len(there)
-        return [Remark(f"{left} of {size} points", "", "missing", "not begun")] if left > 0 else []
+        return [Remark(f"{left} of {size} points", "", "missing", "not started")] if left > 0 else []
     begun = {tuple(row.point.get(axis, "") for axis in sweep.axes) for row in there}
     every = (dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.axes.values()))
     return [
-        Remark(label_of(point), "", "missing", "not begun") for point in every if tuple(point.values()) not in begun
+        Remark(label_of(point), "", "missing", "not started") for point in every if tuple(point.values()) not in begun
     ]
 
 
 def _older(study: Study) -> list[Remark]:
-    """Counted runs that another commit trained than the newest one's."""
+    """Remarks on counted runs that were trained by another commit than the newest run."""
     known = [row for row in study.rows if row.commit]
     counted = {run.id for run in study.counted}
     newest = known[-1].commit if known else ""

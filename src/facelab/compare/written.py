@@ -1,4 +1,4 @@
-"""A comparison as files that other programs and READMEs take."""
+"""Write a comparison as CSV and Markdown."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ _MARKDOWN_REMARKS = 50
 
 
 def as_csv(study: Study) -> str:
-    """A row for every run, also those that do not count, with all of its last values."""
+    """CSV with a row for every run, also those that do not count, and the last values of all its metrics."""
     counted = {run.id for run in study.counted}
     metrics = sorted(recorded_metrics(study.rows), key=lambda name: (name not in study.metrics, name))
     points = list(dict.fromkeys(key for row in study.rows for key in row.point))
-    # Runs outside a sweep have no point: what tells them apart are params.
+    # Runs outside a sweep have no point; they differ in params.
     params = [column for column in study.columns if column not in (*points, "trial", "run")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -24,7 +24,7 @@ def as_csv(study: Study) -> str:
         ["id", "name", "status", "counts", "reason", "superseded_by", "commit", "trial", *points, *params, *metrics]
     )
     for row in study.rows:
-        facts = [
+        fields = [
             row.id,
             row.name,
             row.status,
@@ -36,7 +36,7 @@ def as_csv(study: Study) -> str:
         values = [row.metrics.get(name, math.nan) for name in metrics]
         writer.writerow(
             [
-                *facts,
+                *fields,
                 "" if row.trial is None else row.trial,
                 *(row.point.get(key, "") for key in points),
                 *(row.params.get(key, "") for key in params),
@@ -47,7 +47,7 @@ def as_csv(study: Study) -> str:
 
 
 def as_markdown(study: Study) -> str:
-    """The tables, with the command and the commits they come from."""
+    """Markdown with all tables, the command and the commits of the runs."""
     parts = [f"## {study.title[:1].upper()}{study.title[1:]}"]
     if study.command:
         parts.append(f"```\n{study.command}\n```")
@@ -70,7 +70,7 @@ def as_markdown(study: Study) -> str:
 
 
 def provenance(study: Study) -> str:
-    """How many runs, in which state, of which commit, and what the intervals are over."""
+    """One paragraph on the number of runs by status, their commits, and the replicates of the intervals."""
     states = ", ".join(f"{count} {state.lower()}" for state, count in study.states.items())
     text = f"{_runs(len(study.rows))}: {states}."
     commits = study.commits

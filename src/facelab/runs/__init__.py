@@ -1,4 +1,4 @@
-"""One run from its beginning to its end."""
+"""Training runs: prepare, train, evaluate, record and resume them."""
 
 from facelab.runs.experiment import Experiment, Runtime, ValidationSettings
 

@@ -1,4 +1,4 @@
-"""Begin a run: from a checked config to an entry in the store and a folder, before anything is loaded or trained."""
+"""Create a run in MLflow and its folder."""
 
 import dataclasses
 import json
@@ -15,14 +15,14 @@ from facelab.training.trainer import TrainerSettings
 
 
 def resolved(config: Mapping[str, Any], elsewhere: bool = False) -> dict[str, Any]:
-    """The config as it is kept: with what every `auto` came to, and without what says how a sweep is held together.
+    """The config as recorded: with every `auto` resolved and sweep-only keys dropped.
 
     Args:
         config: checked, plain dicts and lists.
-        elsewhere: whether another machine is to train it, so that nothing may be left to what this one has.
+        elsewhere: whether another machine will train the run; `auto` is then refused.
 
     Raises:
-        ConfigError: this machine has not what the config asks for, or the config leaves open what another one has.
+        ConfigError: this machine lacks hardware that the config asks for, or `auto` is left for another machine.
     """
     settings: TrainerSettings = build({"trainer": config["trainer"]})["trainer"]
     if elsewhere:
@@ -42,21 +42,21 @@ def begin(
     tags: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> TrackedRun:
-    """Begin a run.
+    """Create the run in MLflow and its folder.
 
     Args:
         config: as `resolved` returns it.
-        choices: which file of each config group was chosen, such as `model: cnn`.
-        tags: further ones for the run.
-        name: of the run, if its config gives none; null for one made of model, split and seed.
+        choices: the file chosen in each config group, such as `model: cnn`.
+        tags: additional tags of the run.
+        name: used if the config has none; None for a name made of model, split and seed.
 
     Raises:
-        TrackingError: the store cannot be reached or written; there is no run then.
+        TrackingError: the store cannot be reached or written; no run is created.
     """
     built = build({key: config[key] for key in ("tracking", "split")})
     store: Store = built["tracking"]
     split: Split = built["split"]
-    # Short, since MLflow's columns are narrow: such as `cnn · k=5 · split=0 · seed=1`.
+    # Short, because MLflow's columns are narrow: `cnn · k=5 · split=0 · seed=1`.
     default = f"{choices.get('model', 'model')} · {split.title} · seed={config['seed']}"
     chosen = {group: choice for group, choice in choices.items() if group in config}
     params = {**chosen, **{key: _text(value) for key, value in flatten(config).items()}}

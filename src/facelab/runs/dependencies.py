@@ -1,4 +1,4 @@
-"""Runs that a run needs: found among the finished ones by what they are, or trained first."""
+"""Dependencies: runs that another run needs, found among finished runs or trained first."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from facelab.tracking import Store, TrackedRun, find_finished
 
 @dataclass(frozen=True)
 class Dependency:
-    """A run that another one needs.
+    """A run that another run depends on.
 
     Args:
-        config: its own, checked.
-        choices: which file of each config group was chosen.
+        config: its checked config.
+        choices: the file chosen in each config group.
     """
 
     config: dict[str, Any]
@@ -32,15 +32,17 @@ def find_or_train(
     runs_folder: Path,
     train: Callable[[], Path],
 ) -> Path:
-    """The folder of a finished run of that hash. One process at a time trains it; others wait and find it.
+    """Find a finished run by its config hash, or train it; returns its folder.
+
+    One process trains it while others wait and then use the same run.
 
     Args:
-        name: for the message.
-        config_hash: of the needed run.
+        name: shown in messages.
+        config_hash: of the dependency.
         data_fingerprint: of the images it must have been trained on.
-        store: where it is looked up.
+        store: the store to search.
         runs_folder: where runs keep their files.
-        train: called if there is none; gives the folder of the new run.
+        train: called if no such run exists; returns the folder of the new run.
 
     Raises:
         FacelabError: the store cannot be read, or training failed.
@@ -50,7 +52,7 @@ def find_or_train(
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"Waiting for another process, which trains the {name} that this run needs too.", flush=True)
+        print(f"Waiting for another process to train the {name} that this run depends on.", flush=True)
         lock.acquire()
     try:
         for run_id in find_finished(store, config_hash):
@@ -59,10 +61,7 @@ def find_or_train(
                 continue
             if data_fingerprint == TrackedRun.open(folder).recorded_tag("data.fingerprint"):
                 return folder
-        print(
-            f"This run needs another one, its {name}, which is trained first and then kept for all that need it.",
-            flush=True,
-        )
+        print(f"This run depends on a trained {name}. Training it first; later runs reuse it.", flush=True)
         return train()
     finally:
         lock.release()
@@ -72,10 +71,10 @@ def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_h
     """Tag both runs with each other's id.
 
     Args:
-        name: what the needed run is to the needing one, such as `embedder`.
-        needing: the run that needs.
-        needed_folder: of the other.
-        needed_hash: of the other's config: figures of runs with different ones cannot be compared.
+        name: role of the dependency, such as `embedder`.
+        needing: the run that has the dependency.
+        needed_folder: folder of the dependency.
+        needed_hash: config hash of the dependency; metrics of runs whose dependencies differ cannot be compared.
     """
     needing.tag(f"needs.{name}", needed_folder.name)
     needing.tag(f"needs.{name}.config_hash", needed_hash)

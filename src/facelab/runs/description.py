@@ -1,4 +1,4 @@
-"""What a run is and what came out, in Markdown, for its page in MLflow."""
+"""A run's task and results in Markdown, for its page in MLflow."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from facelab.protocols.base import Report
 
 
 def describe_task(model: str, faces: FaceSet, splits: Splits, total_images: int) -> str:
-    """What is trained on what, and for how long.
+    """Model, data, split and length of a run.
 
     Args:
-        model: name of the class.
+        model: name of its class.
         faces: the face set.
         splits: train, val and test.
         total_images: length of the run.
@@ -26,7 +26,7 @@ def describe_task(model: str, faces: FaceSet, splits: Splits, total_images: int)
 
 
 def describe_results(reports: Sequence[Report]) -> str:
-    """The protocols' tables."""
+    """The tables of the protocols' reports."""
     return "\n\n".join(_table(report) for report in reports)
 
 
@@ -38,5 +38,5 @@ def _table(report: Report) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text for Markdown."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text.replace("\n", " "))

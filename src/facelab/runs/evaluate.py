@@ -1,4 +1,4 @@
-"""Evaluate a model by the protocols of its run, at the end and during training."""
+"""Evaluate a model with the protocols of its run, during and after training."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,15 +33,15 @@ def evaluate(
 ) -> list[Report]:
     """Evaluate a trained model on the test split.
 
-    Every process must call this; only the first gets reports.
+    Every process must call this; only the first receives reports.
 
     Args:
-        trainer: that trained the model.
+        trainer: the trainer of the model.
         module: the model; left on the trainer's device.
-        data: what it was trained on.
+        data: the data it was trained on.
         protocols: by name, those that apply to the model.
         dependencies: folders of the runs that the protocols depend on, by name.
-        console: for notes, and where a terminal shows which protocol is evaluated.
+        console: prints notes; in a terminal, it shows the current protocol.
     """
     share_buffers(module, trainer.strategy.root_device, trainer.world_size)
     note = module.prepare_evaluation(len(data.splits.train) + len(data.splits.test))
@@ -67,15 +67,15 @@ def evaluate_validation(
     protocols: Mapping[str, Protocol],
     dependencies: Mapping[str, Path],
 ) -> dict[str, float]:
-    """Evaluate a model on the validation split while it trains.
+    """Evaluate a model on the validation split during training.
 
-    Every process must call this; all get the metrics.
+    Every process must call this; all receive the metrics.
 
     Args:
-        trainer: that is validating.
-        module: the model, in evaluation mode, with the weights that are validated.
+        trainer: the trainer that runs the validation.
+        module: the model in evaluation mode, with the weights to validate.
         features: of the whole validation split, gathered.
-        data: what it is trained on.
+        data: the data it is trained on.
         protocols: by name.
         dependencies: folders of the runs that the protocols depend on, by name.
     """
@@ -83,25 +83,25 @@ def evaluate_validation(
     train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
     splits = as_validation(data.splits)
     subject = Subject(data.faces, splits, train, _as_outputs(features, data.faces), module, data.seed, dependencies)
-    # On every process, since all of them must keep the same weights.
+    # Evaluated on every process: all of them must select the same weights.
     return {
         name: value for protocol in protocols.values() for name, value in protocol.evaluate(subject).metrics.items()
     }
 
 
 def as_validation(splits: Splits) -> Splits:
-    """The splits with the validation images in the place of the test images, which stay unseen."""
+    """The splits with the validation images in place of the test images."""
     return replace(splits, test=splits.val, val=splits.val[:0])
 
 
 def outputs(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indices: NDArray[np.int64]) -> Outputs:
-    """Outputs of the model on some images; every process must call this, and gets the whole."""
+    """Outputs of the model on some images. Every process must call this; each receives all outputs."""
     batches = trainer.predict(module, dataloaders=data.evaluation_loader(indices))
     return _as_outputs(gather_features(batches or [], trainer.world_size), data.faces)  # type: ignore[arg-type]
 
 
 def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
-    """(N, C, H, W) uint8: a held-out image of each of up to 16 people."""
+    """Held-out images of up to 16 people, one of each: (N, C, H, W) uint8."""
     held_out = splits.val if len(splits.val) else splits.test
     _, first = np.unique(faces.identities[held_out], return_index=True)
     chosen = held_out[spread(first, _FACES_ON_GRIDS)]

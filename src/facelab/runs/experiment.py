@@ -20,12 +20,12 @@ from facelab.training.trainer import TrainerSettings
 
 @dataclass(frozen=True)
 class Runtime:
-    """What does not change results.
+    """Settings that do not change results.
 
     Args:
-        workers: loader processes; 0 loads in the training process.
-        runs_folder: where runs keep their files, each in a folder of its id.
-        checkpoint_every_s: seconds between two checkpoints, from which an interrupted run can go on.
+        workers: number of data loader processes; 0 loads in the training process.
+        runs_folder: where runs keep their files, each in a folder named by its id.
+        checkpoint_every_s: seconds between checkpoints.
     """
 
     workers: Annotated[int, Field(ge=0)] = 2
@@ -33,29 +33,29 @@ class Runtime:
     checkpoint_every_s: Annotated[float, Field(gt=0, le=60)] = 30.0
 
     def check(self) -> None:
-        """See that runs can keep files, before one is begun.
+        """Check that the runs folder is writable.
 
         Raises:
-            ConfigError: the folder cannot be made or written.
+            ConfigError: the folder cannot be created or written.
         """
         folder = Path(self.runs_folder).absolute()
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
             raise ConfigError(
-                f"runtime.runs_folder: {folder} cannot be used, since {nearest} is no folder one can write into. "
+                f"runtime.runs_folder: {folder} cannot be used: {nearest} is not a writable folder. "
                 "Choose another one with runtime.runs_folder=<folder>."
             )
 
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """What is evaluated on the validation images during training, and which weights are kept by it.
+    """Validation during training, and the metric that selects the weights.
 
     Args:
-        protocols: names of protocols of the run that are also evaluated on the validation images; their metrics are
+        protocols: names of the run's protocols that are also evaluated on the validation split; their metrics are
             recorded as `val/...`.
-        metric: `val/...`, by which the best weights are kept; null for the highest `val/f1`, then the lowest
-            `val/loss`.
+        metric: the `val/...` metric that selects the best weights; null for the highest `val/f1`, ties broken by the
+            lowest `val/loss`.
     """
 
     protocols: Sequence[str] = ()
@@ -67,17 +67,17 @@ class Experiment:
     """The root of a training config: its arguments are the config's root keys.
 
     Args:
-        data: where the faces come from.
-        split: which are for training, validation and test.
-        augment: how training pictures are varied.
-        model: called with `image_shape` and `num_classes`.
+        data: source of the face images.
+        split: division into training, validation and test images.
+        augment: augmentation of the training images.
+        model: factory, called with `image_shape` and `num_classes`.
         trainer: hardware and precision.
-        tracking: where the run is recorded.
-        protocol: evaluators of the trained model, by name; those that do not apply to it are left out.
-        validation: what is evaluated during training.
-        runtime: what does not change results.
-        seed: of initial weights, order, augmentation and dropout; the split has a seed of its own.
-        name: of the run on MLflow's page; null for one made of the choices.
+        tracking: the store that records the run.
+        protocol: evaluation protocols by name; those that do not apply to the model are skipped.
+        validation: validation during training.
+        runtime: settings that do not change results.
+        seed: of initial weights, order, augmentation and dropout; the split has its own seed.
+        name: name of the run in MLflow; null for one made of the choices.
     """
 
     data: FaceSource

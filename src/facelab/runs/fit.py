@@ -1,4 +1,4 @@
-"""Train one model and evaluate it, in this process or as one rank of several."""
+"""Train and evaluate one model, in this process or as one rank of several."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ from facelab.training.trainer import TrainerSettings
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run leaves behind: its id in MLflow, its folder, and its final metrics."""
+    """Result of a training run: its id in MLflow, its folder, and its final metrics."""
 
     run_id: str
     folder: Path
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The callbacks of a training: those that are asked afterwards, and all of them in their order."""
+    """The callbacks of a training in their order; `clock` and `validation` are also read after it."""
 
     clock: ImagesSeen
     validation: Validation
@@ -50,7 +50,7 @@ class Callbacks:
 
 
 def fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> Result | None:
-    """Train and evaluate as one of several processes; arguments and result as for `fit`."""
+    """Train and evaluate as one of several processes. Arguments and result as for `fit`."""
     die_with_parent()
     print_anything()
     stop = StopRequest(patient=True)
@@ -61,14 +61,14 @@ def fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None
 def fit(
     prepared: Prepared, config: Mapping[str, Any], tracked: TrackedRun, checkpoint: Path | None, stop: StopRequest
 ) -> Result | None:
-    """One process's share of a run.
+    """Train and evaluate in this process.
 
     Args:
-        prepared: everything built from the config.
-        config: as kept in the run's folder.
+        prepared: the objects built from the config.
+        config: as saved in the run's folder.
         tracked: the run.
-        checkpoint: to resume from; None to start.
-        stop: says when the user or the system asks to stop.
+        checkpoint: to resume from; None to start from scratch.
+        stop: stop request of the user or the system.
 
     Returns:
         The result on the first process, None on all others.
@@ -97,9 +97,9 @@ def fit(
 
 
 def _affordable(prepared: Prepared, console: Console) -> TrainerSettings:
-    """The settings with as many validations as take no longer than training does, one at least.
+    """Lower the number of validations, to one at least, so that they take no longer than training.
 
-    An image costs a third of a training image, since it is only passed forward.
+    A validation image costs about a third of a training image: it needs only the forward pass.
     """
     settings, images = prepared.settings, len(prepared.splits.val)
     most = max(1, 3 * prepared.data.total_images // max(1, images))
@@ -117,16 +117,16 @@ def _affordable(prepared: Prepared, console: Console) -> TrainerSettings:
 def make_callbacks(
     prepared: Prepared, config: Mapping[str, Any], record: RunRecord, console: Console, stop: StopRequest
 ) -> Callbacks:
-    """Every callback of a training, in the one order in which they work.
+    """Create the callbacks of a training. Their order matters:
 
-    1. `ImagesSeen` counts the images first, since all others read the count.
-    2. `StopOnNaN` ends the run before a broken loss is validated, recorded or saved.
-    3. `Validation` and `TrainingLog` record. Validation must stand before the averaging, which swaps the averaged
-       weights in before validation and out after the callbacks before it had their turn.
+    1. `ImagesSeen` counts images; all others read the count.
+    2. `StopOnNaN` ends the run before a non-finite loss is validated, recorded or saved.
+    3. `Validation` and `TrainingLog` record metrics. `Validation` must precede the averaging, which swaps the averaged
+       weights in before validation and out after the preceding callbacks have run.
     4. `ExponentialMovingAverage` updates the averaged weights.
-    5. `Samples` draws its grids with those averaged weights.
-    6. `ProgressBar` shows what the others recorded.
-    7. `Checkpoints` saves last, when the state of all others is that of the finished step.
+    5. `Samples` draws its sample grids with the averaged weights.
+    6. `ProgressBar` shows the recorded metrics.
+    7. `Checkpoints` saves last, once all other callbacks have finished the step.
     """
     experiment, data, module = prepared.experiment, prepared.data, prepared.module
     tracked, rank = record.tracked, int(os.environ.get("RANK", 0))
@@ -169,22 +169,22 @@ def _validation_protocols(prepared: Prepared, tracked: TrackedRun) -> Further | 
 
 @contextmanager
 def _loader_processes_explained() -> Iterator[None]:
-    """A loader process that was killed, in words."""
+    """Turn Lightning's error for a killed loader process into a readable one."""
     try:
         yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            f"a loader process died ({str(error).splitlines()[0].rstrip('. ')}). The system kills processes when "
-            "memory runs out: give it more, or load with fewer processes or none, runtime.workers=0."
+            f"a data loader process died ({str(error).splitlines()[0].rstrip('. ')}). The usual cause is lack of "
+            "memory: make more available, or lower runtime.workers (0 loads in the training process)."
         ) from error
 
 
 def _conclude(
     prepared: Prepared, callbacks: Callbacks, record: RunRecord, reports: list[Report], console: Console
 ) -> Result:
-    """Record and print what came out."""
+    """Record and print the results."""
     module, data, validation, seconds = prepared.module, prepared.data, callbacks.validation, callbacks.clock.seconds
     further = {"fit/seconds": seconds, "fit/images_per_second": data.total_images / seconds}
     best = validation.best_images_seen

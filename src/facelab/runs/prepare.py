@@ -1,4 +1,4 @@
-"""Everything a run needs, built and checked before anything is recorded."""
+"""Build and check everything a run needs, before anything is recorded."""
 
 import functools
 import os
@@ -24,24 +24,24 @@ from facelab.runs.experiment import Experiment
 from facelab.training.callbacks.validation import Criterion
 from facelab.training.trainer import TrainerSettings
 
-# Of a model with a head, during training.
+# Recorded during training for models with a classification head.
 _CLASSIFICATION_TERMS = tuple(Metric(name, name, True, "share") for name in NAMES)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a run needs.
+    """The objects a run needs, built from its config.
 
     Args:
         experiment: built from the config.
         settings: hardware and precision, with every `auto` resolved.
         faces: the face set.
         splits: train, val and test.
-        metadata: with which the model was made.
+        metadata: image shape and labels the model was built for.
         module: the model.
         data: its batches.
         protocols: by name, those that apply to the model.
-        criterion: by which the best weights are kept.
+        criterion: selects the best weights; None for the default.
     """
 
     experiment: Experiment
@@ -59,10 +59,10 @@ class Prepared:
         """Build and check everything.
 
         Args:
-            config: as kept in the run's folder.
+            config: as saved in the run's folder.
 
         Raises:
-            FacelabError: with what is wrong.
+            FacelabError: config or data are invalid.
         """
         experiment = Experiment(**build(config))
         settings = experiment.trainer.resolved()
@@ -84,7 +84,7 @@ class Prepared:
 
     @property
     def metrics(self) -> list[Metric]:
-        """Everything the run may record."""
+        """All metrics the run may record."""
         of_protocols = [metric for protocol in self.protocols.values() for metric in protocol.metrics]
         return [*self.module.term_metrics, *_CLASSIFICATION_TERMS, *of_protocols]
 
@@ -121,7 +121,7 @@ def _applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> d
 def _criterion(
     experiment: Experiment, protocols: Mapping[str, Protocol], module: FaceModule, splits: Splits, faces: FaceSet
 ) -> Criterion | None:
-    """The metric that keeps the best weights; None for the default."""
+    """The criterion that selects the best weights; None for the default."""
     settings = experiment.validation
     unknown = [name for name in settings.protocols if name not in protocols]
     if unknown:
@@ -131,8 +131,8 @@ def _criterion(
         )
     if (settings.protocols or settings.metric) and not len(splits.val):
         raise ConfigError(
-            "validation: the split has no validation images. Choose one that has, such as split=ratio, or leave "
-            "validation.protocols and validation.metric out."
+            "validation: the split has no validation images. Choose one that has, such as split=ratio, or remove "
+            "validation.protocols and validation.metric."
         )
     for name in settings.protocols:
         protocols[name].check(as_validation(splits), faces)
@@ -141,14 +141,14 @@ def _criterion(
     known = _validation_metrics(module, [protocols[name] for name in settings.protocols])
     if settings.metric not in known:
         raise ConfigError(
-            f"validation.metric={settings.metric}: validation gives {', '.join(sorted(known))}."
-            f"{nearest(settings.metric, list(known))} Metrics of a protocol come with validation.protocols=[...]."
+            f"validation.metric={settings.metric}: validation records {', '.join(sorted(known))}."
+            f"{nearest(settings.metric, list(known))} Add the metrics of a protocol with validation.protocols=[...]."
         )
     return Criterion(settings.metric, known[settings.metric].higher_is_better)
 
 
 def _validation_metrics(module: FaceModule, protocols: list[Protocol]) -> dict[str, Metric]:
-    """What validation records, by name."""
+    """The metrics that validation records, by name."""
     declared = {metric.name: metric for metric in module.term_metrics}
     known = {f"val/{name}": metric for name, metric in declared.items()}
     if type(module).classify is not FaceModule.classify:
@@ -164,13 +164,13 @@ def _data_module(
     recipe = module.recipe
     if recipe.batch_size % settings.devices:
         raise ConfigError(
-            f"model.recipe.batch_size={recipe.batch_size} cannot be shared evenly by "
-            f"trainer.devices={settings.devices} processes; choose a multiple."
+            f"model.recipe.batch_size={recipe.batch_size} is not divisible by "
+            f"trainer.devices={settings.devices}; choose a multiple."
         )
     if recipe.batch_size < 2 * settings.devices:
         raise ConfigError(
             f"model.recipe.batch_size={recipe.batch_size} leaves each of trainer.devices={settings.devices} processes "
-            "one image a step, and batch norm cannot normalise over a single one. Choose at least "
+            "one image a step, and batch norm needs at least two. Choose at least "
             f"model.recipe.batch_size={2 * settings.devices}."
         )
     return FaceDataModule(
@@ -186,7 +186,7 @@ def _data_module(
 
 
 def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
-    num_classes = int(faces.labels[splits.train].max()) + 1  # of a split by people, those of the training
+    num_classes = int(faces.labels[splits.train].max()) + 1  # a split by people: training classes come first
     return ModelMetadata(faces.image_shape, num_classes, tuple(faces.label_names[:num_classes]))
 
 
@@ -194,5 +194,5 @@ def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
     make = functools.partial(experiment.model, image_shape=metadata.image_shape, num_classes=metadata.num_classes)
     _refuse_too_large(make)
     module = make()
-    # Settled here, before averaging and optimisers take hold of the weights.
+    # Set before averaging and optimisers hold references to the weights.
     return module.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: files in its folder, and the same in MLflow."""
+"""Record a training run: files in its folder, and the same in MLflow."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ _OF_THE_FIT = (
 
 
 class RunRecord:
-    """A run's files: `<runs folder>/<run id>/` with config, weights, metrics and pictures.
+    """A run's files: `<runs folder>/<run id>/` with config, weights, metrics and images.
 
     Args:
         tracked: the run in MLflow.
@@ -42,7 +42,7 @@ class RunRecord:
         self.folder = tracked.folder
 
     def begin(self, model: str, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
-        """Before the first step: its length, the data's identity, and a batch as the model will see it.
+        """Record length, data and a sample batch before the first step.
 
         Args:
             model: name of its class.
@@ -62,15 +62,15 @@ class RunRecord:
         )
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
         shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
-        self._image("augmented_batch", plots.face_grid(shown, title="training pictures as augmented"))
+        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
 
     def sample_grid(self, name: str, grid: NDArray[np.uint8], images_seen: int) -> None:
-        """A grid of pictures on a slider over images seen.
+        """Record a sample grid; MLflow shows all grids of a name on a slider over images seen.
 
         Args:
-            name: under which MLflow shows it.
+            name: name in MLflow.
             grid: (rows, columns, H, W, C) uint8.
-            images_seen: when it was made.
+            images_seen: images seen when it was generated.
         """
         file = Path(name) / f"{images_seen:09d}.png"
         (self.folder / name).mkdir(exist_ok=True)
@@ -78,11 +78,11 @@ class RunRecord:
         self.tracked.image(name, str(file), images_seen)
 
     def weights(self, module: FaceModule, metadata: ModelMetadata) -> None:
-        """After the last step: keep the weights, whatever comes of their evaluation.
+        """Save the weights after the last step, before evaluation can fail.
 
         Args:
             module: the trained model.
-            metadata: with which it was made.
+            metadata: image shape and labels it was built for.
         """
         save(module, metadata, self.folder)
         self.tracked.file(WEIGHTS)
@@ -94,13 +94,13 @@ class RunRecord:
         grids: Mapping[str, NDArray[np.uint8]],
         further: Mapping[str, float],
     ) -> None:
-        """After the evaluation: metrics and images of the test.
+        """Record metrics and images after the evaluation.
 
         Args:
             images_seen: length of the run.
             reports: of the protocols.
-            grids: further pictures by name, (rows, columns, H, W, C) uint8 each.
-            further: further final metrics.
+            grids: additional sample grids by name, each (rows, columns, H, W, C) uint8.
+            further: additional final metrics.
         """
         metrics = {**further, "fit/images_seen": float(images_seen)}
         for report in reports:
@@ -115,7 +115,7 @@ class RunRecord:
             self.tracked.tag("evaluation.notes", " ".join(notes))
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         self.tracked.describe(f"{self.tracked.first_description}\n\n{describe_results(reports)}")
-        # All at step 0, also after runs of different lengths: MLflow then draws bars, and pictures side by side.
+        # All at step 0, whatever the length of the run: MLflow then draws bars, and images side by side.
         self.tracked.metrics(metrics, 0)
         for report in reports:
             for name, image in report.images.items():

@@ -1,4 +1,4 @@
-"""Find an interrupted run and what is needed to go on with it."""
+"""Find an interrupted run and the checkpoint to resume it from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ CHECKPOINTS, CONFIG = "checkpoints", "config.yaml"
 
 @dataclass(frozen=True)
 class InterruptedRun:
-    """A run one can go on with.
+    """A run that can be resumed.
 
     Args:
         tracked: the run.
-        config: its own, but for what was asked of `runtime` now.
-        checkpoint: the newest that can be used; None if the run was interrupted before the first.
-        faults: what was wrong with newer ones.
-        data_fingerprint: of the pictures it began with, as far as it was recorded.
+        config: its own config, with the `runtime` values of this command.
+        checkpoint: the newest usable one; None if the run was interrupted before its first.
+        faults: why newer checkpoints cannot be used.
+        data_fingerprint: of the images it started with; None if it was not recorded.
     """
 
     tracked: TrackedRun
@@ -42,12 +42,12 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
 
     Args:
         run_id: as in MLflow.
-        composed: the config as the command line has it now.
-        default: the config as it is without any argument.
+        composed: the config composed from the current command line.
+        default: the config composed without arguments.
 
     Raises:
-        ConfigError: there is no such run, it has finished, or its config is not what it was.
-        CheckpointError: it has checkpoints, and none can be used.
+        ConfigError: there is no such run, it has finished, or its config has changed.
+        CheckpointError: it has checkpoints, but none can be used.
     """
     runs_folder = Path(composed["runtime"]["runs_folder"])
     folder = (runs_folder / run_id).absolute()
@@ -59,22 +59,22 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
             "files in the folder they were started in; name another one with runtime.runs_folder=<folder>."
         ) from error
     if tracked.ended == "FINISHED":
-        raise ConfigError(f"resume={run_id}: the run has finished. Start a new one for another result.")
+        raise ConfigError(f"resume={run_id}: the run has finished. Start a new one instead.")
     _check(saved, folder)
     _refuse_changes(run_id, saved, composed, default)
     return reopen(tracked, _asked(composed["runtime"], default["runtime"]))
 
 
 def reopen(tracked: TrackedRun, runtime: Mapping[str, Any]) -> InterruptedRun:
-    """A run with the newest checkpoint it can go on from.
+    """Find the newest usable checkpoint of a run.
 
     Args:
         tracked: the run.
-        runtime: values of `runtime` that hold from now on.
+        runtime: values that replace those of its `runtime`.
 
     Raises:
         ConfigError: its config was changed by hand.
-        CheckpointError: it has checkpoints, and none can be used.
+        CheckpointError: it has checkpoints, but none can be used.
     """
     saved = read_config(tracked.folder)
     _check(saved, tracked.folder)
@@ -99,7 +99,7 @@ def _check(saved: Mapping[str, Any], folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config a run was begun with.
+    """Read the config of a run from its folder.
 
     Raises:
         OSError: it cannot be read.
@@ -109,7 +109,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_config(config: Mapping[str, Any], folder: Path) -> None:
-    """Keep the config in the run's folder."""
+    """Save the config in the run's folder."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     partial = folder / f"{CONFIG}.partial"
     partial.write_text(text, encoding="utf-8")
@@ -119,14 +119,14 @@ def write_config(config: Mapping[str, Any], folder: Path) -> None:
 def _refuse_changes(
     run_id: str, saved: Mapping[str, Any], composed: Mapping[str, Any], default: Mapping[str, Any]
 ) -> None:
-    """A run keeps its config: whoever asks for another one should know."""
+    """Raise if the command line asks for a config that differs from the run's own."""
     own, now, plain = (_identity(config) for config in (saved, composed, default))
     changed = {key: value for key, value in now.items() if plain.get(key, _ABSENT) != value}
     different = {key: value for key, value in changed.items() if own.get(key, _ABSENT) != value}
     if different:
         raise ConfigError(
-            f"resume={run_id}: the run goes on with its own config, which differs: {_differences(different, own)}. "
-            "Leave these out, or start a new run with them; only runtime.* can change on the way."
+            f"resume={run_id}: a resumed run keeps its own config, which differs: {_differences(different, own)}. "
+            "Remove these arguments, or start a new run with them; only runtime.* can change."
         )
 
 
@@ -134,7 +134,7 @@ _ABSENT = object()
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat config without what may change on the way, or says where and not what."""
+    """The flat config without the keys that may change when a run is resumed."""
     return flatten({name: value for name, value in config.items() if name not in NO_PART_OF_A_RUN})
 
 
@@ -150,10 +150,10 @@ def _asked(composed: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str,
 
 
 def _others(runs_folder: Path) -> str:
-    """Names a few runs that one can go on with."""
+    """Name a few unfinished runs, for an error message."""
     found = []
     for lines in sorted(runs_folder.glob("*/spool.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)[:20]:
         run = TrackedRun.open(lines.parent)
         if run.ended != "FINISHED":
             found.append(f"{run.id} ({run.name})")
-    return f" Unfinished are: {', '.join(found[:5])}." if found else ""
+    return f" Unfinished runs: {', '.join(found[:5])}." if found else ""

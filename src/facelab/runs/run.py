@@ -1,4 +1,4 @@
-"""The only assembler: from a config to data, model, trainer and tracker, and from there to metrics."""
+"""Train or resume a run: from a config to recorded metrics."""
 
 import os
 import shutil
@@ -28,19 +28,19 @@ from facelab.training.launch import launch
 def train(
     config: Mapping[str, Any], choices: Mapping[str, str], dependencies: Mapping[str, Dependency] | None = None
 ) -> Result:
-    """Train one model and evaluate it; everything is recorded.
+    """Train, evaluate and record one model.
 
     Args:
         config: a checked config, plain dicts and lists.
-        choices: which file of each config group was chosen, such as `model: cnn`.
-        needs: further runs that this one needs, by what they are to it; trained first if there are none yet.
+        choices: the file chosen in each config group, such as `model: cnn`.
+        dependencies: runs that this run depends on, by role; trained first if they do not exist.
 
     Raises:
-        FacelabError: something the user can mend; nothing is recorded if it shows before training.
+        FacelabError: an error the user can fix; nothing is recorded if it occurs before training.
         KeyboardInterrupt: the user stopped it; the run is closed as KILLED and can be resumed.
     """
     kept = resolved(config)
-    prepared = Prepared.of(kept)  # here too where processes are started: bad input shows before they are
+    prepared = Prepared.of(kept)  # also with several processes: errors appear before they start
     tracked = begin(kept, choices)
     return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
 
@@ -51,13 +51,13 @@ def resume(
     default: Mapping[str, Any],
     dependencies_of: Callable[[Mapping[str, Any]], Mapping[str, Dependency]],
 ) -> Result:
-    """Go on with a run that was interrupted, from its newest checkpoint, or from the start if it has none.
+    """Resume an interrupted run from its newest checkpoint, or from the start if it has none.
 
     Args:
         run_id: as in MLflow.
-        composed: the config as the command line has it now.
-        default: the config as it is without any argument; what differs from it has been asked for.
-        dependencies_of: the further runs that a run of a config needs; asked if it was interrupted before it had them.
+        composed: the config composed from the current command line.
+        default: the config composed without arguments.
+        dependencies_of: returns the dependencies of a run with a given config.
 
     Raises:
         FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
@@ -68,22 +68,22 @@ def resume(
 
 
 def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str, Dependency]) -> Result:
-    """Train a run that was begun by a sweep, or go on with it.
+    """Train or resume a run created by a sweep.
 
     Args:
         folder: of the run.
-        runtime: values of `runtime` that hold from now on.
-        needs: further runs that this one needs.
+        runtime: values that replace those of its `runtime`.
+        dependencies: runs that this run depends on, by role.
 
     Raises:
         FacelabError: as for `train`.
-        KeyboardInterrupt: it was told to stop; the run is closed as KILLED and can be resumed.
+        KeyboardInterrupt: it was stopped; the run is closed as KILLED and can be resumed.
     """
     tracked = TrackedRun.open(folder)
     try:
         interrupted = reopen(tracked, runtime)
     except CheckpointError as error:
-        print(f"Note: {error} The run begins anew.", file=sys.stderr)
+        print(f"Note: {error} The run restarts from scratch.", file=sys.stderr)
         shutil.rmtree(folder / CHECKPOINTS)
         interrupted = reopen(tracked, runtime)
     return _go_on(interrupted, dependencies)
@@ -94,16 +94,16 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
     tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
     if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
         raise DataError(
-            f"resume={tracked.id}: the pictures of {prepared.faces.name} have changed since the run began. "
-            "Bring back those it began with, or start a new run."
+            f"resume={tracked.id}: the images of {prepared.faces.name} have changed since the run started. "
+            "Restore the original images, or start a new run."
         )
     for fault in interrupted.faults:
-        print(f"Note: {fault}; going on from the one before.", file=sys.stderr)
+        print(f"Note: {fault}; using the previous checkpoint.", file=sys.stderr)
     if checkpoint:
         total = f"{prepared.data.total_images:,} images"
         trained = checkpoint.images_seen >= prepared.data.total_images
-        rest = "Its training is complete: it is evaluated now." if trained else ""
-        print(f"Going on with {tracked.name} after {checkpoint.images_seen:,} of {total}. {rest}".rstrip(), flush=True)
+        rest = "Training is complete; evaluating." if trained else ""
+        print(f"Resuming {tracked.name} after {checkpoint.images_seen:,} of {total}. {rest}".rstrip(), flush=True)
     return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
 
 
@@ -114,7 +114,7 @@ def _live(
     checkpoint: Path | None,
     dependencies: Mapping[str, Dependency],
 ) -> Result:
-    """Train in this process or in several, and close the run by how that ends."""
+    """Train in one or several processes, and close the run with the status of the outcome."""
     stop, devices = StopRequest(), prepared.settings.devices
     with stop.installed(), tracked.delivering(_warn, _stop_here) as courier, _closing(tracked, courier):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
@@ -129,7 +129,7 @@ def _live(
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
             result = launch(devices, fit_as_rank, config, tracked.folder, checkpoint)
-    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights; nobody goes on with it
+    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights and cannot be resumed
     assert result is not None, "the first process always has a result"
     return result
 
@@ -137,19 +137,18 @@ def _live(
 def _fetch_dependencies(
     dependencies: Mapping[str, Dependency], prepared: "Prepared", config: Mapping[str, Any], tracked: TrackedRun
 ) -> None:
-    """Find or train the runs that this one needs and has not had so far, and see that all can be used."""
+    """Find or train the missing dependencies of a run, and check that all can be loaded."""
     for name, dependency in dependencies.items():
         if tracked.recorded_tag(f"{NEEDS}{name}") is None:
             folder, its_hash = _dependency_run(name, dependency, prepared, config)
             record_lineage(name, tracked, folder, its_hash)
-        load(tracked.folder.parent / tracked.need(name))  # what is wrong with it shows before training
+        load(tracked.folder.parent / tracked.need(name))  # raises before training if it is unusable
 
 
 def _dependency_run(
     name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
 ) -> tuple[Path, str]:
-    """Folder and config hash of a run that this one depends on. Its images are compared too: those of a folder can
-    change while the config stays."""
+    """Folder and config hash of a dependency. Its images are compared too: files can change while the config stays."""
     experiment = prepared.experiment
     same_data = dependency.config["data"] == config["data"]
     faces = prepared.faces if same_data else build({"data": dependency.config["data"]})["data"].load()
@@ -162,21 +161,21 @@ def _dependency_run(
         except FacelabError as error:
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
-    what, store = name.replace("_", " "), experiment.tracking
-    return find_or_train(what, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash
+    title, store = name.replace("_", " "), experiment.tracking
+    return find_or_train(title, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash
 
 
 @contextmanager
 def _closing(tracked: TrackedRun, courier: Courier) -> Iterator[None]:
-    """Close the run by how its block ends."""
+    """Close the run as FINISHED, KILLED or FAILED, by how the block ends."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
         if courier.deleted:
             tracked.status("KILLED", "deleted in MLflow")
-            raise TrackingError(f"training was stopped, since run {tracked.id} was deleted in MLflow.") from error
+            raise TrackingError(f"training stopped: run {tracked.id} was deleted in MLflow.") from error
         tracked.status("KILLED", "interrupted")
-        _warn(f"Go on with: python train.py resume={tracked.id}")
+        _warn(f"To resume: python train.py resume={tracked.id}")
         raise KeyboardInterrupt from error
     except BaseException as error:
         tracked.status("FAILED", f"{type(error).__name__}: {error}")
@@ -185,7 +184,7 @@ def _closing(tracked: TrackedRun, courier: Courier) -> Iterator[None]:
 
 
 def _stop_here() -> None:
-    """As a signal from outside would: training saves a checkpoint first, and ranks are ended with it."""
+    """Stop this process by SIGTERM: training saves a checkpoint and ends all ranks."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

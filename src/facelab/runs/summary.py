@@ -1,4 +1,4 @@
-"""What is printed at the end of a run."""
+"""Print the results at the end of a run."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from facelab.tracking import TrackedRun
 
 
 def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedRun, trained: str) -> None:
-    """A table of each report, and where to look further.
+    """Print a table for each report, and where to find the run's files and page.
 
     Args:
         console: where to print.
         reports: of the protocols.
         tracked: the run in MLflow.
-        trained: how long, and which weights were kept.
+        trained: length of the training and the weights that were kept.
     """
     for report in reports:
         table = Table()
@@ -28,7 +28,7 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         for row in report.table.rows:
             table.add_row(*map(Text, row))
         console.print()
-        # Not the table's own title, which would be wrapped to the table's width.
+        # A table's own title would be wrapped to the table's width.
         console.print(Text(f"{tracked.name}: {report.table.title}"), style="italic", soft_wrap=True)
         console.print(table)
         for note in report.notes:

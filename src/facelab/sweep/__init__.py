@@ -1,4 +1,4 @@
-"""The sweep as one object: a parent run, isolated jobs, and a re-run that does only what is missing."""
+"""Sweeps: a parent run in MLflow, a process for each job, and resumption of what is missing."""
 
 from facelab.sweep.local import Local
 from facelab.sweep.search import CMAES, TPE, Grid, Random

@@ -1,4 +1,4 @@
-"""A sweep on the terminal."""
+"""Show the progress of a sweep on the terminal."""
 
 import time
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ _SHOWN = ("val/f1", "train/accuracy", "train/loss", "train/discriminator_loss", 
 
 
 class Board:
-    """One live table: what runs, how far, what failed, how long it will take. Lines where output is no terminal.
+    """Live table of a sweep: running jobs with progress, counts, and ETA. Plain lines if output is not a terminal.
 
     Args:
         console: where to draw.
-        total: jobs of the sweep, those that are done already left out.
+        total: number of jobs to run, without those already done.
     """
 
     def __init__(self, console: Console, total: int) -> None:
@@ -42,28 +42,28 @@ class Board:
         self._live.stop()
 
     def started(self, run_id: str, name: str, watch: Watch) -> None:
-        """A job has been started."""
+        """Show that a job has started."""
         self._running[run_id] = (name, watch, time.monotonic())
         if not self._console.is_terminal:
             self._say(f"{self._place()}  started   {name}")
 
     def finished(self, run_id: str) -> None:
-        """It has finished."""
+        """Show that a job has finished."""
         self._finished += 1
         self._ended(run_id, "[green]finished[/]")
 
     def failed(self, run_id: str, reason: str, log: Path) -> None:
-        """It has failed; said at once."""
+        """Show that a job has failed, and why."""
         self._failed += 1
         self._ended(run_id, "[red]failed[/]", f"{first_line(reason)}  (log: {log})")
 
     def stopped(self, run_id: str, how: str, why: str = "") -> None:
-        """It was stopped."""
+        """Show that a job was stopped."""
         self._stopped += 1
         self._ended(run_id, f"[yellow]{how}[/]", why)
 
     def note(self, text: str) -> None:
-        """A line below the table, in place of the one before."""
+        """Replace the line below the table."""
         if text not in self._noted and not self._console.is_terminal:
             self._say(text)
         self._noted.add(text)
@@ -106,7 +106,7 @@ class Board:
         return max(0, self._total - self._finished - self._failed - self._stopped - len(self._running))
 
     def _eta_s(self) -> float | None:
-        """All jobs taken as equally long."""
+        """Estimated seconds to the end, assuming jobs of equal length; None at the beginning."""
         done = (
             self._finished + self._failed + self._stopped + sum(watch.share for _, watch, _ in self._running.values())
         )
@@ -114,7 +114,7 @@ class Board:
 
 
 def first_line(reason: str) -> str:
-    """Of several, for a list."""
+    """First line of a reason, for a list of failures."""
     return next(iter(reason.strip().splitlines()), "")
 
 

@@ -1,4 +1,4 @@
-"""The runs of a sweep in the store: which of its jobs are done, which can be resumed, which are missing."""
+"""Match the jobs of a sweep with its recorded runs: done, resumable or missing."""
 
 import dataclasses
 import json
@@ -20,14 +20,14 @@ from facelab.tracking import ChildRow, SweepRow, TrackedRun, Watch, children, co
 
 @dataclass(frozen=True)
 class Standing:
-    """How a job stands before the sweep begins.
+    """State of a job before the sweep starts.
 
     Args:
         job: the job; its config is resolved.
-        done: id of the run that finished it, or None.
+        done: id of its finished run, or None.
         begun: the run to resume, or None.
         replaced: ids of runs that a new one replaces.
-        older: commit of the finished run, where it is not the one of now.
+        older: commit of the finished run, if it is not the current one.
     """
 
     job: Job
@@ -38,7 +38,7 @@ class Standing:
 
 
 class Children:
-    """The runs of a sweep so far, without those that a kill left half made.
+    """Recorded runs of a sweep. Incomplete ones, left by a kill during their creation, are removed.
 
     Args:
         context: of the sweep.
@@ -58,7 +58,7 @@ class Children:
                 self._rows[child.id] = child
 
     def standings(self, jobs: Sequence[Job]) -> list[Standing]:
-        """How each job stands; runs that another one replaces are marked."""
+        """State of each job; replaced runs are marked in the store."""
         context = self._context
         whole = [self.settled(job) for job in jobs]
         stale = context.settings.stale
@@ -71,24 +71,24 @@ class Children:
         return found
 
     def of_trial(self, trial: Trial) -> Standing:
-        """How a trial stands.
+        """State of a trial.
 
         Raises:
-            ConfigError: its config is wrong.
+            ConfigError: its config is invalid.
         """
         job = self.settled(self._context.plan.compose(trial.overrides, trial.number))
         own = [row for row in self._rows.values() if row.trial == trial.number]
         return standings([job], own, self._context.runs_folder, commit="", stale="keep")[0]
 
     def final_values(self, run_id: str) -> Mapping[str, float]:
-        """By name, of a run that has finished: what the store has of it, and what may still wait in its folder."""
+        """Last metrics of a finished run by name, including records not delivered yet."""
         watch = Watch(self._context.runs_folder / run_id)
         watch.look()
         self._deliver(run_id)
         return {**self._rows[run_id].metrics, **watch.latest}
 
     def settled(self, job: Job) -> Job:
-        """With the config as its run keeps it; the sweep's own thread count where it leaves that open."""
+        """A job with its config resolved; threads default to those of the sweep."""
         trainer = job.config["trainer"]
         config = {**job.config, "trainer": {**trainer, "threads": trainer["threads"] or self._threads}}
         return dataclasses.replace(job, config=resolved(config, elsewhere=self._context.place.elsewhere))
@@ -102,17 +102,17 @@ class Children:
 def standings(
     jobs: Iterable[Job], rows: Iterable[ChildRow], runs_folder: Path, commit: str, stale: Literal["keep", "redo"]
 ) -> list[Standing]:
-    """How each job stands.
+    """State of each job.
 
-    A run belongs to a job if it has its point; it does for the job if it has its config hash too. Of those that did not
-    finish, the newest is resumed, whatever ended it, if its files are here.
+    A run belongs to a job if it has the same point, and can be used for it if it has the same config hash too. The
+    newest unfinished run is resumed, whatever ended it, if its files are on this machine.
 
     Args:
         jobs: with resolved configs.
-        rows: all runs of the sweep so far, the oldest first.
+        rows: all recorded runs of the sweep, the oldest first.
         runs_folder: where runs keep their files.
-        commit: of now; empty outside git.
-        stale: what to do about runs that an older commit finished.
+        commit: the current one; empty outside git.
+        stale: whether to keep or redo runs finished by an older commit.
     """
     kin: dict[str, list[ChildRow]] = defaultdict(list)
     for row in rows:
@@ -140,12 +140,12 @@ def _standing(
 
 
 def _never_lived(row: ChildRow, runs_folder: Path) -> bool:
-    """Whether a sweep was killed between making the run in the store and making its files."""
+    """Whether a sweep was killed between creating the run in the store and its files."""
     return row.status == "RUNNING" and not row.metrics and not (runs_folder / row.id / CONFIG).is_file()
 
 
 def _finished_unheard(folder: Path) -> bool:
-    """It finished, and was killed before the store was told."""
+    """Whether a run finished, but was killed before this reached the store."""
     run = _opened(folder)
     return run is not None and run.ended == "FINISHED"
 

@@ -1,4 +1,4 @@
-"""What all parts of a sweep share while it runs."""
+"""Objects shared by all parts of a running sweep."""
 
 import sys
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from facelab.tracking import Store
 
 @dataclass(frozen=True)
 class Context:
-    """What is to be run, where, and into which store.
+    """Objects shared by all parts of a running sweep.
 
     Args:
-        plan: the sweep as it was asked for.
+        plan: axes and fixed overrides of the sweep.
         settings: of the sweep.
         place: where its jobs run.
-        store: where runs are recorded.
+        store: records its runs.
         runs_folder: where runs keep their files; absolute.
-        console: for people.
+        console: where to print.
     """
 
     plan: Plan

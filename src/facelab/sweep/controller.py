@@ -35,14 +35,14 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
     """Run a sweep.
 
     Args:
-        plan: what is to be done.
-        base: config of the sweep itself, checked: the fixed overrides alone.
+        plan: its axes and fixed overrides.
+        base: checked config with only the fixed overrides.
 
     Returns:
         0 if all jobs have finished, 1 if one failed, 130 if the sweep was interrupted.
 
     Raises:
-        FacelabError: something the user can fix; no job has been started if it shows before.
+        FacelabError: an error the user can fix; errors in the config appear before any job starts.
     """
     used = ("sweep", "executor", "tracking", "runtime", "split", "search")
     built = build({key: base[key] for key in used if key in base})
@@ -84,12 +84,12 @@ def _run_search(context: Context, search: Search, space: Space, devices: int) ->
     """The trials of a search; returns the exit status."""
     total = search.total(space)
     axes = {key: [dimension.text] for key, dimension in space.items()}
-    # As the comparison knows it: judged by the weights that trials kept.
-    facts = {**dataclasses.asdict(search), "metric": kept(search.metric), "trials": total}
-    facts["sampler"] = type(search).__name__
+    # Trials are compared by the metric of the weights they kept.
+    description = {**dataclasses.asdict(search), "metric": kept(search.metric), "trials": total}
+    description["sampler"] = type(search).__name__
     with (
         context.place.executor(context.settings.jobs) as executor,
-        claimed(context, axes, facts, _threads(context, total, devices)) as parent,
+        claimed(context, axes, description, _threads(context, total, devices)) as parent,
     ):
         outcomes = Outcomes(context, parent)
         studies: list[RecordedStudy] = []
@@ -115,7 +115,7 @@ def _run_search(context: Context, search: Search, space: Space, devices: int) ->
 
 
 def _composed(plan: Plan, console: Console) -> list[Job]:
-    """All jobs, each checked; what is wrong shows before the first one starts."""
+    """Compose and check all jobs before the first one starts."""
     jobs = []
     listed = list(points(plan.axes))
     with console.status("") as status:
@@ -139,7 +139,7 @@ def _supervise(
     make_source: Callable[[], Source],
     total: int,
 ) -> int:
-    """Run the jobs of a source, and close the parent run by how that ends; returns the exit status."""
+    """Run the jobs of a source and close the parent run; returns the exit status."""
     stop, jobs = StopRequest(), RunningJobs(executor, context.store, parent.row.id)
     with stop.installed(), parent.run.delivering(context.warn):
         try:
@@ -149,33 +149,33 @@ def _supervise(
                 Scheduler(source, jobs, outcomes, board, stop, context.settings.fail_fast).run()
         except (KeyboardInterrupt, Interrupted):
             stop.requested = True
-        except BaseException as error:  # of the sweep itself and not of its jobs: they may save what they have
+        except BaseException as error:  # an error of the sweep itself: let its jobs save checkpoints
             jobs.stop_all("interrupted")
             jobs.wait_till_saved()
             jobs.end_all()
             parent.run.status("FAILED", f"{type(error).__name__}: {error}")
             raise
-        stop.patient = True  # finalising takes a moment; Ctrl-C is ignored
+        stop.patient = True  # finalising; Ctrl-C is ignored
         with stop.listening():
             outcomes.count_interrupted(jobs.end_all())
             return outcomes.conclude(total, stop.requested)
 
 
 def _announce(context: Context, parent: Parent, found: Sequence[Standing]) -> None:
-    """Say what there is to do, and what is done."""
+    """Print how many jobs are done, resumable and outdated."""
     done = sum(standing.done is not None for standing in found)
     begun = sum(standing.begun is not None for standing in found)
     parts = [f"{len(found)} jobs"]
     parts += [f"{done} finished before"] if done else []
-    parts += [f"{begun} to go on with"] if begun else []
+    parts += [f"{begun} to resume"] if begun else []
     row = parent.row
     context.say(f"Sweep {row.name}: {', '.join(parts)}  (run {row.id} in {context.store.uri})")
     older = [standing for standing in found if standing.older]
     if older:
         commits = ", ".join(sorted({standing.older[:10] for standing in older}))
         keep = context.settings.stale == "keep"
-        what = "kept; sweep.stale=redo trains them anew" if keep else "trained anew"
-        context.say(f"{len(older)} were finished by older code ({commits}): {what}.")
+        action = "kept; sweep.stale=redo trains them again" if keep else "trained again"
+        context.say(f"{len(older)} were finished by older code ({commits}): {action}.")
         for standing in older[:_LISTED]:
             context.say(f"  {' '.join(f'{key}={value}' for key, value in standing.job.point.items())}")
         if len(older) > _LISTED:

@@ -1,4 +1,4 @@
-"""What runs the jobs of a sweep: processes of this machine, or a cluster."""
+"""Interfaces of executors, which run the jobs of a sweep in processes on this machine or on a cluster."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from facelab.runs.dependencies import Dependency
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job takes of a machine.
+    """Resources that a job needs.
 
     Args:
-        devices: how many processes share the run's batches.
-        threads: CPU threads of each of them.
+        devices: number of processes that share the run's batches.
+        threads: CPU threads of each process.
         gpu: whether each process needs a GPU.
-        workers: loader processes of each.
+        workers: data loader processes of each process.
     """
 
     devices: int
@@ -27,7 +27,7 @@ class Demand:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Demand":
-        """Of a run whose config is resolved."""
+        """Resources of a run with a resolved config."""
         trainer = config["trainer"]
         gpu = trainer["accelerator"] == "gpu"
         return cls(trainer["devices"], trainer["threads"], gpu, config["runtime"]["workers"])
@@ -35,12 +35,12 @@ class Demand:
 
 @dataclass(frozen=True)
 class Call:
-    """All that the process of a job needs to know; picklable.
+    """Arguments of a job's process; picklable.
 
     Args:
-        folder: of the job's run, which has begun: `<runs folder>/<run id>` with `config.yaml` and a spool.
-        needs: further runs that this one needs, by what they are to it.
-        demand: what it takes of a machine.
+        folder: of the job's run, already created: `<runs folder>/<run id>` with `config.yaml` and a spool.
+        dependencies: runs that this run depends on, by role.
+        demand: resources that the job needs.
     """
 
     folder: Path
@@ -50,11 +50,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job's process ended.
+    """Outcome of a job's process.
 
     Args:
-        finished: it said that it was done, and left with status 0.
-        reason: why not, for people.
+        finished: whether it reported that it was done and exited with status 0.
+        reason: why it did not finish, in words.
     """
 
     finished: bool
@@ -66,79 +66,79 @@ class Handle(ABC):
 
     @abstractmethod
     def ended(self) -> Ending | None:
-        """How it ended; None while it runs."""
+        """Outcome of the process; None while it runs."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask it to save a checkpoint and to stop."""
+        """Request a checkpoint and a stop."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the system holds for it, after it has ended."""
+        """Release its resources after it has ended."""
 
 
 class Executor(ABC):
-    """Runs calls, as many at a time as it has room for. A context: leaving it ends whatever still runs."""
+    """Runs jobs in parallel, as far as resources allow. A context manager: on exit, running jobs are ended."""
 
     @abstractmethod
     def __enter__(self) -> "Executor":
-        """Make ready."""
+        """Prepare to run jobs."""
 
     @abstractmethod
     def __exit__(self, *_: Any) -> None:
-        """End what still runs."""
+        """End all running jobs."""
 
     @abstractmethod
     def has_room(self, demand: Demand) -> bool:
         """Whether a job can be started now.
 
         Raises:
-            ConfigError: it never can.
+            ConfigError: the job can never be started.
         """
 
     def running(self, call: Call) -> Handle | None:
-        """A job that an earlier process of this sweep started and that outlived it; None if there is none."""
+        """Find a running job that an earlier process of this sweep started; None if there is none."""
         return None
 
     @abstractmethod
     def start(self, call: Call) -> Handle:
-        """Start a job for which there is room."""
+        """Start a job; `has_room` must have returned True."""
 
     @abstractmethod
     def wait(self, handles: Sequence[Handle], timeout_s: float) -> None:
-        """Return when one of the jobs may have ended, or when time is up."""
+        """Wait until a job may have ended, or for the given time at most."""
 
 
 class Place(ABC):
     """The `executor` of a config: where the jobs of a sweep run."""
 
-    elsewhere = False  # whether that is not this machine, so that a config must not be left to what this one has
+    elsewhere = False  # whether jobs run on other machines; `auto` in configs is then refused
 
     @abstractmethod
     def check(self, tracking_is_server: bool) -> None:
-        """See that sweeps can run there.
+        """Check that sweeps can run there.
 
         Raises:
-            ConfigError: they cannot; says what is missing.
+            ConfigError: a requirement is missing.
         """
 
     @abstractmethod
     def threads_per_job(self, jobs: int, devices: int) -> int:
-        """CPU threads of each process of a job where its config leaves them open.
+        """CPU threads of each process of a job, if its config does not set them.
 
         Args:
-            jobs: how many there would be at a time if there were room for all.
+            jobs: maximal number of parallel jobs, if resources allow.
             devices: processes of a job.
         """
 
     @abstractmethod
     def executor(self, jobs: int | None) -> Executor:
-        """What runs the jobs.
+        """Create the executor.
 
         Args:
-            jobs: how many at a time at most; None for what fits.
+            jobs: maximal number of parallel jobs; None for as many as resources allow.
         """

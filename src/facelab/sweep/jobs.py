@@ -1,4 +1,4 @@
-"""The jobs of a sweep that run now: started, stopped, ended."""
+"""Start, stop and end the jobs of a sweep."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,15 +20,15 @@ _SAVE_WITHIN_S = 30.0
 
 @dataclass
 class RunningJob:
-    """A job that has been started.
+    """A running job.
 
     Args:
-        standing: the job, and how it stood before.
+        standing: the job, and its state before the start.
         handle: of its process.
         run: its run in the store.
-        watch: reads how far it has got.
-        stopped: why it was told to stop; empty as long as it was not.
-        stopped_at_s: when that was, on the monotonic clock.
+        watch: reads its progress.
+        stopped: reason of a stop request; empty if there was none.
+        stopped_at_s: time of the stop request, on the monotonic clock.
         pruned: whether a search stopped it early.
     """
 
@@ -41,22 +41,22 @@ class RunningJob:
     pruned: bool = False
 
     def stop(self, why: str) -> None:
-        """Ask it to save a checkpoint and to stop."""
+        """Request a checkpoint and a stop."""
         self.stopped, self.stopped_at_s = why, time.monotonic()
         self.handle.stop()
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it was told to stop long ago."""
+        """Whether it has not stopped in time after a stop request."""
         return bool(self.stopped) and time.monotonic() - self.stopped_at_s > _STOP_WITHIN_S
 
 
 class RunningJobs:
-    """All jobs of a sweep that run now.
+    """The running jobs of a sweep.
 
     Args:
         executor: runs them.
-        store: where their runs are recorded.
+        store: records their runs.
         sweep_id: id of the sweep's parent run.
     """
 
@@ -65,7 +65,7 @@ class RunningJobs:
         self._running: list[RunningJob] = []
 
     def __iter__(self) -> Iterator[RunningJob]:
-        """Over a copy: jobs may be removed meanwhile."""
+        """Iterate over a copy: jobs may be removed during iteration."""
         return iter([*self._running])
 
     def __len__(self) -> int:
@@ -80,10 +80,10 @@ class RunningJobs:
 
         Args:
             standing: the job.
-            note: takes a line for people, if it cannot be started.
+            note: called with a message if the job cannot be started.
 
         Raises:
-            TrackingError: the store cannot be written; the job has not been started.
+            TrackingError: the store cannot be written; the job was not started.
         """
         job, begun = standing.job, standing.begun
         demand = Demand.of(
@@ -100,31 +100,31 @@ class RunningJobs:
         started = RunningJob(standing, handle, run, Watch(run.folder))
         self._running.append(started)
         if standing.replaced:
-            with suppress(TrackingError):  # done again when the sweep is started again
+            with suppress(TrackingError):  # repeated when the sweep is resumed
                 supersede(self._store, standing.replaced, run.id)
         return started
 
     def remove(self, job: RunningJob) -> None:
-        """Forget a job that has ended."""
+        """Remove a job that has ended."""
         self._running.remove(job)
 
     def wait(self) -> None:
-        """Until one of them may have ended, for half a second at most."""
+        """Wait until a job may have ended, for half a second at most."""
         self._executor.wait([job.handle for job in self._running], LOOK_EVERY_S)
 
     def stop_all(self, why: str) -> None:
-        """Ask all to save a checkpoint and to stop."""
+        """Request a checkpoint and a stop of all jobs."""
         for job in self._running:
             job.stop(why)
 
     def wait_till_saved(self) -> None:
-        """Until all that were asked to stop have done so, for half a minute at most."""
+        """Wait until all jobs have stopped, for half a minute at most."""
         deadline = time.monotonic() + _SAVE_WITHIN_S
         while time.monotonic() < deadline and any(job.handle.ended() is None for job in self._running):
             time.sleep(LOOK_EVERY_S)
 
     def end_all(self) -> int:
-        """End whatever still runs, and close its run as KILLED; returns how many that were."""
+        """End all running jobs and close their runs as KILLED; returns their number."""
         for job in self._running:
             job.handle.kill()
         for job in self._running:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep on this machine, each in a process of its own."""
+"""Run the jobs of a sweep on this machine, each in its own process."""
 
 import multiprocessing
 import os
@@ -18,33 +18,33 @@ from facelab.sweep.executor import Call, Demand, Ending, Executor, Handle, Place
 from facelab.sweep.worker import DONE, child_main
 from facelab.system import cores, short_temporary_folder
 
-_JOB_BYTES = 1.5 * 2**30  # what a job of the default size takes
+_JOB_BYTES = 1.5 * 2**30  # memory of a job of the default size
 _GRACE_S = 5.0
 
 
 class Local(Place):
-    """Processes of this machine, forked from one that has imported all that is heavy.
+    """Runs jobs on this machine, in processes forked from one that has done all heavy imports.
 
-    A job that crashes, in whatever way, harms no other. On the CPU jobs share the cores; on GPUs each has its own.
+    A crash of one job does not affect others. On the CPU, jobs share the cores; on GPUs, each job has its own.
     """
 
     def check(self, tracking_is_server: bool) -> None:
-        """Nothing is missing here."""
+        """Do nothing: there are no requirements."""
 
     def threads_per_job(self, jobs: int, devices: int) -> int:
-        """The cores shared out; one, as soon as there are as many jobs: threads that wait for each other cost more."""
+        """The cores divided by the number of processes, at least one."""
         return max(1, cores() // (jobs * devices))
 
     def executor(self, jobs: int | None) -> "Processes":
-        """Processes of this machine."""
+        """Create an executor for processes on this machine."""
         return Processes(jobs)
 
 
 class Processes(Executor):
-    """Processes of this machine.
+    """Executor for processes on this machine.
 
     Args:
-        jobs: how many at a time at most; None for what cores, memory and GPUs allow.
+        jobs: maximal number of parallel jobs; None for as many as cores, memory and GPUs allow.
     """
 
     def __init__(self, jobs: int | None) -> None:
@@ -57,20 +57,20 @@ class Processes(Executor):
         self._context = multiprocessing.get_context("forkserver")
 
     def __enter__(self) -> "Processes":
-        """Start the process that all jobs are forked from; it imports while the sweep makes ready."""
+        """Start the process that all jobs are forked from; it imports while the sweep prepares its jobs."""
         self._context.set_forkserver_preload(["facelab.sweep.preload"])
         with short_temporary_folder():
             forkserver.ensure_running()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """End what still runs."""
+        """End all running jobs."""
         for process in self._running:
             process.kill()
             process.close()
 
     def has_room(self, demand: Demand) -> bool:
-        """Whether cores, memory and GPUs are left for it; a job larger than the machine waits till it is alone."""
+        """Whether cores, memory and GPUs suffice for a job; one that exceeds the machine's cores runs alone."""
         for process in [process for process in self._running if process.ended() is not None]:
             self._running.remove(process)
             self._free_gpus += process.gpus
@@ -96,11 +96,11 @@ class Processes(Executor):
         return process
 
     def wait(self, handles: Sequence[Handle], timeout_s: float) -> None:
-        """Until a process ends or time is up."""
+        """Wait until a process ends, or for the given time at most."""
         connection.wait([handle.sentinel for handle in handles if isinstance(handle, _Process)], timeout_s)
 
     def _share(self, demand: Demand) -> tuple[int, int]:
-        """GPUs, and cores to be counted, of a job."""
+        """Number of GPUs and cores that a job occupies."""
         if demand.gpu:
             return demand.devices, 0
         return 0, 0 if self._jobs else demand.devices * demand.threads
@@ -116,36 +116,36 @@ class _Process(Handle):
         self._closed = False
 
     def ended(self) -> Ending | None:
-        """Done only if it said so and left with status 0: neither alone is proof."""
+        """Outcome of the process. It has finished only if it reported so and exited with status 0."""
         if self._ending is None and not self._closed and not self._child.is_alive():
-            self._ending = self._judge()
-            self._kill_group()  # what it may have left behind: ranks, loader workers
+            self._ending = self._read_outcome()
+            self._kill_group()  # remaining ranks and loader processes
         return self._ending
 
     def stop(self) -> None:
-        """Its main process alone, which tells its ranks: loader workers that are ended would make it crash."""
+        """Signal only the main process, which stops its ranks; killed loader processes would crash it."""
         if self._pid is not None and self.ended() is None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """All its processes."""
+        """Kill all its processes."""
         if not self._closed:
             self._kill_group()
             self._child.kill()
             self._child.join(_GRACE_S)
 
     def close(self) -> None:
-        """Its pipes and file descriptors."""
+        """Close its pipes and file descriptors."""
         if self._closed:
             return
         self.ended()
         self._closed = True
         self._listening.close()
-        with suppress(ValueError):  # it outlived SIGKILL: in the kernel's hands
+        with suppress(ValueError):  # still alive after SIGKILL, such as in uninterruptible I/O
             self._child.close()
 
-    def _judge(self) -> Ending:
+    def _read_outcome(self) -> Ending:
         word = ""
         with suppress(EOFError, OSError):
             if self._listening.poll():
@@ -157,9 +157,9 @@ class _Process(Handle):
             return Ending(False, word)
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
+            hint = "; the usual cause is lack of memory" if name == "SIGKILL" else ""
             return Ending(False, f"its process was ended by {name}{hint}")
-        return Ending(False, f"its process ended with status {code} and gave no reason")
+        return Ending(False, f"its process ended with status {code} without a message")
 
     def _kill_group(self) -> None:
         if self._pid is not None:

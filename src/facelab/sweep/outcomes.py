@@ -1,4 +1,4 @@
-"""How the jobs of a sweep ended: counted, and recorded where a job's own process could not do it."""
+"""Count and record the outcomes of a sweep's jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class _Failure:
 
 
 class Outcomes:
-    """How the jobs of a sweep ended.
+    """Counts and records the outcomes of a sweep's jobs.
 
     Args:
         context: of the sweep.
@@ -39,25 +39,25 @@ class Outcomes:
         self._undelivered: list[TrackedRun] = []
 
     def count_before(self, counts: Mapping[str, int]) -> None:
-        """Count jobs that ended before this process began, by how they did."""
+        """Count jobs that ended before this process started, by outcome."""
         for how in self._counts:
             self._counts[how] += counts.get(how, 0)
 
     def count_interrupted(self, jobs: int) -> None:
-        """Count jobs that were ended with the sweep."""
+        """Count jobs that were interrupted with the sweep."""
         self._interrupted += jobs
 
     def invalid(self, number: int, why: str) -> None:
-        """Count a trial whose config is wrong."""
+        """Count a trial with an invalid config as failed."""
         self._counts["failed"] += 1
         self._failures.append(_Failure(f"trial {number}", why, self._parent.study_file))
-        self._context.warn(f"trial {number} cannot be tried: {why}")
+        self._context.warn(f"trial {number} has an invalid config: {why}")
 
     def record(self, job: RunningJob, ending: Ending, board: Board) -> Outcome | None:
-        """Record how a job ended.
+        """Record the outcome of a job.
 
         Returns:
-            How it did; None if it was interrupted and can be resumed.
+            The outcome; None if the job was interrupted and can be resumed.
         """
         job.watch.look()
         log = job.run.folder / LOG
@@ -74,7 +74,7 @@ class Outcomes:
         return how
 
     def _close(self, job: RunningJob, ending: Ending, board: Board, log: Path) -> Outcome | None:
-        """Give the run its status, where its process did not, and show it."""
+        """Set the status of the run, if its process did not, and show it."""
         run = job.run
         if ending.finished or run.ended == "FINISHED":
             board.finished(run.id)
@@ -92,11 +92,11 @@ class Outcomes:
         return "failed"
 
     def conclude(self, total: int, stop_requested: bool) -> int:
-        """Close the parent run, and say how the sweep stands.
+        """Close the parent run and print a summary.
 
         Args:
-            total: jobs of the whole sweep.
-            stop_requested: whether it was told to stop.
+            total: number of jobs of the whole sweep.
+            stop_requested: whether a stop of the sweep was requested.
 
         Returns:
             The command's exit status.
@@ -109,12 +109,12 @@ class Outcomes:
         self._warn_of_failures(total)
         if stop_requested or (self._interrupted and not failed):
             run.status("KILLED", "interrupted")
-            self._context.say(f"{finished} of {total} jobs have finished. Go on with: {plan.command}")
+            self._context.say(f"{finished} of {total} jobs have finished. To resume: {plan.command}")
             return INTERRUPTED
         if failed:
             run.status("FAILED", f"{failed} of {total} jobs failed")
             if not plan.searching:
-                self._context.say(f"Correct what is wrong, then try them again with: {plan.command}")
+                self._context.say(f"Fix the errors, then run the failed jobs again with: {plan.command}")
             return 1
         run.status("FINISHED")
         return 0
@@ -123,7 +123,7 @@ class Outcomes:
         left = [run for run in self._undelivered if not run.settle()]
         if left:
             uri = self._context.store.uri
-            self._context.warn(f"{len(left)} runs could not deliver all to {uri}; do it with: facelab sync")
+            self._context.warn(f"{len(left)} runs could not deliver all records to {uri}. Deliver with: facelab sync")
 
     def _warn_of_failures(self, total: int) -> None:
         if self._failures:

@@ -1,4 +1,4 @@
-"""The best trial of a search as an experiment that `facelab train` can be given."""
+"""Write the best trial of a search as an experiment config for `facelab train`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
@@ -10,13 +10,13 @@ from facelab.sweep.plan import axis_name
 
 
 def overlay(overrides: Mapping[str, str], fixed: Sequence[str], command: str, groups: Collection[str]) -> str:
-    """A trial's config as an experiment, for `python train.py +<folder>=<file>`.
+    """The config of a trial as an experiment, for `python train.py +<folder>=<file>`.
 
     Args:
-        overrides: of the trial, as texts of the command line by key.
-        fixed: the other overrides of the sweep, whole, such as `split=kfold` or `+few_shot=sweep`; of equal keys the
-            last holds.
-        command: with which the search was made.
+        overrides: values of the trial by key, as text of the command line.
+        fixed: the other overrides of the sweep, such as `split=kfold` or `+few_shot=sweep`; of equal keys, the last
+            holds.
+        command: that ran the search.
         groups: names of the config groups, such as `model`.
 
     Returns:
@@ -43,9 +43,9 @@ def overlay(overrides: Mapping[str, str], fixed: Sequence[str], command: str, gr
 def _yaml(
     experiments: Mapping[str, Any], chosen: Mapping[str, Any], body: DictConfig, command: str, beyond: Sequence[str]
 ) -> str:
-    """The file: what no file can say stands in it as a comment."""
+    """Text of the file. Overrides that a config file cannot express are listed as comments."""
     lines = ["# @package _global_", f"# The best trial of: {' '.join(command.split())}"]
-    lines += [f"# What no file can say, give on the command line besides: {line}" for line in beyond]
+    lines += [f"# Not possible in a file; add to the command line: {line}" for line in beyond]
     text = "\n".join(lines) + "\n"
     defaults = [{f"/{name}": value} for name, value in experiments.items()]
     defaults += [{f"override /{name}": value} for name, value in chosen.items()]

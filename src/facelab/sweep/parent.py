@@ -1,4 +1,4 @@
-"""The parent run of a sweep: found or begun, and held by one process."""
+"""Find or create the parent run of a sweep, and lock it for this process."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,13 @@ from facelab.tracking import (
 
 @dataclass(frozen=True)
 class Parent:
-    """A sweep's parent run, held by this process.
+    """A sweep's parent run, locked by this process.
 
     Args:
-        row: as the store had it.
-        run: itself.
-        axes: as they are asked for now.
-        search: as it is asked for now; None of a plain sweep.
+        row: the sweep as recorded.
+        run: the parent run.
+        axes: of the current command.
+        search: settings of the current command; None for a plain sweep.
     """
 
     row: SweepRow
@@ -46,7 +46,7 @@ class Parent:
         return self.run.folder / "study.log"
 
     def record(self, command: str) -> None:
-        """Say what is asked for now, by which command, as soon as nothing refuses it any more."""
+        """Record axes, search settings and command, once they have been checked."""
         record_sweep(self.run, self.row, self.axes, command, self.search)
 
 
@@ -54,22 +54,22 @@ class Parent:
 def claimed(
     context: Context, axes: Mapping[str, list[str]], search: Mapping[str, Any] | None, threads: int
 ) -> Iterator[Parent]:
-    """Find or begin a sweep's parent run; nobody else has it meanwhile.
+    """Find or create a sweep's parent run, and hold its lock within the block.
 
     Args:
         context: of the sweep.
         axes: swept keys with their values.
-        search: of a search, its facts.
-        threads: of each job, if it begins now.
+        search: settings of a search; None for a plain sweep.
+        threads: CPU threads of each job, if the sweep is new.
 
     Raises:
-        ConfigError: another sweep has that name, or another process is at it.
+        ConfigError: another sweep has that name, or another process runs it.
         TrackingError: the store cannot be read or written.
     """
     plan, store, runs_folder = context.plan, context.store, context.runs_folder
     name = context.settings.name or plan.default_name
     runs_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_folder / "sweeps.lock"):  # two first starts of one sweep must not make two
+    with FileLock(runs_folder / "sweeps.lock"):  # parallel first starts must not create two sweeps
         row = find_sweep(store, name)
         if row is None:
             begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
@@ -97,14 +97,14 @@ def _open(row: SweepRow, name: str, store: Store, runs_folder: Path) -> TrackedR
         (seen,) = runs_by_id(store, [row.id])
         if seen is not None and seen.status == "RUNNING" and time.time() - seen.alive_s < SILENT_AFTER_S:
             raise ConfigError(
-                f"sweep.name: the sweep '{name}' is being run from another folder or machine. Wait for it, or go on "
-                "with it there; runtime.runs_folder names the folder of its runs."
+                f"sweep.name: the sweep '{name}' is being run from another folder or machine. Wait for it, or resume "
+                "it there. If its runs are in another folder, add runtime.runs_folder=<folder>."
             ) from None
         return TrackedRun.adopt(store, row.id, name, runs_folder)
 
 
 def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], plan: Plan) -> None:
-    """A name belongs to one sweep; values may be added to its axes, or left out."""
+    """Raise if the name belongs to a different sweep; the values of its axes may change."""
     differences = []
     if plan.searching != (row.search is not None):
         differences.append("one of them is a search and the other is not")
@@ -117,6 +117,6 @@ def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], pla
         )
     if differences:
         raise ConfigError(
-            f"sweep.name={name}: there is another sweep of this name: {'; '.join(differences)}. It was begun with: "
-            f"{row.command}. Choose another name, or give the same axes and choices (more values are welcome)."
+            f"sweep.name={name}: there is another sweep of this name: {'; '.join(differences)}. It was started with: "
+            f"{row.command}. Choose another name, or give the same axes and choices (axes may have more values)."
         )

@@ -1,4 +1,4 @@
-"""What a sweep is to do: its axes, its points, and the jobs they make."""
+"""The plan of a sweep: its axes, points and jobs."""
 
 import hashlib
 import itertools
@@ -24,10 +24,10 @@ class Job:
     """One run of a sweep.
 
     Args:
-        point: its value on every axis, as texts of the command line.
+        point: its value on every axis, as text of the command line.
         config: checked, plain dicts and lists.
-        choices: which file of each config group was chosen.
-        needs: further runs that it needs, by what they are to it.
+        choices: the file chosen in each config group.
+        dependencies: runs that it depends on, by role.
         trial: its number in a search; None outside one.
     """
 
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What tells it from the others: such as `cnn · k=3 · seed=1`, or `cnn · trial 7 · lr=0.002`."""
+        """Name of its run, such as `cnn · k=3 · seed=1` or `cnn · trial 7 · lr=0.002`."""
         parts = [self.choices.get("model", "model")]
         parts += [] if self.trial is None else [f"trial {self.trial}"]
         for key, value in self.point.items():
@@ -50,14 +50,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as it was asked for.
+    """Axes and fixed overrides of a sweep.
 
     Args:
         axes: the swept overrides.
-        fixed: the others; of each key the last.
-        command: that asked for it.
-        job: composes and checks the job of a list of overrides and its point; raises ConfigError.
-        searching: whether the values are drawn by a search, and not all combined.
+        fixed: the other overrides; the last one of each key.
+        command: that started the sweep.
+        job: composes and checks a job from a list of overrides and its point; raises ConfigError.
+        searching: whether a search draws the values; otherwise all are combined.
     """
 
     axes: list[Override]
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def lasting(self) -> list[str]:
-        """The fixed overrides that say what is trained, and not where or how, as they were given."""
+        """The fixed overrides that can change results, in the given order."""
         return [
             override.input_line or ""
             for override in self.fixed
@@ -77,12 +77,12 @@ class Plan:
 
     @property
     def identity(self) -> list[str]:
-        """The fixed overrides that make this sweep another one than those of the same axes, sorted."""
+        """The fixed overrides that distinguish this sweep from others with the same axes, sorted."""
         return sorted(self.lasting)
 
     @property
     def default_name(self) -> str:
-        """Made of the axes and what is fixed: the same command finds its sweep again."""
+        """Name made of axes and fixed overrides, so that the same command finds its sweep again."""
         names = [axis_name(axis) for axis in self.axes]
         text = json.dumps([sorted(names), self.identity, self.searching])
         experiments = [axis_name(one) for one in self.fixed if one.is_add() and "." not in axis_name(one)]
@@ -90,10 +90,10 @@ class Plan:
         return f"{'-'.join(words)}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
 
     def compose(self, point: Mapping[str, str], trial: int | None = None) -> Job:
-        """The job of a point.
+        """Compose the job of a point.
 
         Raises:
-            ConfigError: its config is wrong.
+            ConfigError: its config is invalid.
         """
         elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
         chosen = [override.input_line or "" for override in self.fixed]
@@ -103,7 +103,7 @@ class Plan:
 
 
 def divide(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:
-    """The swept overrides, and the fixed ones; where a key comes twice, its last override holds, in the first's place.
+    """Divide overrides into swept and fixed ones. For repeated keys the last override holds, in the first's place.
 
     Raises:
         ConfigError: a key is swept that all runs of a sweep must share.
@@ -114,7 +114,7 @@ def divide(overrides: Sequence[Override]) -> tuple[list[Override], list[Override
     axes = [override for override in by_key.values() if override.is_sweep_override()]
     for name in map(axis_name, axes):
         if name.split(".")[0] in _SHARED or name == "runtime.runs_folder":
-            raise ConfigError(f"{name}: all runs of a sweep share one value. Give one, not several.")
+            raise ConfigError(f"{name}: this key cannot be swept. Give one value.")
     return axes, [override for override in by_key.values() if not override.is_sweep_override()]
 
 
@@ -124,7 +124,7 @@ def axis_name(override: Override) -> str:
 
 
 def values(axis: Override) -> list[str]:
-    """The values of an axis, as texts of the command line, each once.
+    """The distinct values of an axis, as text of the command line.
 
     Raises:
         ConfigError: it has none, or they cannot be listed.
@@ -145,7 +145,7 @@ def values(axis: Override) -> list[str]:
 
 
 def points(axes: Sequence[Override]) -> Iterator[dict[str, str]]:
-    """All combinations of the values, the last axis running fastest.
+    """All combinations of the values; the last axis varies fastest.
 
     Raises:
         ConfigError: an axis has no values.

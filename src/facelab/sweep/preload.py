@@ -1,8 +1,8 @@
-"""Imported once by the process that all jobs are forked from, so that a job starts at once."""
+"""Imports of the process that all jobs are forked from, so that jobs start fast."""
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while it imports is the sweep's to answer
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep handles Ctrl-C during these imports
 
 from facelab.runs import run  # noqa: E402, F401
 from facelab.tracking import warm_up  # noqa: E402

@@ -1,4 +1,4 @@
-"""What a sweep leaves at its end: the comparison of its runs, and a search's best config."""
+"""Results at the end of a sweep: the comparison of its runs, and the best config of a search."""
 
 import re
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ def print_comparison(context: Context, sweep_id: str) -> None:
     row = find_sweep(context.store, sweep_id)
     if row is None:
         return
-    from facelab.compare.report import report  # here, since a sweep's start need not wait for it
+    from facelab.compare.report import report  # deferred: slow, and not needed at the start
 
     context.say("")
     try:
         report(context.store, row, context.runs_folder, context.console)
     except FacelabError as error:
-        context.warn(f"No comparison: {error}\nMake it with: facelab compare sweep={row.name}")
+        context.warn(f"The comparison failed: {error}\nRepeat it with: facelab compare sweep={row.name}")
 
 
 def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, float, Mapping[str, str]]) -> None:
@@ -30,7 +30,7 @@ def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, fl
     Args:
         context: of the sweep.
         row: its parent run.
-        metric: by which trials were judged.
+        metric: metric of the search.
         best: the trial's number, value and overrides.
     """
     number, value, overrides = best

@@ -1,7 +1,7 @@
-"""What draws the trials of a search, as samplers of Optuna.
+"""Optuna samplers, which draw the trials of a search.
 
-A draw depends on the trials so far and its own number alone: a search that is rebuilt from its record draws what it
-would have drawn.
+A draw depends only on the previous trials and its own number, so a search rebuilt from its record draws the same
+trials.
 """
 
 import itertools
@@ -21,10 +21,10 @@ Number = FloatDistribution | IntDistribution
 
 
 class SeededSampler(BaseSampler):
-    """One of Optuna's samplers, made anew for each trial: the state of its random numbers is not in the record.
+    """Wraps an Optuna sampler and reseeds it for each trial, because its random state is not recorded.
 
     Args:
-        make: makes it from a seed.
+        make: creates the sampler from a seed.
         seed: of the search.
     """
 
@@ -33,34 +33,34 @@ class SeededSampler(BaseSampler):
         self._sampler = make(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Make it for this trial."""
+        """Create the sampler of this trial."""
         self._sampler = self._make(_seed_of(self._seed, trial.number))
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What it draws together."""
+        """The keys that are drawn jointly."""
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Together."""
+        """Draw keys jointly."""
         return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """One by one."""
+        """Draw one key."""
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
 class CMASampler(BaseSampler):
-    """CMA-ES of the package cmaes. The optimiser is never stored: hearing the same trials again rebuilds it.
+    """CMA-ES of the package cmaes. The optimiser is not stored, but rebuilt by replaying the trials.
 
-    (Optuna's own CmaEsSampler keeps it as a pickle among the attributes of trials, and a pickle can run code.)
+    (Optuna's own CmaEsSampler stores it as a pickle among the attributes of trials, and a pickle can run code.)
 
-    A generation is complete as soon as so many of the trials drawn from it have finished as the population has members.
-    Trials that fail, are stopped early, or finish after that, teach nothing.
+    A generation is complete when as many of its trials have finished as the population has members. Trials that fail,
+    are stopped early, or finish later are ignored.
 
     Args:
         space: numbers only.
@@ -72,7 +72,7 @@ class CMASampler(BaseSampler):
         keys = len(space)
         self._optimizer = cmaes.CMA(
             mean=np.full(keys, 0.5),
-            sigma=1 / 6,  # as Optuna has it: each end of a range is three standard deviations away
+            sigma=1 / 6,  # as in Optuna: the ends of a range are three standard deviations away
             bounds=np.tile([0.0, 1.0], (keys, 1)),
             n_max_resampling=10 * keys,
         )
@@ -80,17 +80,17 @@ class CMASampler(BaseSampler):
         self._finished: list[tuple[np.ndarray, float]] = []  # of this generation: place, loss
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Note of which generation it is."""
+        """Record the generation of the trial."""
         self._generation_of[trial.number] = self._optimizer.generation
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All of it."""
+        """The whole space."""
         return dict(self._space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A point of this generation's normal distribution."""
+        """Draw a point from this generation's normal distribution."""
         self._optimizer.reseed_rng(_seed_of(self._seed, trial.number))
         places = self._optimizer.ask()
         return {key: at(one, float(place)) for (key, one), place in zip(self._space.items(), places, strict=True)}
@@ -98,11 +98,11 @@ class CMASampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Never asked for."""
+        """Raise: all keys are drawn jointly."""
         raise NotImplementedError("all keys are drawn together")
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Learn from a generation when it is complete."""
+        """Update the distribution once a generation is complete."""
         if state is not TrialState.COMPLETE or not values:
             return
         if self._generation_of[trial.number] != self._optimizer.generation:
@@ -116,9 +116,9 @@ class CMASampler(BaseSampler):
 
 
 class GridSampler(BaseSampler):
-    """The combinations in the order of a plain sweep, the last key running fastest; each once.
+    """All combinations, each once, in the order of a plain sweep: the last key varies fastest.
 
-    (Optuna's own GridSampler shuffles them, and knows only those that it drew itself.)
+    (Optuna's own GridSampler shuffles them, and ignores trials that it did not draw itself.)
 
     Args:
         space: of the search, without intervals of fractions.
@@ -141,19 +141,19 @@ class GridSampler(BaseSampler):
         )
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: all is known."""
+        """Empty: nothing is drawn jointly."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing."""
+        """Empty: nothing is drawn jointly."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Of the combination."""
+        """Value of a key in the chosen combination."""
         return self._point[param_name]
 
 
@@ -170,13 +170,13 @@ def grid(space: Mapping[str, BaseDistribution]) -> list[Sequence[Any]]:
 
 
 def place_of(distribution: Number, value: float) -> float:
-    """Where in its range a value lies, in [0, 1]; the inverse of `at`."""
+    """Position of a value in its range, in [0, 1]; the inverse of `at`."""
     low, high = _ends(distribution)
     return ((math.log(value) if distribution.log else value) - low) / (high - low)
 
 
 def at(distribution: Number, place: float) -> int | float:
-    """The value at a place in [0, 1] of a range; each whole number has an equal share (of the logarithm, if so)."""
+    """The value at a position in [0, 1] of a range, linear or logarithmic. Integers have equal shares of it."""
     low, high = _ends(distribution)
     value = low + place * (high - low)
     value = math.exp(value) if distribution.log else value
@@ -191,5 +191,5 @@ def _ends(distribution: Number) -> tuple[float, float]:
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """Of a trial's random numbers, below 2^32."""
+    """Random seed of a trial, below 2^32."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

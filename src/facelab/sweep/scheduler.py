@@ -1,4 +1,4 @@
-"""The loop of a sweep: start jobs while there is room, watch them, stop them when asked."""
+"""The main loop of a sweep: start jobs while resources allow, watch them, and stop them on request."""
 
 from facelab.errors import TrackingError
 from facelab.sweep.board import Board, first_line
@@ -11,14 +11,14 @@ from facelab.training.interrupt import StopRequest
 
 
 class Scheduler:
-    """Runs the jobs of a source until there are none left, or until the sweep is told to stop.
+    """Runs the jobs of a source until none is left, or a stop is requested.
 
     Args:
-        source: hands out the jobs.
-        jobs: those that run.
-        outcomes: takes note of how each ends.
-        board: the sweep on the terminal.
-        stop: whether somebody pressed Ctrl-C.
+        source: provides the jobs.
+        jobs: the running jobs.
+        outcomes: records the outcome of each.
+        board: shows the sweep on the terminal.
+        stop: stop request, such as Ctrl-C.
         fail_fast: whether the first failure stops the others.
     """
 
@@ -36,7 +36,7 @@ class Scheduler:
         self._closing_down = False
 
     def run(self) -> None:
-        """Until no job runs and none is left to be started."""
+        """Run until all jobs have ended and none is left to start."""
         while True:
             self._heed_stop_request()
             anything_waits = self._start_what_fits()
@@ -58,7 +58,7 @@ class Scheduler:
             self._jobs.stop_all("interrupted")
 
     def _start_what_fits(self) -> bool:
-        """Start jobs while there is room; whether some wait for something else than room."""
+        """Start jobs while resources allow; returns whether some wait for another reason."""
         waiting: list[Standing] = []
         while not self._closing_down:
             demand = self._source.upcoming()
@@ -69,7 +69,7 @@ class Scheduler:
                 continue
             try:
                 started = self._jobs.start(standing, self._board.note)
-            except TrackingError as error:  # the jobs that run do not need the store; the next one can wait for it
+            except TrackingError as error:  # running jobs do not need the store; new ones wait for it
                 self._board.note(f"The next job waits: {first_line(str(error))}")
                 waiting.append(standing)
                 break
@@ -85,16 +85,16 @@ class Scheduler:
         for images_seen, validation in job.watch.look():
             if not job.stopped and self._source.hopeless(job.standing.job, images_seen, validation):
                 job.pruned = True
-                job.stop(f"pruned after {images_seen:,} images: others did better by then")
+                job.stop(f"pruned after {images_seen:,} images: worse than the median of the other trials")
 
     def _end(self, job: RunningJob, ending: Ending) -> None:
         self._jobs.remove(job)
         if self._fail_fast and not (ending.finished or job.stopped):
             self._closing_down = True
-            self._jobs.stop_all("stopped, since another job failed (sweep.fail_fast)")
+            self._jobs.stop_all("stopped because another job failed (sweep.fail_fast)")
         try:
-            if self._source.is_known_ahead:  # a search draws better when it knows how this one ended
-                self._start_what_fits()  # first: writing to the store can wait, a free core should not
+            if self._source.is_known_ahead:  # a search should know this outcome before it draws
+                self._start_what_fits()  # before writing to the store, which may be slow
         finally:
             how = self._outcomes.record(job, ending, self._board)
             if how is not None:

@@ -1,4 +1,4 @@
-"""Searches: how trials are drawn, and by what they are compared."""
+"""Search algorithms: how to draw trials, and the metric to optimise."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,15 +21,15 @@ Seed = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class Search(ABC):
-    """How a search draws its trials, and by what it judges them.
+    """Base class of search algorithms.
 
     Args:
-        metric: of the validation faces, by which trials are compared.
-        direction: whether more of it is better, or less.
+        metric: validation metric to optimise.
+        direction: whether to maximize or minimize it.
         prune: whether a trial is stopped early when its best value so far is worse than the median of the finished
             trials at the same number of images seen.
-        startup_trials: so many trials must have finished before any is stopped early.
-        warmup_images: a trial is not stopped early before it has seen so many images.
+        startup_trials: number of finished trials before any is stopped early.
+        warmup_images: number of images that a trial sees before it can be stopped early.
     """
 
     metric: str = "val/f1"
@@ -40,26 +40,26 @@ class Search(ABC):
 
     @abstractmethod
     def total(self, space: Space) -> int:
-        """How many trials there are to be."""
+        """Number of trials."""
 
     @abstractmethod
     def sampler(self, space: Space) -> BaseSampler:
-        """What draws the trials: equal draws after equal trials."""
+        """Create the sampler; it draws the same after the same trials."""
 
     def pruner(self) -> BasePruner:
-        """What tells whether a trial is to be stopped early."""
+        """Create the pruner, which decides whether to stop a trial early."""
         return MedianPruner(self.startup_trials, self.warmup_images) if self.prune else NopPruner()
 
     def check(self, space: Space, has_validation: bool, split_name: str) -> None:
-        """See that the search can be made.
+        """Check that this search is possible.
 
         Args:
             space: to draw from.
-            has_validation: whether the split has validation pictures.
-            split_name: of the split's class, for the message, such as `FewShot`.
+            has_validation: whether the split has validation images.
+            split_name: name of the split's class for messages, such as `FewShot`.
 
         Raises:
-            ConfigError: it cannot; with the reason.
+            ConfigError: it is not.
         """
         if not space:
             raise ConfigError(
@@ -68,23 +68,23 @@ class Search(ABC):
             )
         if not self.metric.startswith("val/"):
             raise ConfigError(
-                f"search.metric={self.metric}: expected a metric of the validation faces, such as val/f1. A config "
-                "that was chosen by the test faces would look better on them than it is."
+                f"search.metric={self.metric}: expected a metric of the validation faces, such as val/f1. Selecting "
+                "a config on the test faces makes its test result optimistic."
             )
         if not has_validation:
             raise ConfigError(
-                f"split: {split_name} has no validation faces to choose by, and choosing by the test faces would make "
-                "the winner look better than it is. Search with split=ratio or split=kfold, and use the best config "
-                f"with {split_name} afterwards."
+                f"split: {split_name} has no validation faces to select a config by, and selecting on the test faces "
+                "makes the test result optimistic. Search with split=ratio or split=kfold, then use the best config "
+                f"with {split_name}."
             )
 
 
 @dataclass(frozen=True)
 class Drawn(Search):
-    """A search whose trials are drawn at random, in whatever way, so that somebody must say how many.
+    """Base class of searches that draw a given number of random trials.
 
     Args:
-        trials: how many; a later, larger number extends the same search.
+        trials: number of trials; a later, larger number extends the same search.
         seed: of the draws.
     """
 
@@ -92,7 +92,7 @@ class Drawn(Search):
     seed: Seed = 0
 
     def total(self, space: Space) -> int:
-        """As asked for."""
+        """The given number of trials."""
         return self.trials
 
 
@@ -100,12 +100,12 @@ class Drawn(Search):
 class TPE(Drawn):
     """Tree-structured Parzen estimator: draws where the better trials were dense and the worse ones were not.
 
-    Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011; keys are drawn together. The first
-    `startup_trials` are drawn evenly. Arguments as of `Drawn` and `Search`.
+    Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011. Keys are drawn jointly. The
+    first `startup_trials` are drawn uniformly. Arguments as of `Drawn` and `Search`.
     """
 
     def sampler(self, space: Space) -> BaseSampler:
-        """Trials that run count as bad ones, so that parallel ones keep apart."""
+        """Create the sampler. Running trials count as bad ones, so that parallel trials differ."""
         return SeededSampler(
             lambda seed: TPESampler(seed=seed, n_startup_trials=self.startup_trials, constant_liar=True), self.seed
         )
@@ -113,25 +113,25 @@ class TPE(Drawn):
 
 @dataclass(frozen=True)
 class Random(Drawn):
-    """Every trial is drawn evenly, whatever came out of the others. Arguments as of `Drawn` and `Search`."""
+    """Random search: every trial is drawn uniformly. Arguments as of `Drawn` and `Search`."""
 
     def sampler(self, space: Space) -> BaseSampler:
-        """Even draws."""
+        """Create a sampler of uniform draws."""
         return SeededSampler(RandomSampler, self.seed)
 
 
 @dataclass(frozen=True)
 class CMAES(Drawn):
-    """CMA-ES: draws from a normal distribution that moves and turns towards the better trials; numbers only.
+    """CMA-ES: draws from a normal distribution that adapts its mean and covariance to the better trials; numbers only.
 
-    Hansen, The CMA Evolution Strategy: A Tutorial, 2016. It learns from whole generations, of 4 + 3 ln(keys) trials
-    each, so it needs many; trials that were stopped early do not count. Arguments as of `Drawn` and `Search`.
+    Hansen, The CMA Evolution Strategy: A Tutorial, 2016. It learns from whole generations of 4 + 3 ln(keys) trials,
+    so it needs many; trials that were stopped early do not count. Arguments as of `Drawn` and `Search`.
     """
 
     trials: Count = 100
 
     def check(self, space: Space, has_validation: bool, split_name: str) -> None:
-        """Besides, choices are refused."""
+        """As of `Search`; choices are refused too."""
         super().check(space, has_validation, split_name)
         choices = [key for key, one in space.items() if isinstance(one.distribution, CategoricalDistribution)]
         if choices:
@@ -141,28 +141,28 @@ class CMAES(Drawn):
             )
 
     def sampler(self, space: Space) -> BaseSampler:
-        """Its generations are rebuilt from the trials."""
+        """Create the sampler, which rebuilds its generations from the trials."""
         numbers = {key: one for key, one in _distributions(space).items() if isinstance(one, Number)}
         return CMASampler(numbers, self.seed)
 
 
 @dataclass(frozen=True)
 class Grid(Search):
-    """Every combination once, the last key running fastest. Further arguments as of `Search`.
+    """Grid search: every combination once; the last key varies fastest. Further arguments as of `Search`.
 
     Args:
-        trials: how many of them at most; null for all.
+        trials: maximal number of trials; null for all combinations.
     """
 
     trials: Count | None = None
 
     def total(self, space: Space) -> int:
-        """As asked for, or as many as there are."""
+        """Number of combinations, at most `trials`."""
         points = math.prod(len(values) for values in grid(_distributions(space)))
         return points if self.trials is None else min(self.trials, points)
 
     def check(self, space: Space, has_validation: bool, split_name: str) -> None:
-        """Besides, intervals are refused."""
+        """As of `Search`; intervals are refused too."""
         super().check(space, has_validation, split_name)
         endless = [key for key, one in space.items() if isinstance(one.distribution, FloatDistribution)]
         if endless:
@@ -172,12 +172,12 @@ class Grid(Search):
             )
 
     def sampler(self, space: Space) -> BaseSampler:
-        """The first combination that no other trial has."""
+        """Create a sampler that draws the first unused combination."""
         return GridSampler(_distributions(space))
 
 
 def kept(metric: str) -> str:
-    """The name under which a run records a validation metric of the weights it kept: `best/f1` of `val/f1`."""
+    """Name of a validation metric at the selected weights: `best/f1` for `val/f1`."""
     return f"best/{metric.removeprefix('val/')}"
 
 

@@ -1,4 +1,4 @@
-"""What a sweep is asked for, beside its axes."""
+"""Settings of a sweep, apart from its axes."""
 
 import re
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class SweepSettings:
 
     Args:
         name: of the sweep; the same name continues the same sweep. null for one made of its axes and fixed choices.
-        jobs: how many at a time; null for as many as cores, memory or GPUs allow.
+        jobs: maximal number of parallel jobs; null for as many as cores, memory or GPUs allow.
         fail_fast: stop at the first job that fails.
-        stale: runs that an older commit finished are kept, or redone on this one.
+        stale: whether to keep or redo runs that an older commit finished.
     """
 
     name: str | None = None

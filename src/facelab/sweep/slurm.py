@@ -1,4 +1,4 @@
-"""The jobs of a sweep on a SLURM cluster, each a batch job of one node."""
+"""Run the jobs of a sweep on a SLURM cluster, each as a batch job on one node."""
 
 import importlib.util
 import shlex
@@ -20,22 +20,22 @@ from facelab.sweep.worker import LOG
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 _LOOK_EVERY_S = 2.0
-_WARN_BEFORE_S = 120  # its time is up: enough for a checkpoint
+_WARN_BEFORE_S = 120  # before the time limit: enough for a checkpoint
 
 
 class Slurm(Place):
-    """Batch jobs of a SLURM cluster, one a run, each on one node.
+    """Runs jobs on a SLURM cluster: one batch job for each run, on one node.
 
-    The folder of runs and the Python environment must be on a file system that the nodes share. A job asks for
-    `trainer.devices` x (`trainer.threads` + `runtime.workers`) CPUs and, on GPUs, for `trainer.devices` of them. Two
-    minutes before its time is up it saves a checkpoint and stops; the same command resumes it.
+    The runs folder and the Python environment must be on a file system that the nodes share. A job requests
+    `trainer.devices` x (`trainer.threads` + `runtime.workers`) CPUs and, on GPUs, `trainer.devices` of them. Two
+    minutes before its time limit it saves a checkpoint and stops; the same command resumes it.
 
     Args:
         partition: of the cluster; null for its default.
-        account: that is charged; null for the user's default.
-        time_min: minutes that a job may take.
-        memory_gib: memory of a job.
-        setup: lines of shell before a job's process, such as `module load cuda`.
+        account: account to charge; null for the user's default.
+        time_min: time limit of a job, in minutes.
+        memory_gib: memory of a job, in GiB.
+        setup: shell commands to run before a job's process, such as `module load cuda`.
     """
 
     elsewhere = True
@@ -52,7 +52,7 @@ class Slurm(Place):
         self.time_min, self.memory_gib, self.setup = time_min, memory_gib, list(setup)
 
     def check(self, tracking_is_server: bool) -> None:
-        """See that there are a tracking server, submitit, and SLURM's commands."""
+        """Check that there are a tracking server, submitit, and SLURM's commands."""
         if not tracking_is_server:
             raise ConfigError(
                 "executor=slurm: the jobs of several machines cannot write one sqlite file safely. Start an MLflow "
@@ -70,20 +70,20 @@ class Slurm(Place):
             )
 
     def threads_per_job(self, jobs: int, devices: int) -> int:
-        """One, as on one machine: the same config is the same run in both places. trainer.threads gives more."""
+        """One. Set trainer.threads for more."""
         return 1
 
     def executor(self, jobs: int | None) -> "BatchJobs":
-        """Batch jobs of the cluster."""
+        """Create an executor for batch jobs of the cluster."""
         return BatchJobs(self, jobs)
 
 
 class BatchJobs(Executor):
-    """Batch jobs of the cluster.
+    """Executor for batch jobs of the cluster.
 
     Args:
-        place: what each asks for.
-        jobs: how many at a time are submitted at most; None for all, since SLURM has a queue of its own.
+        place: resources of each job.
+        jobs: maximal number of submitted jobs at a time; None for all, because SLURM has its own queue.
     """
 
     def __init__(self, place: Slurm, jobs: int | None) -> None:
@@ -93,24 +93,26 @@ class BatchJobs(Executor):
         self._possible: set[Demand] = set()
 
     def __enter__(self) -> "BatchJobs":
-        """See that SLURM answers.
+        """Check that SLURM responds.
 
         Raises:
             ConfigError: it does not.
         """
         trouble = self._queue.look()
         if trouble:
-            raise ConfigError(f"executor=slurm: SLURM does not answer: {trouble}")
+            raise ConfigError(f"executor=slurm: squeue failed: {trouble}")
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Cancel what still runs or waits."""
+        """Cancel all running and pending jobs."""
         self._queue.cancel([job.number for job in self._going_on()])
 
     def has_room(self, demand: Demand) -> bool:
-        """Whether less than the asked number of jobs is submitted; what fits where is SLURM's to know."""
+        """Whether another job may be submitted; SLURM decides when it runs."""
         if demand not in self._possible:
-            flags = [f"--{name.replace('_', '-')}={value}" for name, value in _asked(self._place, demand).items()]
+            flags = [
+                f"--{name.replace('_', '-')}={value}" for name, value in _sbatch_options(self._place, demand).items()
+            ]
             status, _, error = ask("sbatch", "--test-only", *flags, "--wrap=true")
             if status:
                 raise _refused(error)
@@ -118,15 +120,15 @@ class BatchJobs(Executor):
         return self._most is None or len(self._going_on()) < self._most
 
     def start(self, call: Call) -> Handle:
-        """Submit a job, unless an earlier process of this sweep did and it still runs or waits.
+        """Submit a job, unless one submitted earlier still runs or waits.
 
         Raises:
-            ConfigError: SLURM refused it.
+            ConfigError: SLURM rejected it.
         """
         return self.running(call) or self._keep(_submit(self._place, call), call)
 
     def running(self, call: Call) -> Handle | None:
-        """The job of a call that runs or waits, whoever submitted it; None if there is none."""
+        """Find the running or pending job of a call, also of earlier processes; None if there is none."""
         number = self._queue.going_on(_name(call.folder))
         if number is None:
             return None
@@ -134,7 +136,7 @@ class BatchJobs(Executor):
         return known[0] if known else self._keep(number, call)
 
     def wait(self, handles: Sequence[Handle], timeout_s: float) -> None:
-        """Ask SLURM every other second, about all jobs at once."""
+        """Query all jobs at once, every two seconds."""
         due_in_s = self._queue.looked_at + _LOOK_EVERY_S - time.monotonic()
         time.sleep(min(max(due_in_s, 0.0), timeout_s))
         if due_in_s <= timeout_s:
@@ -151,15 +153,15 @@ class BatchJobs(Executor):
 
 
 def _submit(place: Slurm, call: Call) -> str:
-    """The number of the new job."""
+    """Submit a job; returns its number."""
     import submitit
 
     files = call.folder / FILES
     log = str(call.folder / LOG).replace("%", "%%")
-    # The process takes the shell's place: signals to the batch script are for it, and its end is the job's.
+    # `exec` replaces the shell: the process receives the batch script's signals, and the job ends with it.
     submitter = submitit.SlurmExecutor(files, python=f"exec {shlex.quote(sys.executable)}")
     submitter.update_parameters(
-        **_asked(place, call.demand),
+        **_sbatch_options(place, call.demand),
         job_name=_name(call.folder),
         setup=place.setup,
         stderr_to_stdout=True,
@@ -168,13 +170,13 @@ def _submit(place: Slurm, call: Call) -> str:
     )
     try:
         return str(submitter.submit(node_main, call).job_id)
-    except RuntimeError as error:  # of submitit's own kinds
+    except RuntimeError as error:  # base class of submitit's errors
         raise _refused(str(error)) from error
 
 
-def _asked(place: Slurm, demand: Demand) -> dict[str, str | int]:
-    """What a job asks SLURM for, by sbatch's own names."""
-    asked: dict[str, str | int | None] = {
+def _sbatch_options(place: Slurm, demand: Demand) -> dict[str, str | int]:
+    """Resources of a job, by the names of sbatch's options."""
+    options: dict[str, str | int | None] = {
         "partition": place.partition,
         "account": place.account,
         "time": place.time_min,
@@ -183,14 +185,14 @@ def _asked(place: Slurm, demand: Demand) -> dict[str, str | int]:
         "cpus_per_task": demand.devices * (demand.threads + demand.workers),
         "gpus_per_node": demand.devices if demand.gpu else None,
     }
-    return {name: value for name, value in asked.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _refused(error: str) -> ConfigError:
     return ConfigError(
-        f"executor=slurm: sbatch refuses the job: {' '.join(error.split())}. See executor.partition, .account, "
-        ".time_min and .memory_gib; trainer.devices, trainer.threads and runtime.workers say how many CPUs (or GPUs) "
-        "it takes."
+        f"executor=slurm: sbatch rejected the job: {' '.join(error.split())}. Change executor.partition, .account, "
+        ".time_min or .memory_gib; trainer.devices, trainer.threads and runtime.workers set the number of CPUs and "
+        "GPUs."
     )
 
 

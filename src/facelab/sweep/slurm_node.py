@@ -1,4 +1,4 @@
-"""What runs on a node of the cluster: one job, which leaves `DONE` or a reason in a file."""
+"""The entry point of a job on a node of the cluster; it writes `DONE` or a reason into a file."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from facelab.sweep.executor import Call
 from facelab.sweep.worker import DONE, train_job
 from facelab.training.interrupt import StopRequest
 
-FILES = "slurm"  # folder of a run: what was submitted, and each job's message
+FILES = "slurm"  # subfolder of a run, with submitted files and the message of each job
 INTERRUPTED = "interrupted"
-# What tells Lightning that srun had started one process for each device: here we start them.
+# From these, Lightning would conclude that srun has started one process for each device; facelab starts them itself.
 _OF_SRUN = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE")
 
 
@@ -25,7 +25,7 @@ def node_main(call: Call) -> None:
         call: the job.
 
     Raises:
-        SystemExit: it is not done.
+        SystemExit: the job was interrupted or failed.
     """
     word = word_file(call.folder, os.environ["SLURM_JOB_ID"])
     word.unlink(missing_ok=True)  # of an earlier start of this job, if it was requeued
@@ -37,14 +37,14 @@ def node_main(call: Call) -> None:
         late.append(True)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with StopRequest().installed():  # submitit's handlers let SIGTERM pass unheard
+    with StopRequest().installed():  # submitit's handlers ignore SIGTERM
         signal.signal(signal.SIGUSR2, stop_in_time)
         try:
             train_job(call)
         except (KeyboardInterrupt, Interrupted):
-            _say(word, "its time on the cluster was up; the same command resumes it" if late else INTERRUPTED)
+            _say(word, "it reached its time limit; the same command resumes it" if late else INTERRUPTED)
             raise SystemExit(130) from None
-        except BaseException as error:  # SystemExit too: a library that leaves with status 0 has not trained
+        except BaseException as error:  # SystemExit too: a library may exit with status 0 before training ends
             if isinstance(error, FacelabError):
                 print(f"Error: {error}", file=sys.stderr)
             else:
@@ -55,12 +55,12 @@ def node_main(call: Call) -> None:
 
 
 def word_file(folder: Path, number: str) -> Path:
-    """Of the job with that number, which trains the run of that folder."""
+    """Message file of a job, by the folder of its run and its number."""
     return folder / FILES / f"{number}_word.txt"
 
 
 def _say(path: Path, word: str) -> None:
-    """Whole or not at all."""
+    """Write a message file atomically."""
     beside = path.with_suffix(".new")
     beside.write_text(word, encoding="utf-8")
     beside.replace(path)

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep come from: all combinations of its axes, or a search."""
+"""Sources of a sweep's jobs: all combinations of its axes, or a search."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -14,49 +14,49 @@ from facelab.sweep.study import Outcome, RecordedStudy
 
 
 class Source(ABC):
-    """Hands out jobs, one after the other, and hears how they go."""
+    """Provides jobs one by one, and receives their outcomes."""
 
-    total: int  # jobs it will have handed out at the end
-    is_known_ahead: bool  # whether what comes next does not depend on what came out before
+    total: int  # number of jobs it will provide
+    is_known_ahead: bool  # whether the next job does not depend on outcomes
 
     @abstractmethod
     def upcoming(self) -> Demand | None:
-        """What the next job takes of a machine; None if there is none."""
+        """Resources of the next job; None if there is none."""
 
     @abstractmethod
     def next(self) -> Standing | None:
-        """The next job; None if there turns out to be none."""
+        """The next job; None if there is none."""
 
     @abstractmethod
     def back(self, standing: Standing) -> None:
-        """Take a job back, to be handed out later."""
+        """Take a job back, to provide it again later."""
 
     def hopeless(self, job: Job, images_seen: int, validation: Mapping[str, float]) -> bool:
-        """Whether a job that was validated should be stopped.
+        """Whether a job should be stopped early, after a validation.
 
         Args:
-            job: that runs.
-            images_seen: by it.
-            validation: `val/...` by name.
+            job: the running job.
+            images_seen: at the validation.
+            validation: `val/...` values by name.
         """
         return False
 
     @abstractmethod
     def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
-        """Hear how a job ended.
+        """Receive the outcome of a job.
 
         Args:
-            job: that ended.
-            how: it did.
+            job: the job.
+            how: its outcome.
             latest: its last values by name.
         """
 
 
 class Combinations(Source):
-    """Jobs that are known from the start.
+    """Provides a fixed list of jobs.
 
     Args:
-        standings: of those that are not done.
+        standings: of the jobs that are not done.
     """
 
     is_known_ahead = True
@@ -66,31 +66,31 @@ class Combinations(Source):
         self.total = len(self._waiting)
 
     def upcoming(self) -> Demand | None:
-        """Of the first in line."""
+        """Resources of the first job in the queue."""
         return Demand.of(self._waiting[0].job.config) if self._waiting else None
 
     def next(self) -> Standing | None:
-        """In order."""
+        """The first job in the queue."""
         return self._waiting.popleft() if self._waiting else None
 
     def back(self, standing: Standing) -> None:
-        """To the end."""
+        """Append a job to the queue."""
         self._waiting.append(standing)
 
     def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
-        """Nothing that comes depends on it."""
+        """Do nothing: later jobs do not depend on outcomes."""
 
 
 class Trials(Source):
-    """Jobs that a search draws, knowing what came out of those before; interrupted ones first.
+    """Provides the trials of a search, interrupted ones first.
 
     Args:
-        study: the search.
-        search: how it judges.
-        total: trials of the whole search.
-        children: composes and checks the config of a trial, and finds its run if it has begun.
-        demand: what a trial takes of a machine.
-        outcomes: counts what ended without being started here.
+        study: draws and records the trials.
+        search: settings of the search.
+        total: number of trials of the whole search.
+        children: composes and checks the config of a trial, and finds its run if there is one.
+        demand: resources of a trial.
+        outcomes: counts trials that ended before this process started.
     """
 
     is_known_ahead = False
@@ -113,17 +113,17 @@ class Trials(Source):
 
     @property
     def ended_so_far(self) -> int:
-        """Trials of the whole search that have ended, in whatever way."""
+        """Number of trials of the whole search that have ended."""
         counts = self._study.counts()
         return sum(counts.values()) - counts["running"]
 
     def upcoming(self) -> Demand | None:
-        """Taken as the same for all trials: what one draws is not known before there is room for it."""
+        """Resources of the next trial. They are the same for all: a trial is drawn only when it can start."""
         asked = sum(self._study.counts().values())
         return self._demand if self._back or self._waiting or asked < self._search_total else None
 
     def next(self) -> Standing | None:
-        """An interrupted trial, or a new one."""
+        """The next trial: an interrupted or a new one."""
         if self._back:
             return self._back.popleft()
         while trial := (self._waiting.popleft() if self._waiting else self._study.ask()):
@@ -131,48 +131,48 @@ class Trials(Source):
                 standing = self._children.of_trial(trial)
             except ConfigError as error:
                 if self.ended_so_far == 0:
-                    raise  # what is wrong with the first one is wrong with all
+                    raise  # if the first trial is invalid, all are
                 self._study.fail(trial.number)
                 self._outcomes.invalid(trial.number, str(error))
                 continue
             if standing.done is None:
                 return standing
-            # Its run finished, and the search was killed before it heard of it.
+            # Its run finished, but the search was killed before it recorded this.
             self._outcomes.count_before({"finished": 1})
             self.ended(standing.job, "finished", self._children.final_values(standing.done))
         return None
 
     def back(self, standing: Standing) -> None:
-        """To be handed out next."""
+        """Put a job in front of the queue."""
         self._back.append(standing)
 
     def hopeless(self, job: Job, images_seen: int, validation: Mapping[str, float]) -> bool:
-        """By the median of the others.
+        """Whether a trial is worse than the median of the others.
 
         Raises:
-            ConfigError: the search judges by a metric that the validation does not give.
+            ConfigError: validation does not record the metric of the search.
         """
         assert job.trial is not None
         if self._metric not in validation:
             raise ConfigError(
-                f"search.metric={self._metric}: the validation of {job.choices.get('model')} gives no such metric. It "
-                f"gives: {', '.join(sorted(validation))}."
+                f"search.metric={self._metric}: the validation of {job.choices.get('model')} records no such metric. "
+                f"Choose one of: {', '.join(sorted(validation))}."
             )
         return self._study.should_prune(job.trial, images_seen, validation[self._metric])
 
     def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
-        """The value of a trial is that of the weights it kept.
+        """Record the outcome of a trial; its value is the metric of the weights it kept.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: the trial has no such metric.
         """
         assert job.trial is not None
         value = latest.get(kept(self._metric))
         if how == "finished" and value is None:
             self._study.fail(job.trial)
             raise ConfigError(
-                f"search.metric={self._metric}: {job.choices.get('model')} was trained without any validation, so that "
-                "there is nothing to choose by."
+                f"search.metric={self._metric}: {job.choices.get('model')} was trained without validation, so the "
+                "search has no metric to optimise."
             )
         if how == "finished" and value is not None:
             self._study.tell(job.trial, value)

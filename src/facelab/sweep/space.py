@@ -1,4 +1,4 @@
-"""What a search may choose from: one dimension for each swept key."""
+"""The space of a search: one dimension for each swept key."""
 
 import dataclasses
 import math
@@ -29,29 +29,29 @@ _DIGITS = 6
 
 
 class Dimension(ABC):
-    """What one key may be."""
+    """The possible values of one key."""
 
     @property
     @abstractmethod
     def text(self) -> str:
-        """For people, such as `0.0001 to 0.01, logarithmic`."""
+        """Description, such as `0.0001 to 0.01, logarithmic`."""
 
     @property
     @abstractmethod
     def distribution(self) -> BaseDistribution:
-        """What Optuna draws from; its values are those that `override` takes."""
+        """Optuna's distribution to draw from; `override` takes its values."""
 
     @abstractmethod
     def override(self, drawn: str | float) -> str:
-        """The text of a drawn value, as it stands behind `key=` on the command line."""
+        """Text of a drawn value, as after `key=` on the command line."""
 
 
 @dataclass(frozen=True)
 class Choice(Dimension):
-    """Values without an order.
+    """Unordered values.
 
     Args:
-        texts: the values as they stand on the command line, each once.
+        texts: the distinct values, as text of the command line.
     """
 
     texts: tuple[str, ...]
@@ -63,11 +63,11 @@ class Choice(Dimension):
 
     @property
     def distribution(self) -> CategoricalDistribution:
-        """Of the texts."""
+        """Categorical distribution over the texts."""
         return CategoricalDistribution(self.texts)
 
     def override(self, drawn: str | float) -> str:
-        """As it is."""
+        """The drawn text."""
         return str(drawn)
 
 
@@ -76,7 +76,7 @@ class Range(Dimension):
     """Equally spaced numbers.
 
     Args:
-        texts: the numbers as they stand on the command line, in order, two or more.
+        texts: two or more numbers, in order, as text of the command line.
     """
 
     texts: tuple[str, ...]
@@ -88,23 +88,23 @@ class Range(Dimension):
 
     @property
     def distribution(self) -> IntDistribution:
-        """Of the numbers' places in the range: sums of a step such as 0.1 would not be the numbers that Hydra lists."""
+        """Distribution over indices: sums of a step such as 0.1 would differ from the numbers that Hydra lists."""
         return IntDistribution(0, len(self.texts) - 1)
 
     def override(self, drawn: str | float) -> str:
-        """The number at a place."""
+        """The number at an index."""
         return self.texts[int(drawn)]
 
 
 @dataclass(frozen=True)
 class Interval(Dimension):
-    """All numbers between two, with both ends.
+    """A closed interval of numbers.
 
     Args:
         low: lower end.
         high: upper end.
-        logarithmic: whether each factor of 10 is as likely as the next.
-        whole: whole numbers only.
+        logarithmic: whether to draw uniformly in the logarithm.
+        whole: whether to draw integers only.
     """
 
     low: float
@@ -120,13 +120,13 @@ class Interval(Dimension):
 
     @property
     def distribution(self) -> FloatDistribution | IntDistribution:
-        """Of the numbers themselves."""
+        """Distribution over the numbers."""
         if self.whole:
             return IntDistribution(int(self.low), int(self.high), log=self.logarithmic)
         return FloatDistribution(self.low, self.high, log=self.logarithmic)
 
     def override(self, drawn: str | float) -> str:
-        """The number; to six digits if it is not whole, which people can read and training cannot tell apart."""
+        """The number; rounded to six significant digits, for readability, if it is not an integer."""
         if self.whole:
             return str(int(drawn))
         rounded = float(f"{float(drawn):.{_DIGITS}g}")
@@ -143,7 +143,7 @@ def read_space(axes: Sequence[Override]) -> Space:
         axes: the swept overrides.
 
     Raises:
-        ConfigError: an axis is empty, no search can be made over it, or it is not an axis.
+        ConfigError: an axis is empty, invalid, or cannot be searched over.
     """
     return {axis_name(axis): _dimension(axis) for axis in axes}
 
@@ -152,15 +152,15 @@ def _dimension(axis: Override) -> Dimension:
     name, swept, line = axis_name(axis), axis.value(), axis.input_line
     if name in REPLICATES:
         raise ConfigError(
-            f"{line}: a search has no replicates, it would pick the luckiest of them. Give one value in a search; "
-            f"afterwards train its best trial with several: -m +<folder>=best {name}=..."
+            f"{line}: a search has no replicates, because it would select the luckiest one. Give one value, then "
+            f"train the best trial with several: -m +<folder>=best {name}=..."
         )
     if isinstance(swept, IntervalSweep):
         return _interval(swept, line)
     tags = sorted(swept.tags) if isinstance(swept, ChoiceSweep | RangeSweep) else []
     if tags:
-        raise ConfigError(f"{line}: tag({', '.join(tags)}) says nothing here. Only intervals are tagged.")
-    if isinstance(swept, ChoiceSweep | RangeSweep):  # shuffled, the same search would not be the same twice
+        raise ConfigError(f"{line}: tag({', '.join(tags)}) has no effect here. Only intervals can have tags.")
+    if isinstance(swept, ChoiceSweep | RangeSweep):  # shuffled values would make the search irreproducible
         axis = dataclasses.replace(axis, _value=dataclasses.replace(swept, shuffle=False))
     try:
         texts = tuple(dict.fromkeys(map(_text, axis.sweep_iterator())))
@@ -191,9 +191,9 @@ def _interval(swept: IntervalSweep, line: str | None) -> Interval:
 
 
 def _text(value: ParsedElementType) -> str:
-    """A listed value as it stands on the command line."""
+    """A listed value, as text of the command line."""
     text = Transformer.str(value)
-    if isinstance(value, str):  # what str(1,2) lists would be read as numbers
+    if isinstance(value, str):  # the values of str(1,2) would be parsed as numbers
         read = OverridesParser.create().parse_override(f"key={text}").value()
         if read != value or not isinstance(read, str):
             return QuotedString(value, Quote.single).with_quotes()

@@ -1,4 +1,4 @@
-"""A search on disk: what was drawn and what came out, as plain values, from which the search is rebuilt."""
+"""Record a search on disk as plain values, and rebuild it from them."""
 
 import math
 import os
@@ -33,7 +33,7 @@ class _Line(BaseModel):
 
 
 class _Begun(_Line):
-    """The first line: which search this is."""
+    """The first line: identifies the search."""
 
     search: str
     metric: str
@@ -42,14 +42,14 @@ class _Begun(_Line):
 
 
 class _Drawn(_Line):
-    """A trial was asked for."""
+    """A trial was drawn."""
 
     trial: NonNegativeInt
     drawn: dict[str, str | int | FiniteFloat]
 
 
 class _Validated(_Line):
-    """A trial that runs was validated."""
+    """A running trial was validated."""
 
     trial: NonNegativeInt
     images_seen: NonNegativeInt
@@ -69,11 +69,11 @@ _LINES: TypeAdapter[_Begun | _Drawn | _Validated | _Ended] = TypeAdapter(_Begun 
 
 @dataclass(frozen=True)
 class Trial:
-    """A config to be tried.
+    """A config to evaluate.
 
     Args:
-        number: from 0, in the order of asking.
-        overrides: its value of every key, as texts of the command line.
+        number: from 0, in the order of drawing.
+        overrides: its value of every key, as text of the command line.
     """
 
     number: int
@@ -81,19 +81,19 @@ class Trial:
 
 
 class RecordedStudy:
-    """A search that asks for trials and is told what came out, and writes both down. One process at a time may have it.
+    """A search that records its trials and their outcomes on disk. Only one process at a time may use it.
 
-    Its file has one JSON object a line; the study of Optuna's that draws and prunes is rebuilt from it in memory.
+    The file has one JSON object per line; the Optuna study that draws and prunes is rebuilt from it in memory.
 
     Args:
-        path: of its file, which is made if it does not exist; its folder must.
+        path: its file, created if it does not exist; the folder must exist.
         name: of the search.
-        search: how to draw and judge.
+        search: algorithm and metric.
         space: to draw from.
 
     Raises:
-        ConfigError: the file is of a search over another space, or by another metric.
-        TrackingError: the file cannot be read or written, or is no record of a search.
+        ConfigError: the file belongs to a search with another space or metric.
+        TrackingError: the file cannot be read or written, or does not record a search.
     """
 
     def __init__(self, path: Path, name: str, search: Search, space: Space) -> None:
@@ -114,10 +114,10 @@ class RecordedStudy:
             try:
                 self._replay(line)
             except (ValueError, TypeError, IndexError) as error:
-                raise self._file.damaged(number, f"not what can follow: {error}") from error
+                raise self._file.damaged(number, f"a line that does not fit the previous ones: {error}") from error
 
     def ask(self) -> Trial | None:
-        """The next config to try; None if there are as many trials as there should be.
+        """Draw the next trial; None if all trials have been drawn.
 
         Raises:
             TrackingError: the file cannot be written.
@@ -130,11 +130,11 @@ class RecordedStudy:
         return Trial(trial.number, self._overrides(trial.params))
 
     def unfinished(self) -> list[Trial]:
-        """Trials that were asked for and never told, as a killed process leaves them."""
+        """Trials without an outcome, such as those of a killed process."""
         return [Trial(trial.number, self._overrides(trial.params)) for trial in self._trials(TrialState.RUNNING)]
 
     def tell(self, number: int, value: float) -> None:
-        """Say what came out of a trial; one that has ended already stays as it is.
+        """Record the value of a finished trial; a trial that has ended already is not changed.
 
         Args:
             number: of the trial.
@@ -149,7 +149,7 @@ class RecordedStudy:
             self.fail(number)
 
     def fail(self, number: int) -> None:
-        """Say that a trial failed; the search continues without its result.
+        """Record that a trial failed; the search ignores it.
 
         Raises:
             TrackingError: the file cannot be written.
@@ -157,7 +157,7 @@ class RecordedStudy:
         self._end(_Ended(trial=number, ended="failed"))
 
     def prune(self, number: int) -> None:
-        """Say that a trial was stopped early.
+        """Record that a trial was stopped early.
 
         Raises:
             TrackingError: the file cannot be written.
@@ -165,13 +165,12 @@ class RecordedStudy:
         self._end(_Ended(trial=number, ended="pruned"))
 
     def should_prune(self, number: int, images_seen: int, value: float) -> bool:
-        """Whether a trial that runs should be stopped early.
+        """Record a validation of a running trial; returns whether it should be stopped early.
 
         Args:
             number: of the trial.
-            images_seen: by it, when it was validated. A trial that is resumed from a checkpoint may
-                report again what it had reported before.
-            value: of the metric at that moment; NaN says nothing.
+            images_seen: at the validation. A trial resumed from a checkpoint may report validations again.
+            value: of the metric; NaN is ignored.
 
         Raises:
             TrackingError: the file cannot be written.
@@ -203,13 +202,13 @@ class RecordedStudy:
             self._replay(line)
 
     def _replay(self, line: _Line) -> None:
-        """Let Optuna's study hear a line.
+        """Apply a recorded line to Optuna's study.
 
         Raises:
-            ValueError, TypeError, IndexError: it does not fit those before.
+            ValueError, TypeError, IndexError: it does not fit the previous lines.
         """
         if isinstance(line, _Validated | _Ended) and self._trials()[line.trial].state.is_finished():
-            raise ValueError(f"{line}, of a trial that has ended")
+            raise ValueError(f"{line}, but this trial has ended")
         match line:
             case _Drawn(trial=number, drawn=drawn) if number == len(self._asked):
                 _refuse_outside(drawn, self._distributions)
@@ -232,13 +231,13 @@ class RecordedStudy:
 
 
 class _Record:
-    """The file: lines are added whole or not at all."""
+    """The file of a search; lines are added atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> list[_Line]:
-        """All lines; one that a full disk or a lost machine left half written is cut off."""
+        """Read all lines; an incomplete last line, left by a crash or a full disk, is removed."""
         if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
             raise TrackingError(f"{self._path}: expected a plain file, got a link or a device. Remove it.")
         try:
@@ -252,12 +251,12 @@ class _Record:
                 found.append(_LINES.validate_json(line))
             except ValidationError as error:
                 raise self.damaged(number, repr(line[:_QUOTED_CHARACTERS].decode(errors="replace"))) from error
-        if whole < len(content):  # not before it is known that the file is ours
+        if whole < len(content):  # only now: all lines are known to be valid
             os.truncate(self._path, whole)
         return found
 
     def add(self, line: _Line) -> None:
-        """Append a line; it is on the disk when this returns."""
+        """Append a line and flush it to disk."""
         try:
             with self._path.open("ab") as file:
                 before = file.tell()
@@ -271,10 +270,10 @@ class _Record:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def damaged(self, number: int, what: str) -> TrackingError:
+    def damaged(self, number: int, found: str) -> TrackingError:
         return TrackingError(
-            f"{self._path}, line {number}: expected a line of a search's record (which search it is, a drawn trial, a "
-            f"validation, an end), got {what}. Start the search anew under another sweep.name."
+            f"{self._path}, line {number}: expected the record of a search, a drawn trial, a validation or an outcome, "
+            f"got {found}. Start a new search with another sweep.name."
         )
 
     def _unreachable(self, error: OSError) -> TrackingError:
@@ -297,7 +296,7 @@ def _refuse_outside(drawn: Mapping[str, Any], distributions: Mapping[str, BaseDi
 
 
 def _refuse_another(then: _Line, now: _Begun, path: Path) -> None:
-    """A search keeps the space and the metric that it began with."""
+    """Raise if the file belongs to a search with another name, space or metric."""
     if not isinstance(then, _Begun):
         raise _Record(path).damaged(1, str(then))
     if then.search != now.search:
@@ -310,8 +309,8 @@ def _refuse_another(then: _Line, now: _Begun, path: Path) -> None:
     differences += _differences_of_space(then.space, now.space)
     if differences:
         raise ConfigError(
-            f"sweep.name: the search of this name is another one: {'; '.join(differences)} (in {path}). Choose another "
-            "name, or give the same ranges, metric and direction; search.trials may grow."
+            f"sweep.name: there is another search of this name: {'; '.join(differences)} (in {path}). Choose another "
+            "name, or give the same ranges, metric and direction; only search.trials may grow."
         )
 
 

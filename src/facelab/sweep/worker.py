@@ -1,4 +1,4 @@
-"""The process of one job. An entry point, as the command line is: it may import everything."""
+"""The entry point of a job's process."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def train_job(call: Call) -> None:
 
     Raises:
         FacelabError: an error the user can fix.
-        KeyboardInterrupt: the job was told to stop; its run is closed as KILLED and can be resumed.
+        KeyboardInterrupt: the job was stopped; its run is closed as KILLED and can be resumed.
     """
     from facelab.runs import run
 
@@ -38,20 +38,20 @@ def train_job(call: Call) -> None:
 
 
 def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> None:
-    """Run a job in a process of its own on this machine; sends back `DONE`, or why it failed.
+    """Run a job in its own process on this machine; sends `DONE` or the reason of a failure to the sweep.
 
     Args:
         call: the job.
-        environment: variables of the sweep's process, with what this job may use of the machine.
-        said: takes that message.
+        environment: environment variables, such as those that select GPUs.
+        said: pipe for that message.
     """
     die_with_parent()
-    os.setsid()  # Ctrl-C in the terminal is the sweep's alone: it tells the jobs
+    os.setsid()  # only the sweep receives Ctrl-C; it stops the jobs
     os.environ.clear()
     os.environ.update(environment)
     _write_to(call.folder / LOG)
     try:
-        print(f"process {os.getpid()} begins at {_now()}")
+        print(f"process {os.getpid()} started at {_now()}")
         train_job(call)
         print(f"done at {_now()}")
     except (KeyboardInterrupt, Interrupted):
@@ -61,7 +61,7 @@ def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> 
         print(f"Error: {error}", file=sys.stderr)
         _say(said, f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
-    except BaseException as error:  # SystemExit too: a library that leaves with status 0 has not trained
+    except BaseException as error:  # SystemExit too: a library may exit with status 0 before training ends
         traceback.print_exc()
         _say(said, f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
@@ -69,7 +69,7 @@ def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> 
 
 
 def _say(said: Connection, word: str) -> None:
-    """Short enough for the pipe to take it whole, since nobody reads it before this process has ended."""
+    """Send a message, truncated to fit the pipe's buffer: the sweep reads it only after this process has ended."""
     with suppress(OSError):
         said.send(word[:_WORD_CHARACTERS])
 
@@ -79,7 +79,7 @@ def _now() -> str:
 
 
 def _write_to(file: Path) -> None:
-    """All output, also of libraries written in C, goes to the log."""
+    """Redirect all output, also of C libraries, to a file."""
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
         stream.flush()

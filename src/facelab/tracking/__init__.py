@@ -1,4 +1,4 @@
-"""Runs in MLflow. Nothing outside this package imports mlflow."""
+"""Record runs in MLflow. Only this package imports mlflow."""
 
 from facelab.tracking.delivery import SILENT_AFTER_S, Courier
 from facelab.tracking.environment import commit_of_now

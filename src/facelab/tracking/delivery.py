@@ -1,4 +1,4 @@
-"""From a run's spool to the store: what waits, heartbeat, system metrics."""
+"""Deliver a run's records from its spool to the store, with a heartbeat and system metrics."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from facelab.tracking.store import connect, readable
 
 HEARTBEAT = "heartbeat"
 HEARTBEAT_EVERY_S = 10.0
-SILENT_AFTER_S = 60.0  # a run without a heartbeat for so long is dead
+SILENT_AFTER_S = 60.0  # seconds without a heartbeat after which a run counts as dead
 REASON = "reason"
 _METRICS_PER_CALL = 1000
 _DELIVER_EVERY_S = 1.0
@@ -33,7 +33,7 @@ def now_ms() -> int:
 
 
 def deliver(run_id: str, spool: Spool, client: MlflowClient) -> None:
-    """Send all that waits, oldest first.
+    """Send all waiting records to the store, oldest first.
 
     Args:
         run_id: of the run.
@@ -41,7 +41,8 @@ def deliver(run_id: str, spool: Spool, client: MlflowClient) -> None:
         client: of its store.
 
     Raises:
-        MlflowException, OSError, SQLAlchemyError: the store did not take it; what it took is not sent again.
+        MlflowException, OSError, SQLAlchemyError: the store rejected a record; records delivered before are not sent
+            again.
         TrackingError: the spool names a file outside the run's folder.
     """
     metrics: list[Metric] = []
@@ -69,29 +70,29 @@ def deliver(run_id: str, spool: Spool, client: MlflowClient) -> None:
 
 
 def was_deleted(run_id: str, client: MlflowClient) -> bool:
-    """Whether a run was deleted in MLflow; False where the store does not answer."""
+    """Whether a run was deleted in MLflow; False if the store is unreachable."""
     try:
         return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
     except MlflowException as error:
         return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
-    except Exception:  # whatever the store's driver raises
+    except Exception:  # the store's driver may raise anything
         return False
 
 
 def deleted_message(run_id: str, folder: Path) -> str:
-    """What happened to a run that was deleted in MLflow, and what can be done."""
+    """Message for a run that was deleted in MLflow: where its records are, and how to restore it."""
     return (
-        f"Run {run_id} was deleted in MLflow. Its files and what was recorded are kept in {folder}. Restore it on "
-        f"MLflow's page (or with: mlflow runs restore --run-id {run_id}), then go on with resume={run_id} or deliver "
-        "with facelab sync; or remove the folder."
+        f"Run {run_id} was deleted in MLflow. Its files and records are kept in {folder}. Restore it on MLflow's page "
+        f"or with: mlflow runs restore --run-id {run_id}. Then resume it with resume={run_id}, or deliver its records "
+        "with facelab sync. To discard it, remove the folder."
     )
 
 
 def _own_file(folder: Path, name: str) -> Path:
-    """A file of the run's folder; a spool from elsewhere could name any file of this machine."""
+    """Path of a file in the run's folder. Others are refused: a foreign spool could name any file of this machine."""
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
-        raise TrackingError(f"{folder / 'spool.jsonl'} names '{name}', which lies outside the run's folder.")
+        raise TrackingError(f"{folder / 'spool.jsonl'} names '{name}', which is outside the run's folder.")
     return file
 
 
@@ -124,51 +125,54 @@ def _send(run_id: str, spool: Spool, client: MlflowClient, item: Item) -> None:
 
 
 class Courier:
-    """A thread that sends a run's records and shows that it is alive.
+    """Background thread that delivers a run's records and sends its heartbeat.
 
     Args:
         run_id: of the run.
         uri: of its store.
         spool: its records.
-        when_deleted: called once, by the thread, when somebody has deleted the run in MLflow while it is alive.
+        when_deleted: called once, from the thread, if the run is deleted in MLflow while it is alive.
     """
 
     def __init__(self, run_id: str, uri: str, spool: Spool, when_deleted: Callable[[], None]) -> None:
         self._run_id, self._uri, self._spool = run_id, uri, spool
         self._when_deleted = when_deleted
         self._closing = threading.Event()
-        self._ended = threading.Event()  # not Thread.is_alive, which Ctrl-C in Thread.join turns false (Python 3.11)
+        self._ended = threading.Event()  # Thread.is_alive turns false after Ctrl-C in Thread.join (Python 3.11)
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._live, name="facelab-tracking", daemon=True)
         self._monitor = SystemMetricsMonitor(run_id, tracking_uri=uri)
         steps = (step for kind, name, step in spool.known if kind == "metric" and name.startswith("system/"))
         self._monitor_step = 1 + max(steps, default=-1)
         self._next_heartbeat = self._next_monitoring = 0.0
-        self.deleted = False  # by somebody, in MLflow
+        self.deleted = False  # whether the run was deleted in MLflow
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the thread."""
         self._thread.start()
 
     def finish(self, warn: Callable[[str], None]) -> None:
-        """Send the rest, for up to a minute; warn if the store does not take it."""
+        """Deliver the remaining records, for up to a minute; warn if some are left."""
         self._closing.set()
-        said = False
+        warned = False
         begun = time.monotonic()
         try:
             while not self._ended.wait(1.0) and time.monotonic() - begun < _PATIENCE_S:
-                if self._error is not None and not said and not self.deleted:
-                    warn(f"Waiting for {self._uri}: {readable(self._error)}. Ctrl-C leaves the rest to facelab sync.")
-                    said = True
+                if self._error is not None and not warned and not self.deleted:
+                    warn(
+                        f"Waiting for {self._uri}: {readable(self._error)}. Ctrl-C stops waiting; deliver later with: "
+                        "facelab sync"
+                    )
+                    warned = True
         except (KeyboardInterrupt, Interrupted):
             pass
         if self.deleted:
             warn(deleted_message(self._run_id, self._spool.folder))
         elif not self._ended.is_set():
-            error = readable(self._error) if self._error else "it does not answer"
+            error = readable(self._error) if self._error else "no response"
             warn(
-                f"{self._uri} did not take the last values of run {self._run_id}: {error}. They are kept in "
-                f"{self._spool.folder}; once the store can be written again, deliver them with: facelab sync"
+                f"The last records of run {self._run_id} could not be delivered to {self._uri}: {error}. They are kept "
+                f"in {self._spool.folder}. Once the store is writable again, deliver them with: facelab sync"
             )
 
     def _live(self) -> None:
@@ -190,7 +194,7 @@ class Courier:
                 self._error = None
                 if closing:
                     return
-            except Exception as error:  # whatever the store's driver raises: nothing may end this thread early
+            except Exception as error:  # the store's driver may raise anything; the thread must survive
                 self._error = error
                 self.deleted = client is not None and was_deleted(self._run_id, client)
                 if self.deleted and not closing:
@@ -199,7 +203,7 @@ class Courier:
                     time.sleep(_DELIVER_EVERY_S)
 
     def _list_packages(self) -> None:
-        """Here, since it takes half a second that training need not wait for."""
+        """Record the installed packages; in this thread, because it takes half a second."""
         file = self._spool.folder / "packages.txt"
         if not file.exists():
             file.write_text(environment.packages(), encoding="utf-8")

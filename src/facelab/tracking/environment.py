@@ -1,4 +1,4 @@
-"""What a run ran on: code, packages, hardware."""
+"""Environment of a run: commit, packages and hardware."""
 
 import functools
 import importlib.metadata
@@ -15,9 +15,9 @@ from facelab.system import cores
 _NAMED = ("torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "albumentations", "numpy")
 
 
-@functools.cache  # as the process began: what it has loaded by then is what runs
+@functools.cache  # the state at the start of the process, which is the code that runs
 def git_state(folder: Path) -> dict[str, str]:
-    """Tags for the commit that `folder` is checked out at, and whether files differ from it; empty outside git."""
+    """Tags for the commit checked out in `folder`, and whether files differ from it; empty outside git."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -56,19 +56,19 @@ def hardware() -> dict[str, str]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Tags for Python, facelab and the packages that matter most."""
+    """Tags for the versions of Python, facelab and the main packages."""
     named = {f"version.{name}": importlib.metadata.version(name) for name in ("facelab", *_NAMED)}
     return {"version.python": platform.python_version(), **named}
 
 
 def packages() -> str:
-    """Every installed package, a line each, as pip freeze would list them."""
+    """All installed packages, one per line, as in `pip freeze`."""
     found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
 
 
 def code_folder() -> Path:
-    """Where the running program lies: a checkout, as a rule."""
+    """Folder of the running program, usually a checkout."""
     script = Path(sys.argv[0]).absolute()
     return script.parent if script.is_file() else Path.cwd()
 

@@ -1,4 +1,4 @@
-"""All runs of a store, and those among them that died without a word."""
+"""List the runs of a store, and close those whose process died."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from facelab.tracking.store import Store, readable, store_errors
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run at a glance.
+    """A row of the table of runs.
 
     Args:
         id: of the run.
@@ -23,9 +23,9 @@ class RunRow:
         status: RUNNING, FINISHED, FAILED or KILLED.
         reason: why it did not finish.
         started_s: seconds since 1970.
-        seconds: from start to end, or till now.
+        seconds: from start to end, or until now.
         images_seen: so far.
-        accuracy: on the test faces, in [0, 1]; None before the test.
+        accuracy: on the test split, in [0, 1]; None before the evaluation.
     """
 
     id: str
@@ -40,11 +40,11 @@ class RunRow:
 
 
 def recent_runs(store: Store, limit: int) -> list[RunRow]:
-    """The newest runs of all experiments. Those that show no sign of life any more are closed as KILLED first.
+    """The newest runs of all experiments. Running ones without a recent heartbeat are first closed as KILLED.
 
     Args:
-        store: where to look.
-        limit: how many runs at most.
+        store: the store to search.
+        limit: maximal number of runs.
 
     Raises:
         TrackingError: the store cannot be reached or written.
@@ -62,11 +62,11 @@ def recent_runs(store: Store, limit: int) -> list[RunRow]:
 
 
 def find_finished(store: Store, config_hash: str) -> list[str]:
-    """Ids of the finished runs of a config, the newest first, whatever their experiment.
+    """Ids of the finished runs of a config in all experiments, the newest first.
 
     Args:
-        store: where to look.
-        config_hash: as in their tag `config.hash`.
+        store: the store to search.
+        config_hash: value of their tag `config.hash`.
 
     Raises:
         TrackingError: the store cannot be reached or read.
@@ -82,11 +82,11 @@ def find_finished(store: Store, config_hash: str) -> list[str]:
 
 
 def _close_if_dead(client: MlflowClient, run: Run) -> None:
-    """Runs of other programs have no heartbeat; they are left alone."""
+    """Close a run as KILLED if its heartbeat has stopped; runs of other programs have none and are skipped."""
     beat_ms = int(run.data.tags.get(HEARTBEAT, 0))
     if not beat_ms or time.time() - beat_ms / 1000 < SILENT_AFTER_S:
         return
-    client.set_tag(run.info.run_id, REASON, "no sign of life: the process was killed, or its machine stopped")
+    client.set_tag(run.info.run_id, REASON, "no heartbeat: the process was killed, or its machine stopped")
     client.set_terminated(run.info.run_id, "KILLED", beat_ms)
 
 

@@ -1,4 +1,4 @@
-"""Runs as a comparison reads them: their last values, their curves, their pictures."""
+"""Read recorded runs for a comparison: their last values, curves and images."""
 
 import dataclasses
 import json
@@ -24,23 +24,23 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class ChildRow:
-    """A run as a comparison sees it; of a sweep, or any other.
+    """A recorded run, of a sweep or not.
 
     Args:
         id: of the run.
         name: on MLflow's page.
         status: RUNNING, FINISHED, FAILED or KILLED.
         reason: why it did not finish.
-        point: its value on every axis of the sweep, as texts of the command line; empty of a run outside a sweep.
+        point: its value on every axis of the sweep, as text of the command line; empty outside a sweep.
         trial: its number in a search.
         config_hash: of its config.
-        commit: the code it ran on; empty outside git.
+        commit: commit of its code; empty outside git.
         superseded_by: id of the run that replaced it, or empty.
-        alive_s: seconds since 1970 of its last sign of life.
-        seconds: from start to end, or till now.
+        alive_s: time of its last heartbeat, in seconds since 1970.
+        seconds: from start to end, or until now.
         metrics: last values by name.
-        declared: what its metrics are, by name.
-        params: its config, flat, as texts; empty where the children of a sweep are read.
+        declared: declarations of its metrics, by name.
+        params: its flat config, as text; empty for children of a sweep.
     """
 
     id: str
@@ -60,10 +60,10 @@ class ChildRow:
 
 
 def children(store: Store, sweep_id: str) -> list[ChildRow]:
-    """All runs of a sweep, the oldest first, with those that were replaced.
+    """All runs of a sweep, also replaced ones, the oldest first.
 
     Args:
-        store: where to look.
+        store: the store to search.
         sweep_id: of the parent run.
 
     Raises:
@@ -90,7 +90,7 @@ def children(store: Store, sweep_id: str) -> list[ChildRow]:
 
 
 def runs_by_id(store: Store, ids: Iterable[str]) -> list[ChildRow | None]:
-    """Runs by their ids, None for each that there is not.
+    """Find runs by their ids; None for each id without a run.
 
     Raises:
         TrackingError: the store cannot be reached or read.
@@ -108,7 +108,7 @@ def runs_by_id(store: Store, ids: Iterable[str]) -> list[ChildRow | None]:
 
 
 def histories(store: Store, ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
-    """Points (images seen, value) of a metric, in order, for each run that has any.
+    """Read the curve of a metric for each run that has one: points (images seen, value), in order.
 
     Raises:
         TrackingError: the store cannot be reached or read.
@@ -123,7 +123,7 @@ def histories(store: Store, ids: Sequence[str], metric: str) -> dict[str, list[t
 
 
 def recorded_images(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, bytes]:
-    """The newest picture a run has recorded under each key, as PNG; keys without one are left out.
+    """The newest image a run has recorded under each key, as PNG; keys without images are omitted.
 
     Raises:
         TrackingError: the store cannot be reached or read.

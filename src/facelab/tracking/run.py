@@ -1,4 +1,4 @@
-"""One training run in MLflow, from start to end."""
+"""Create, open and record a run in MLflow."""
 
 import getpass
 from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +29,9 @@ _DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 
 
 class TrackedRun:
-    """A run that is recorded: everything goes to its spool first, and from there to the store.
+    """A run in MLflow. Records go to its spool on disk first, and from there to the store.
 
-    Training, which may be another process, adds; within `delivering` a thread sends. Made by `create` or `open`.
+    Any process may add records; within `delivering`, a thread sends them. Created by `create`, `open` or `adopt`.
 
     Args:
         folder: of the run, `<runs folder>/<run id>`.
@@ -53,20 +53,20 @@ class TrackedRun:
         runs_folder: Path,
         tags: Mapping[str, str] | None = None,
     ) -> "TrackedRun":
-        """Begin a run.
+        """Create a run in the store and its folder.
 
         Args:
-            store: where to.
+            store: records the run.
             name: the run's name on MLflow's page.
-            params: what the run was asked to do; values are written as text.
-            runs_folder: gets a folder of the run's id.
-            tags: further ones, besides those on code, packages and hardware.
+            params: the run's parameters, as text.
+            runs_folder: where to create a folder named by the run's id.
+            tags: in addition to those on code, packages and hardware.
 
         Raises:
-            TrackingError: the store cannot be reached or written; no run has been made then.
+            TrackingError: the store cannot be reached or written; no run is created.
         """
         client, experiment_id = store.open()
-        facts = {
+        all_tags = {
             **environment.git_state(environment.code_folder()),
             **environment.hardware(),
             **environment.versions(),
@@ -77,13 +77,13 @@ class TrackedRun:
             **(tags or {}),
         }
         try:
-            run_id: str = client.create_run(experiment_id, tags=facts, run_name=name).info.run_id
+            run_id: str = client.create_run(experiment_id, tags=all_tags, run_name=name).info.run_id
             try:
                 pairs = [Param(key, value) for key, value in params.items()]
                 for start in range(0, len(pairs), _PARAMS_PER_CALL):
                     client.log_batch(run_id, params=pairs[start : start + _PARAMS_PER_CALL])
             except store_errors():
-                with suppress(*store_errors()):  # what went wrong before is what the user should hear
+                with suppress(*store_errors()):  # report the first error
                     client.set_terminated(run_id, "FAILED")
                 raise
         except store_errors() as error:
@@ -92,10 +92,10 @@ class TrackedRun:
 
     @classmethod
     def open(cls, folder: Path) -> "TrackedRun":
-        """A run that was begun before.
+        """Open an existing run by its folder.
 
         Raises:
-            TrackingError: the folder is not one of a run.
+            TrackingError: the folder is not that of a run.
         """
         header = next((item for item in Spool(folder).items() if "run" in item), None) if folder.is_dir() else None
         if header is None:
@@ -104,7 +104,7 @@ class TrackedRun:
 
     @classmethod
     def adopt(cls, store: Store, run_id: str, name: str, runs_folder: Path) -> "TrackedRun":
-        """A run of the store that has no folder here: it gets one."""
+        """Create a folder for a run that exists only in the store."""
         folder = (runs_folder / run_id).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, store.uri, name)
@@ -113,36 +113,36 @@ class TrackedRun:
 
     @property
     def ended(self) -> Status | None:
-        """How it ended, as far as it was recorded here; None if it did not."""
-        said = [item["status"] for item in self.spool.items() if "status" in item]
-        return said[-1] if said and said[-1] != "RUNNING" else None
+        """Final status recorded in the run's folder; None if the run has not ended."""
+        statuses = [item["status"] for item in self.spool.items() if "status" in item]
+        return statuses[-1] if statuses and statuses[-1] != "RUNNING" else None
 
     def settle(self) -> bool:
-        """Deliver what waits, if the store takes it and no other process is at it; whether all is delivered."""
+        """Try to deliver waiting records, unless another process does; returns whether all are delivered."""
         with suppress(TrackingError, *store_errors()), self.alone():
             self.deliver(connect(self.uri))
         return not self.spool.waiting()
 
     def recorded_tag(self, key: str) -> str | None:
-        """A tag set before; None if it was not."""
+        """Value of a tag recorded earlier; None if there is none."""
         return next((str(item["value"]) for item in self.spool.items() if item.get("tag") == key), None)
 
     def need(self, name: str) -> str:
-        """Id of the run that this one needs as `name`; recorded before it began."""
+        """Id of the run that this run depends on as `name`; must be recorded."""
         run_id = self.recorded_tag(f"{NEEDS}{name}")
         assert run_id is not None, f"{self.id} needs no {name}"
         return run_id
 
     def metrics(self, values: Mapping[str, float], images_seen: int) -> None:
-        """Record values by name at a number of images seen; those that are recorded already stay as they are."""
+        """Record values by name at a number of images seen; values recorded earlier are not overwritten."""
         self.spool.metrics(values, images_seen, now_ms())
 
     def image(self, key: str, file: str, images_seen: int) -> None:
-        """Record a PNG file of the run's folder, which MLflow shows on a slider over images seen."""
+        """Record a PNG file of the run's folder; MLflow shows it on a slider over images seen."""
         self.spool.picture(key, file, images_seen, now_ms())
 
     def file(self, file: str) -> None:
-        """Keep a copy of a file of the run's folder among its artifacts."""
+        """Record a file of the run's folder as an artifact."""
         self.spool.add({"artifact": file})
 
     def tag(self, key: str, value: str) -> None:
@@ -150,38 +150,38 @@ class TrackedRun:
         self.spool.add({"tag": key, "value": value})
 
     def describe(self, text: str) -> None:
-        """Show a text, as Markdown, on the run's page in MLflow, in place of the one before."""
+        """Replace the description, in Markdown, on the run's page in MLflow."""
         self.tag(_DESCRIPTION, text[:_DESCRIBED_CHARACTERS])
 
     @property
     def first_description(self) -> str:
-        """What the run was described by when it began; empty if it was not."""
+        """The description recorded first; empty if there is none."""
         return self.recorded_tag(_DESCRIPTION) or ""
 
     def tag_now(self, key: str, value: str) -> None:
-        """Set a tag of a run that has ended; what the store does not take stays for `facelab sync`."""
+        """Set a tag of a run that has ended; if the store is unreachable, `facelab sync` delivers it later."""
         self.tag(key, value)
         self.settle()
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: str, context: str) -> None:
-        """Record which data were used.
+        """Record the data set of the run.
 
         Args:
             name: of the data set.
             fingerprint: SHA-256 of its contents, in hex; MLflow shows the first 36 characters.
             source: where the data came from.
-            profile: what is known of them, as JSON.
-            context: what they were used for.
+            profile: statistics of the data, as JSON.
+            context: purpose of the data, such as training.
         """
-        facts = {"name": name, "digest": fingerprint[:36], "source": source, "profile": profile}
-        self.spool.add({"dataset": facts, "context": context})
+        dataset = {"name": name, "digest": fingerprint[:36], "source": source, "profile": profile}
+        self.spool.add({"dataset": dataset, "context": context})
 
     def status(self, status: Status, reason: str = "") -> None:
-        """Say how the run stands.
+        """Record the status of the run.
 
         Args:
             status: as on MLflow's page.
-            reason: why, if it did not finish; kept as the tag `reason`.
+            reason: why the run did not finish; recorded as the tag `reason`.
         """
         self.spool.add({"status": status, "reason": reason[:5000], "time_ms": now_ms()})
 
@@ -189,14 +189,14 @@ class TrackedRun:
     def delivering(
         self, warn: Callable[[str], None], when_deleted: Callable[[], None] = lambda: None
     ) -> Iterator[Courier]:
-        """Within the block the run is alive: what is recorded is sent, with a heartbeat and system metrics.
+        """Deliver records within the block, with a heartbeat and system metrics.
 
         Args:
-            warn: told at the end if the store did not take everything.
-            when_deleted: called, from another thread, when somebody has deleted the run in MLflow.
+            warn: called at the end if records could not be delivered.
+            when_deleted: called, from another thread, if the run is deleted in MLflow.
 
         Raises:
-            TrackingError: another process does the same.
+            TrackingError: another process trains this run.
         """
         with self.alone():
             courier = Courier(self.id, self.uri, self.spool, when_deleted)
@@ -208,10 +208,10 @@ class TrackedRun:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes away from this run.
+        """Hold the run's lock within the block.
 
         Raises:
-            TrackingError: another process is at it.
+            TrackingError: another process holds it.
         """
         lock = FileLock(self.folder / "alive.lock")
         try:
@@ -224,11 +224,12 @@ class TrackedRun:
             lock.release()
 
     def deliver(self, client: MlflowClient) -> None:
-        """Send all that waits, oldest first.
+        """Send all waiting records to the store, oldest first.
 
         Raises:
             TrackingError: the run was deleted in MLflow.
-            MlflowException, OSError, SQLAlchemyError: the store did not take it; what it took is not sent again.
+            MlflowException, OSError, SQLAlchemyError: the store rejected a record; records delivered before are not
+                sent again.
         """
         try:
             deliver(self.id, self.spool, client)

@@ -1,7 +1,7 @@
-"""A run's points on disk, between training and the tracking store.
+"""A run's records on disk, between training and the tracking store.
 
-Training appends lines; a thread, or `facelab sync` later, delivers them. A line is removed from the account only after
-the store has taken it, so that a store that is away costs nothing, and a process that is killed neither.
+Training appends lines; a thread, or `facelab sync` later, delivers them. A line counts as delivered only after the
+store has accepted it, so outages and kills lose nothing.
 """
 
 import errno
@@ -22,17 +22,17 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Spooled:
-    """An item that waits, and where in the file the next one begins."""
+    """An item of the spool, and the position in the file where it ends."""
 
     item: Item
     end: int
 
 
 class Spool:
-    """The file `spool.jsonl` of a run's folder: one JSON object a line, only ever appended to.
+    """The append-only file `spool.jsonl` of a run's folder, with one JSON object per line.
 
-    A point or picture is known by its name and step: what is there already is not written again, so that a run that
-    goes on from a checkpoint does not double what it had recorded after saving it.
+    Metrics and images are identified by name and step and written only once: a run resumed from a checkpoint does not
+    duplicate what it had recorded after that checkpoint.
 
     Args:
         folder: of the run; must exist.
@@ -47,26 +47,26 @@ class Spool:
 
     @property
     def known(self) -> frozenset[tuple[str, str, int]]:
-        """("metric" or "picture", name, step) of all that was ever added."""
+        """("metric" or "picture", name, step) of every metric and image added so far."""
         return frozenset(self._known)
 
     def items(self) -> list[Item]:
-        """All that was ever added, delivered or not."""
+        """All items, delivered or not."""
         return [spooled.item for spooled in self._read(0)]
 
     def metrics(self, values: Mapping[str, float], step: int, time_ms: int) -> None:
-        """Add values by name at a step."""
+        """Add values by name at a step, except those added before."""
         new = {name: float(value) for name, value in values.items() if ("metric", name, step) not in self._known}
         if new:
             self.add({"metrics": new, "step": step, "time_ms": time_ms})
 
     def picture(self, key: str, file: str, step: int, time_ms: int) -> None:
-        """Add a PNG file of the run's folder, to be shown under `key` at a step."""
+        """Add a PNG file of the run's folder, shown as `key` at a step, unless added before."""
         if ("picture", key, step) not in self._known:
             self.add({"picture": key, "file": file, "step": step, "time_ms": time_ms})
 
     def add(self, item: Item) -> None:
-        """Add anything; it is safe from a kill of the process as soon as this returns.
+        """Add an item. Once this returns, a kill of the process cannot lose it.
 
         Raises:
             TrackingError: the disk is full or cannot be written.
@@ -81,7 +81,7 @@ class Spool:
         return list(self._read(self._delivered()))
 
     def delivered(self, spooled: Spooled) -> None:
-        """Strike an item, and all before it, off the account."""
+        """Mark an item, and all before it, as delivered."""
         partial = self._account.with_suffix(".partial")
         partial.write_text(f"{spooled.end}\n", encoding="ascii")
         partial.replace(self._account)
@@ -89,11 +89,11 @@ class Spool:
     def _delivered(self) -> int:
         try:
             return int(self._account.read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):  # unknown: the store knows points it already has
+        except (FileNotFoundError, ValueError):  # start over: the store ignores points it already has
             return 0
 
     def _append(self, line: bytes) -> None:
-        """In one write call: lines of two processes do not mix."""
+        """Append in one write call, so that lines of several processes do not mix."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -103,12 +103,12 @@ class Spool:
                 os.close(descriptor)
         except OSError as error:
             raise TrackingError(
-                f"{self._path} could not be written ({error.strerror}). Make room, then go on with "
+                f"{self._path} could not be written ({error.strerror}). Free disk space, then resume with "
                 f"resume={self.folder.name}."
             ) from error
 
     def _end_last_line(self) -> None:
-        """A line that was cut off must not swallow the next one."""
+        """End a truncated last line, so that the next one starts on its own line."""
         if self._path.is_file() and self._path.stat().st_size:
             with self._path.open("rb") as file:
                 file.seek(-1, os.SEEK_END)
@@ -122,12 +122,12 @@ class Spool:
                 file.seek(start)
                 for line in file:
                     if not line.endswith(b"\n"):
-                        return  # being written, or cut off by a kill
+                        return  # being written, or truncated by a kill
                     start += len(line)
                     try:
                         yield Spooled(json.loads(line), start)
                     except ValueError:
-                        continue  # a line that was cut off
+                        continue  # a truncated line
         except FileNotFoundError:
             return
 

@@ -1,4 +1,4 @@
-"""Where runs are kept: a sqlite file at home, a server for a team."""
+"""Tracking stores: a local sqlite file, or a shared MLflow server."""
 
 import logging
 import os
@@ -16,29 +16,29 @@ from mlflow.exceptions import MlflowException
 from facelab.errors import TrackingError
 from facelab.tracking.schema import refuse_other_version
 
-# Whoever waits for the store tries again himself; MLflow would hold a thread for minutes.
+# Callers retry themselves; MLflow's retries would block a thread for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 for _chatty in ("mlflow", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
-# Errors come out as exceptions too; the logger would print the driver's traceback at every attempt.
+# Errors are also raised; the logger would print the driver's traceback at every attempt.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-# Versions of MLflow's page that ask the experiment, and not the address, show what belongs to training.
+# Makes those versions of MLflow's page that read this tag, and not the URL, open the view for model training.
 _KIND, _FOR_TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """What MLflow's client raises when a store cannot be reached, read or written."""
-    from sqlalchemy.exc import SQLAlchemyError  # late: a fifth of a second, which a server's client need not wait for
+    """Exceptions that MLflow's client raises when a store cannot be reached, read or written."""
+    from sqlalchemy.exc import SQLAlchemyError  # deferred: takes 0.2 s, and a server's client does not need it
 
     return MlflowException, OSError, SQLAlchemyError, sqlite3.Error
 
 
 def readable(error: BaseException) -> str:
-    """What the database itself said, such as "database or disk is full"; else the error's first line."""
+    """The database's own message, such as "database or disk is full", or else the error's first line."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, sqlite3.Error):
@@ -49,23 +49,23 @@ def readable(error: BaseException) -> str:
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client for a store that is there already.
+    """Connect to an existing store.
 
     Raises:
-        TrackingError: the sqlite file is gone (MLflow would make a new one without a word), or another version of
-            MLflow made it.
+        TrackingError: the sqlite file is missing (MLflow would silently create a new one), or another version of
+            MLflow created it.
     """
     if not uri.startswith("sqlite:///"):
         return MlflowClient(uri)
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.is_file():
-        raise TrackingError(f"{uri} is not there any more.")
+        raise TrackingError(f"{uri} does not exist any more.")
     refuse_other_version(database)
     return MlflowClient(uri)
 
 
 def warm_up() -> None:
-    """Import what a first call to a store would, so that the processes forked from this one need not."""
+    """Import the modules that the first use of a store needs, to speed up forked processes."""
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
     from alembic import command, script  # noqa: F401
     from mlflow.store.db import utils  # noqa: F401
@@ -85,10 +85,10 @@ def _is_address(uri: str) -> bool:
 
 
 class Store(ABC):
-    """A place for runs.
+    """A tracking store, which records runs.
 
     Args:
-        experiment: name of the MLflow experiment; made if it does not exist.
+        experiment: name of the MLflow experiment; created if it does not exist.
     """
 
     def __init__(self, experiment: str) -> None:
@@ -103,7 +103,7 @@ class Store(ABC):
 
     @abstractmethod
     def open(self) -> tuple[MlflowClient, str]:
-        """Make ready what is missing.
+        """Open the store, and create it and its experiment if they do not exist.
 
         Returns:
             A client, and the experiment's id.
@@ -114,7 +114,7 @@ class Store(ABC):
 
     @abstractmethod
     def ui_command(self, host: str, port: int) -> list[str] | None:
-        """Arguments of `mlflow` that serve its page on this store; None where a server does already."""
+        """Arguments of `mlflow` that serve its page of this store; None if a server already serves it."""
 
     def _experiment_id(self, client: MlflowClient, artifacts: str | None) -> str:
         found = client.get_experiment_by_name(self.experiment)
@@ -125,22 +125,23 @@ class Store(ABC):
             )
         if found is None:
             return str(client.create_experiment(self.experiment, artifacts, tags={_KIND: _FOR_TRAINING}))
-        if _KIND not in found.tags:  # whoever chose another one on the page keeps it
+        if _KIND not in found.tags:  # keep a choice made on the page
             client.set_experiment_tag(found.experiment_id, _KIND, _FOR_TRAINING)
         return str(found.experiment_id)
 
 
 class SqliteStore(Store):
-    """`mlflow.db` and `mlartifacts/` in a folder: where a bare `mlflow ui` looks too.
+    """A local store: `mlflow.db` and `mlartifacts/` in a folder, the default location of `mlflow ui`.
 
     Args:
-        folder: made if it does not exist; on a local disk, since the write-ahead log is unsafe on network file systems.
+        folder: created if it does not exist; must be on a local disk, because the write-ahead log is unsafe on network
+            file systems.
         experiment: name of the MLflow experiment.
     """
 
     def __init__(self, folder: str = ".", experiment: str = "facelab") -> None:
         super().__init__(experiment)
-        self.folder = Path(folder).absolute()  # once, at the start: nobody may end up in another folder's store
+        self.folder = Path(folder).absolute()  # fixed now: a later chdir must not change the store
 
     @property
     def uri(self) -> str:
@@ -153,13 +154,13 @@ class SqliteStore(Store):
         return self.folder / "mlflow.db"
 
     def open(self) -> tuple[MlflowClient, str]:
-        """Make file, tables and experiment, one process at a time: MLflow's own first use races."""
+        """Create file, tables and experiment if missing, one process at a time: MLflow's first use has races."""
         database = self.database
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "mlflow.db.lock"):
                 connection = sqlite3.connect(database)
-                # Readers and one writer at once, for parallel jobs; the mode stays with the file.
+                # For parallel jobs: readers do not block the writer. The mode is stored in the file.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.close()
                 refuse_other_version(database)
@@ -172,9 +173,16 @@ class SqliteStore(Store):
             ) from error
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
-        """`mlflow ui` on this file."""
+        """Arguments of `mlflow ui` for this file."""
         artifacts = (self.folder / "mlartifacts").as_uri()
-        place = ["--host", host, "--port", str(port), "--workers", "1"]  # one person looks: more only start slower
+        place = [
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]  # more workers start slower, and one user needs no more
         return ["ui", "--backend-store-uri", self.uri, "--default-artifact-root", artifacts, *place]
 
 
@@ -198,23 +206,25 @@ class ServerStore(Store):
         return self._uri
 
     def open(self) -> tuple[MlflowClient, str]:
-        """Ask the server whether it is there before MLflow's client does, which would try for minutes."""
+        """Check that the server responds, then open the experiment; MLflow's client alone would retry for minutes."""
         advice = "Start it, or correct tracking.uri, or keep runs in this folder with tracking=sqlite."
         try:
             urllib.request.urlopen(f"{self.uri}/health", timeout=10).close()
         except urllib.error.HTTPError as error:
             if error.code >= 500:
                 raise TrackingError(
-                    f"tracking.uri: the server at {self.uri} is in trouble ({error}). {advice}"
+                    f"tracking.uri: the server at {self.uri} reports an error ({error}). {advice}"
                 ) from error
         except (OSError, ValueError) as error:
-            raise TrackingError(f"tracking.uri: no answer from {self.uri} ({error}). {advice}") from error
+            raise TrackingError(f"tracking.uri: {self.uri} does not respond ({error}). {advice}") from error
         client = MlflowClient(self.uri)
         try:
             return client, self._experiment_id(client, None)
         except MlflowException as error:
-            raise TrackingError(f"tracking.uri: {self.uri} refused ({readable(error)}). {advice}") from error
+            raise TrackingError(
+                f"tracking.uri: {self.uri} rejected the request ({readable(error)}). {advice}"
+            ) from error
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
-        """None: the server has the page."""
+        """None: the server already serves the page."""
         return None

@@ -1,4 +1,4 @@
-"""Sweeps in MLflow: a parent run, and one child for every point of the sweep."""
+"""Sweeps in MLflow: a parent run with one child for each point."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,11 +31,11 @@ class SweepRow:
         name: of the sweep.
         experiment: name of its MLflow experiment.
         status: RUNNING, FINISHED, FAILED or KILLED.
-        axes: swept keys with their values, as texts of the command line; of a search, each key's range as one text.
-        fixed: the other overrides, sorted; what only says where and how is not among them.
-        command: with which it was begun.
-        search: of a search its `metric`, `direction`, `sampler` and `trials`; None of a plain sweep.
-        threads: CPU threads of each job, where the sweep shares the cores out; None where the config says it.
+        axes: values of each swept key, as text of the command line; for a search, each key's range as one text.
+        fixed: the other overrides that change results, sorted.
+        command: that started it.
+        search: `metric`, `direction`, `sampler` and `trials` of a search; None for a plain sweep.
+        threads: CPU threads of each job, if the sweep divides the cores; None if the config sets them.
     """
 
     id: str
@@ -51,7 +51,11 @@ class SweepRow:
 
 @contextmanager
 def reached(store: Store, done: Literal["read", "written"]) -> Iterator[tuple[MlflowClient, str]]:
-    """A client of the store and the id of its experiment; what goes wrong with it in the block is a TrackingError."""
+    """Open a store; errors of its client within the block become a TrackingError.
+
+    Yields:
+        A client, and the id of the store's experiment.
+    """
     opened = store.open()
     try:
         yield opened
@@ -69,10 +73,10 @@ def begin_sweep(
     threads: int | None,
     runs_folder: Path,
 ) -> TrackedRun:
-    """Begin a sweep's parent run; arguments as the fields of `SweepRow`.
+    """Create a sweep's parent run. Arguments are as the fields of `SweepRow`.
 
     Raises:
-        TrackingError: the store cannot be written; there is no run then.
+        TrackingError: the store cannot be written; no run is created.
     """
     params = {axis: ", ".join(texts) for axis, texts in axes.items()}
     tags = {
@@ -89,14 +93,14 @@ def begin_sweep(
 def record_sweep(
     parent: TrackedRun, row: SweepRow, axes: Mapping[str, list[str]], command: str, search: Mapping[str, Any] | None
 ) -> None:
-    """Say of a sweep that goes on which values it has now, besides those it had, and how it was called.
+    """Record new values, command and search settings of a resumed sweep; earlier values are kept.
 
     Args:
-        parent: its run.
-        row: as it was.
-        axes: as they are asked for now.
-        command: that asks.
-        search: as it is now.
+        parent: its parent run.
+        row: the sweep as recorded.
+        axes: of the current command.
+        command: the current command.
+        search: of the current command.
     """
     whole = {axis: list(dict.fromkeys([*row.axes.get(axis, []), *texts])) for axis, texts in axes.items()}
     if whole != row.axes:
@@ -108,13 +112,13 @@ def record_sweep(
 
 
 def child_tags(sweep_id: str, point: Mapping[str, str], trial: int | None) -> dict[str, str]:
-    """Tags by which a run is a child of a sweep."""
+    """Tags that make a run a child of a sweep."""
     number = {} if trial is None else {TRIAL: str(trial)}
     return {PARENT: sweep_id, POINT: json.dumps(dict(point)), **number}
 
 
 def supersede(store: Store, old: Iterable[str], new: str) -> None:
-    """Say of runs that another one has taken their place; those still open are closed.
+    """Mark runs as replaced by another run, and close those still running.
 
     Raises:
         TrackingError: the store cannot be written.
@@ -127,7 +131,7 @@ def supersede(store: Store, old: Iterable[str], new: str) -> None:
 
 
 def remove(store: Store, run_id: str) -> None:
-    """Take a run away that never came to life.
+    """Delete a run that was never started.
 
     Raises:
         TrackingError: the store cannot be written.
@@ -137,17 +141,17 @@ def remove(store: Store, run_id: str) -> None:
 
 
 def find_sweep(store: Store, sweep: str) -> SweepRow | None:
-    """A sweep by the id of its parent run, or by its name in the store's experiment; None if there is none.
+    """Find a sweep by its name in the store's experiment, or by the id of its parent run; None if there is none.
 
     Args:
-        store: where to look.
+        store: the store to search.
         sweep: name or run id.
 
     Raises:
         TrackingError: the store cannot be reached or read.
     """
     with reached(store, "read") as (client, experiment):
-        quoted = f'"{sweep}"' if "'" in sweep else f"'{sweep}'"  # MLflow's filters know no escapes
+        quoted = f'"{sweep}"' if "'" in sweep else f"'{sweep}'"  # MLflow's filters have no escapes
         order = ["attributes.start_time DESC"]
         found = list(client.search_runs([experiment], f"tags.`{NAME}` = {quoted}", max_results=1, order_by=order))
         if not found:
@@ -171,12 +175,12 @@ def sweep_names(store: Store, limit: int = 20) -> list[str]:
 
 
 def keep_report(store: Store, run_id: str, files: Iterable[Path], description: str) -> None:
-    """Keep copies of files among a run's artifacts, and describe it on its page; what was there before is replaced.
+    """Record files as a run's artifacts and set its description, replacing earlier ones.
 
     Args:
-        store: where the run is.
+        store: the store of the run.
         run_id: of the run.
-        files: to be kept.
+        files: files to copy.
         description: Markdown, cut after a few thousand characters.
 
     Raises:

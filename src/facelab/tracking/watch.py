@@ -1,4 +1,4 @@
-"""Follow a run from another process, by its spool."""
+"""Follow the progress of a run from another process, by reading its spool."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from facelab.tracking.spool import SPOOL
 
 
 class Watch:
-    """What a run has recorded so far; each look reads only what is new.
+    """Progress and latest metrics of a run; each `look` reads only new records.
 
     Args:
         folder: of the run.
@@ -22,11 +22,11 @@ class Watch:
 
     @property
     def share(self) -> float:
-        """Of the run that is done, in [0, 1]."""
+        """Completed share of the run, in [0, 1]."""
         return min(1.0, self.images_seen / self.total_images) if self.total_images else 0.0
 
     def look(self) -> list[tuple[int, dict[str, float]]]:
-        """Read on.
+        """Read new records.
 
         Returns:
             New validations: images seen, and `val/...` values by name.
@@ -44,7 +44,7 @@ class Watch:
             try:
                 item = json.loads(line)
             except ValueError:
-                continue  # cut off by a kill
+                continue  # truncated by a kill
             if item.get("tag") == TOTAL_IMAGES:
                 self.total_images = int(item["value"])
             values = {name: value for name, value in item.get("metrics", {}).items() if not name.startswith("system/")}
