@@ -34,11 +34,11 @@ def test_a_run_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     ("training_images", "limits", "expected", "says"),
     [
-        (100, {}, 3200, ["least", "100"]),
+        (100, {}, 3200, ["minimum", "100"]),
         (5000, {}, 50016, ["10", "5,000"]),  # ten passes, in full batches
-        (500, {"max_images": 640}, 640, ["given"]),  # what is given counts alone
-        (100, {"max_images": 6400}, 6400, ["given"]),
-        (500, {"max_epochs": 2}, 1024, ["given"]),
+        (500, {"max_images": 640}, 640, ["configured"]),  # what is given counts alone
+        (100, {"max_images": 6400}, 6400, ["configured"]),
+        (500, {"max_epochs": 2}, 1024, ["configured"]),
     ],
 )
 def test_the_length_follows_the_number_of_pictures_unless_it_is_given(

@@ -137,10 +137,10 @@ def test_protocols_refuse_splits_they_cannot_be_asked_on(orl: FaceSet) -> None:
     assert set(orl.labels[disjoint.test]) == set(range(20, 40))
     assert len(disjoint.val) == 0
     Verification().check(disjoint, orl)
-    with pytest.raises(ConfigError, match="20 classes of the test have no training picture, 's21' among them"):
+    with pytest.raises(ConfigError, match=r"20 test classes .*'s21'"):
         Classification().check(disjoint, orl)
     none = np.empty(0, dtype=np.int64)
-    with pytest.raises(ConfigError, match="1 people of the test are in training"):
+    with pytest.raises(ConfigError, match=r"1 test people .*split=identity_disjoint"):
         Verification().check(Splits(np.arange(0, 101), none, np.arange(101, 400)), orl)
-    with pytest.raises(ConfigError, match="genuine and impostor pairs"):
+    with pytest.raises(ConfigError, match="30 people with at most 1 images"):
         Verification().check(Splits(np.arange(0, 100), none, np.arange(100, 400, 10)), orl)

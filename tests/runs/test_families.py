@@ -314,4 +314,4 @@ def test_inception_features_come_from_a_torchscript_file(
     assert "KID, Inception" in outcome.out
     (tmp_path / "bad.ts").write_text("no network")
     outcome = facelab("train", "model=gan", *TINY_GAN, *experiment, "protocol.generation.inception=bad.ts")
-    assert "bad.ts is no TorchScript file" in outcome.error
+    assert "protocol.generation.inception: bad.ts" in outcome.error

@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_older_checkpoints_as_they_are(tmp_path: Path) -> Non
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))  # writes beyond fail, as on a full disk
     try:
-        with pytest.raises(CheckpointError, match="Is the disk full"):
+        with pytest.raises(CheckpointError, match="facelab train resume=<run id>"):
             files.save_checkpoint(state, checkpoint_path(tmp_path, 2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

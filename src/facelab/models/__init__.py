@@ -1,4 +1,4 @@
-"""LightningModules: how nets and losses meet."""
+"""Models: LightningModules that combine networks and losses."""
 
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
 from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing

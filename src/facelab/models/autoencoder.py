@@ -15,26 +15,26 @@ from facelab.models.recipe import Recipe
 from facelab.models.sampling import latents
 from facelab.nets.encoders import ImageShape
 
-_ROWS, _COLUMNS = 6, 8  # of interpolations and traversals
+_ROWS, _COLUMNS = 6, 8  # of interpolations, traversals and prior samples
 
 
 class Autoencoder(OneLossModule, Reconstructing):
-    """Learns to copy its pictures through a bottleneck, which is the embedding.
+    """An autoencoder: reconstructs images from a low-dimensional bottleneck, which is the embedding.
 
     Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", 2006.
 
     Args:
-        encoder: called with `image_shape` and `latent_dim`; pictures (N, C, H, W) -> (N, latent_dim).
-        decoder: called with `image_shape` and `latent_dim`; (N, latent_dim) -> pictures.
-        loss: called with reconstructions and originals, both (N, C, H, W); a scalar.
+        encoder: called with `image_shape` and `latent_dim`; images (N, C, H, W) -> (N, latent_dim).
+        decoder: called with `image_shape` and `latent_dim`; (N, latent_dim) -> images.
+        loss: called with reconstructions and originals, both (N, C, H, W); returns a scalar.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
         latent_dim: length of the bottleneck.
-        image_shape: (C, H, W) of the pictures.
-        num_classes: number of classes; labels are not looked at.
+        image_shape: (C, H, W) of the images.
+        num_classes: number of classes; not used.
 
     Raises:
-        ValueError: the networks cannot take such pictures.
+        ValueError: the networks do not support `image_shape`.
     """
 
     term_metrics: ClassVar[tuple[Metric, ...]] = (
@@ -62,21 +62,21 @@ class Autoencoder(OneLossModule, Reconstructing):
 
     @property
     def code_dim(self) -> int:
-        """How many numbers the encoder gives."""
+        """Length of the encoder's output."""
         return self.latent_dim
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, latent_dim) float: the bottleneck."""
+        """Embeddings (N, latent_dim) float, the bottleneck, of images (N, C, H, W) float in [-1, 1]."""
         embeddings: Tensor = self.encoder(images)
         return embeddings
 
     def decode(self, embeddings: Tensor) -> Tensor:
-        """(N, latent_dim) -> (N, C, H, W) float in [-1, 1]."""
+        """Images (N, C, H, W) float in [-1, 1] of embeddings (N, latent_dim)."""
         images: Tensor = self.decoder(embeddings)
         return images
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
-        """(N, C, H, W): what the decoder is to paint; here the very pictures that went in."""
+        """The images (N, C, H, W) to reconstruct: here the inputs themselves."""
         return batch["image"]
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class Autoencoder(OneLossModule, Reconstructing):
         return {"loss": self._loss(reconstruction, target), "psnr": _mean_psnr(reconstruction, target)}
 
     def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
-        """Embeddings, and how near the reconstruction of each picture itself is."""
+        """Embeddings, and the reconstruction error of each image."""
         found = super().features(batch, test_time_images)
         with torch.autocast(batch["image"].device.type, enabled=False):
             reconstruction = self.decode(self.embed(batch["image"]))
@@ -95,17 +95,17 @@ class Autoencoder(OneLossModule, Reconstructing):
         return found
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """`loss`, the mean squared error of pictures in [-1, 1], whatever is trained on; `psnr` in dB; `ssim`."""
+        """`loss`, the mean squared error of images in [-1, 1] whatever the training loss; `psnr` in dB; `ssim`."""
         errors = features["squared_error"]
         return {"loss": 4 * errors.mean(), "psnr": psnr_db(errors).mean(), "ssim": features["ssim"].mean()}
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """`reconstructions`: pairs of rows, faces above what is made of them."""
+        """`reconstructions`: faces in the first row, their reconstructions in the second."""
         return {"reconstructions": torch.stack([faces, self.decode(self.embed(faces))])}
 
     def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """`interpolations`: on straight lines in the bottleneck from one face to the next. `traversals`: from the mean
-        of the faces' embeddings two standard deviations each way along their principal axes."""
+        """`interpolations`: decoded straight lines in the bottleneck between two faces. `traversals`: along the
+        principal axes of the faces' embeddings, from -2 to 2 standard deviations around their mean."""
         embeddings = self.embed(faces)
         count = min(_ROWS, len(faces) // 2)
         weights = torch.linspace(0, 1, _COLUMNS, device=faces.device)[None, :, None]
@@ -126,9 +126,9 @@ class Autoencoder(OneLossModule, Reconstructing):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Is shown augmented pictures and learns to paint them as they were before: unmoved, unhidden, in their own light.
+    """A denoising autoencoder: reconstructs the original images from augmented ones.
 
-    Whether an unseen face was mirrored cannot be known: of such an augmentation it learns to paint something between.
+    Some augmentations cannot be undone, such as a horizontal flip; there it learns an average of the candidates.
 
     Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders", 2008, with augmentation in
     place of masking noise. Arguments as for `Autoencoder`.
@@ -137,20 +137,20 @@ class DenoisingAutoencoder(Autoencoder):
     needs_originals: ClassVar[bool] = True
 
     def target(self, batch: dict[str, Tensor]) -> Tensor:
-        """(N, C, H, W): the pictures before augmentation."""
+        """The images (N, C, H, W) before augmentation."""
         return batch["original"]
 
 
 class VariationalAutoencoder(Autoencoder, Generative):
-    """An autoencoder whose latents are drawn from a normal distribution that is held near the standard one.
+    """A variational autoencoder: encodes each image as a normal distribution, regularised towards the standard normal.
 
     Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, equation 10 with one sample; Higgins et al.,
     "beta-VAE", 2017, equation 4 for the weight. The divergence, a sum over latents, is divided by the number of pixels,
-    since the loss is a mean over them. The embedding is the mean. Arguments as for `Autoencoder`, and
+    since the loss is a mean over them. The embedding is the mean. Arguments as for `Autoencoder`, and `kl_weight`.
 
     Args:
-        kl_weight: beta: what a nat of divergence costs. With the squared error of pictures in [-1, 1], 1 stands for a
-            decoder of variance 1/2.
+        kl_weight: beta, the weight of the divergence in nats. With the squared error of images in [-1, 1], 1
+            corresponds to a decoder of variance 1/2.
         **autoencoder: arguments of `Autoencoder`.
     """
 
@@ -171,15 +171,15 @@ class VariationalAutoencoder(Autoencoder, Generative):
 
     @property
     def code_dim(self) -> int:
-        """A mean and a logarithm of the variance for every latent."""
+        """Length of the encoder's output: a mean and a log variance for every latent."""
         return 2 * self.latent_dim
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, latent_dim) float: the means."""
+        """Embeddings (N, latent_dim) float, the means, of images (N, C, H, W) float in [-1, 1]."""
         return self._distribution(images)[0]
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, its parts `reconstruction` and `kl` (in nats a picture), and `psnr` in dB."""
+        """`loss`, its terms `reconstruction` and `kl` (in nats per image), and `psnr` in dB."""
         target = self.target(batch)
         mean, log_variance = self._distribution(batch["image"])
         drawn = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
@@ -194,11 +194,11 @@ class VariationalAutoencoder(Autoencoder, Generative):
         }
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """(N, latent_dim) standard normal -> (N, C, H, W) float in [-1, 1]: samples from the prior."""
+        """Images (N, C, H, W) float in [-1, 1] of standard normal latents (N, latent_dim)."""
         return self.decode(latents)
 
     def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """As any autoencoder, and `prior_samples`."""
+        """Those of `Autoencoder`, and `prior_samples`: images of standard normal latents."""
         drawn = latents(_ROWS * _COLUMNS, self.latent_dim, seed=0).to(faces)
         return {**super().final_sample_grids(faces), "prior_samples": as_grid(self.decode(drawn), _COLUMNS)}
 

@@ -1,4 +1,4 @@
-"""What all families have in common."""
+"""Base classes of all models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -13,20 +13,28 @@ from torch import Tensor
 from facelab.metrics import Metric
 from facelab.models.recipe import Recipe
 
-_AT_ONCE = 1024  # images in one call: memory of feature maps
+_AT_ONCE = 1024  # images per forward pass, to bound the memory of feature maps
 
 
 class StepOutput(TypedDict):
-    """What a training step returns: the loss that was minimised, and detached named scalars to log."""
+    """Return value of a training step: the minimised loss, and detached scalars to log by name."""
 
     loss: Tensor
     terms: dict[str, Tensor]
 
 
 class Features(TypedDict):
-    """Outputs of a model on a batch: embeddings (N, D); predicted labels (N,) if it classifies; on validation images,
-    the loss of each (N,); if it reconstructs, each image's mean squared error (N,) on the scale of grey levels in
-    [0, 1] and structural similarity (N,); and the batch's labels (N,) and image numbers (N,)."""
+    """Outputs of a model on a batch of N images.
+
+    Attributes:
+        embedding: (N, D).
+        predicted: (N,) labels, if the model classifies.
+        loss: (N,) loss of each image, on validation images.
+        squared_error: (N,) mean squared error of each reconstruction, for grey levels in [0, 1].
+        ssim: (N,) structural similarity of each reconstruction.
+        label: (N,) true labels.
+        index: (N,) numbers of the images in the face set.
+    """
 
     embedding: Tensor
     predicted: NotRequired[Tensor]
@@ -38,101 +46,103 @@ class Features(TypedDict):
 
 
 def to_float(images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 -> float in [-1, 1], channels last in memory: the only place where pictures become floats."""
+    """Convert images (N, C, H, W) from uint8 to float in [-1, 1], channels last in memory."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
 def as_grid(images: Tensor, columns: int) -> Tensor:
-    """(rows * columns, C, H, W) -> (rows, columns, C, H, W)."""
+    """Reshape images (rows * columns, C, H, W) to a grid (rows, columns, C, H, W)."""
     return images.reshape(-1, columns, *images.shape[1:])
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """(..., C, H, W) float in [-1, 1] -> (..., H, W, C) uint8, rounded: the inverse of `to_float`."""
+    """Convert images (..., C, H, W) float in [-1, 1] to (..., H, W, C) uint8, rounded: the inverse of `to_float`."""
     levels = images.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
     return levels.movedim(-3, -1).cpu().numpy()
 
 
 class FaceModule(pl.LightningModule, ABC):
-    """A model of faces: offers `embed`, and `classify` if it has a head of its own.
+    """Base class of all models: computes embeddings, and scores if it has a classification head.
 
     Args:
         recipe: batch size, length and schedule.
     """
 
-    needs_originals: ClassVar[bool] = False  # whether training batches bring each picture as it was before augmentation
-    # Scalar terms of training and validation, recorded as train/... and val/....
+    needs_originals: ClassVar[bool] = False  # whether training batches also hold the images before augmentation
+    # Scalar terms of training and validation, recorded as train/... and val/...
     term_metrics: ClassVar[tuple[Metric, ...]] = (Metric("loss", "loss", higher_is_better=False),)
-    optimizer_keys: ClassVar[str] = "model.optimizer"  # where its config has them, for messages
+    optimizer_keys: ClassVar[str] = "model.optimizer"  # config keys of the optimisers, for error messages
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        # Both are kept by the ImagesSeen callback.
+        # The ImagesSeen callback sets both.
         self.images_seen = 0
         self.step_seed = 0  # a function of the run's seed and images_seen, the same on all ranks
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D) float: what every protocol asks for."""
+        """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]."""
 
     def classify(self, embeddings: Tensor) -> Tensor | None:
-        """(N, D) embeddings -> (N, C) scores of the model's own head; None where it has none."""
+        """Scores (N, num_classes) of embeddings (N, D) by the classification head; None if the model has no head."""
         return None
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
-        """(N, C, H, W) -> views of the same shape, over which protocols average the embedding; the pictures alone
-        unless a model says otherwise."""
+        """Augmented copies of the images (N, C, H, W), each of the same shape; their embeddings are averaged.
+
+        By default, only the images themselves.
+        """
         return [images]
 
     def prepare_evaluation(self, images: int) -> str | None:
-        """Choose how to embed so many images; a note for the user if that is not as configured."""
+        """Prepare for embedding a number of images; return a note for the user if the config is not followed."""
         return None
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """Named scalars of the whole validation part, beside accuracy, precision, recall and F1."""
+        """Scalars of the whole validation split by name, beside accuracy, precision, recall and F1."""
         return {}
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """Pictures that show how far training has come.
+        """Grids of images that show the progress of training.
 
         Args:
-            faces: (N, C, H, W) float in [-1, 1], nobody's training pictures, the same each time.
+            faces: (N, C, H, W) float in [-1, 1], not from the training split, the same in every call.
 
         Returns:
-            By name, (rows, columns, C, H, W) float in [-1, 1]; none unless a model says otherwise.
+            Grids (rows, columns, C, H, W) float in [-1, 1] by name; none by default.
         """
         return {}
 
     def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """Further pictures for the end of a run; arguments and result as for `exhibits`."""
+        """Further grids for the end of a run; arguments and result as for `sample_grids`."""
         return {}
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Turn the pictures into floats, on the device."""
+        """Convert the images to float on the device."""
         return {**batch, **{name: to_float(batch[name]) for name in ("image", "original") if name in batch}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of images."""
+        """Save the number of images seen."""
         checkpoint["images_seen"] = self.images_seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting where the checkpoint was saved."""
+        """Restore the number of images seen."""
         self.images_seen = checkpoint["images_seen"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """What the model says of validation pictures, of one view each: it is asked often."""
+        """Features of validation images, without test-time augmentation to keep frequent validations short."""
         return self.features(batch, [batch["image"]])
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """What the model says of any pictures, for the protocols."""
+        """Features of images for the protocols, with test-time augmentation."""
         return self.features(batch, self.test_time_images(batch["image"]))
 
     def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
-        """Embeddings, averaged over views, and labels predicted by the head, if any; in float32."""
+        """Embeddings, averaged over `test_time_images`, and the head's predicted labels, if any; in float32."""
         with torch.autocast(batch["image"].device.type, enabled=False):
-            views = torch.cat(list(test_time_images))
-            embeddings = torch.cat([self.embed(some) for some in torch.split(views, _AT_ONCE)])
+            images = torch.cat(list(test_time_images))
+            embeddings = torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)])
             embedding = embeddings.reshape(-1, len(batch["image"]), embeddings.shape[1]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
             scores = self.classify(embedding)
@@ -142,7 +152,7 @@ class FaceModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def configure_optimizers(self) -> Any:
-        """The optimiser or optimisers; learning rates follow the recipe's schedule by the ImagesSeen callback."""
+        """The optimiser or optimisers; the ImagesSeen callback applies the recipe's learning rate schedule."""
 
 
 class OneLossModule(FaceModule):
@@ -150,7 +160,7 @@ class OneLossModule(FaceModule):
 
     @abstractmethod
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Named scalar terms of a batch; `loss` is the one to minimise."""
+        """Scalar terms of a batch by name; `loss` is minimised."""
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         """One step of automatic optimisation."""
@@ -159,19 +169,19 @@ class OneLossModule(FaceModule):
 
 
 class Reconstructing(ABC):
-    """What a model that turns embeddings back into pictures offers besides."""
+    """Interface of models that decode embeddings into images."""
 
     @abstractmethod
     def decode(self, embeddings: Tensor) -> Tensor:
-        """(N, D) embeddings -> (N, C, H, W) float in [-1, 1]."""
+        """Images (N, C, H, W) float in [-1, 1] of embeddings (N, D)."""
 
 
 class Generative(ABC):
-    """What a model that makes new pictures offers besides.
+    """Interface of models that generate new images.
 
     Attributes:
-        latent_dim: length of its latents.
-        num_labels: how many labels it can be asked for, 0 if it cannot be asked.
+        latent_dim: length of the latents.
+        num_labels: number of labels that images can be conditioned on; 0 for an unconditional model.
     """
 
     latent_dim: int
@@ -179,5 +189,9 @@ class Generative(ABC):
 
     @abstractmethod
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Standard normal latents (N, latent_dim), labels (N,) int64 in [0, num_labels), which a model that cannot be
-        asked for any leaves aside -> (N, C, H, W) float in [-1, 1]."""
+        """Generate images (N, C, H, W) float in [-1, 1].
+
+        Args:
+            latents: (N, latent_dim) standard normal.
+            labels: (N,) int64 in [0, num_labels); unconditional models ignore them.
+        """

@@ -1,4 +1,4 @@
-"""The CNN family: an encoder and a classifying head."""
+"""The CNN family: an encoder with a classification head."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,21 +13,21 @@ from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 
 class CNN(OneLossModule):
-    """A convolutional recogniser trained to tell the training identities apart.
+    """A convolutional network trained to classify the training identities.
 
     Args:
-        encoder: called with `image_shape`; pictures (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
+        encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
         head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes).
-        loss: called with scores (N, num_classes) and labels (N,) int64; a scalar, the mean over images.
+        loss: called with scores (N, num_classes) and labels (N,) int64; returns the mean over images.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         num_classes: number of classes.
-        test_time_augmentation: called with pictures (N, C, H, W); views of them, over which the embedding is averaged
-            at the end. None for the pictures alone.
+        test_time_augmentation: called with images (N, C, H, W); returns augmented copies, whose embeddings the
+            protocols average. None for no augmentation.
 
     Raises:
-        ValueError: the network cannot take such pictures, or the loss refuses its arguments.
+        ValueError: the network does not support `image_shape`, or the arguments of the loss are invalid.
     """
 
     def __init__(
@@ -46,37 +46,37 @@ class CNN(OneLossModule):
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
         self._loss, self._optimizer = loss, optimizer
         self._test_time, self._augments = test_time_augmentation, True
-        self._loss(
-            torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64)
-        )  # wrong arguments show before training
+        # Call the loss once, so that wrong arguments raise before training.
+        self._loss(torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64))
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
-        """As configured; the pictures alone by default."""
+        """Augmented copies of the images, as configured; by default only the images themselves."""
         return [images] if self._test_time is None or not self._augments else self._test_time(images)
 
     def prepare_evaluation(self, images: int) -> str | None:
-        """Leave out test-time augmentation if there are more images than it is meant for."""
+        """Disable test-time augmentation for more than `max_images` images."""
         limit = None if self._test_time is None else self._test_time.max_images
         self._augments = limit is None or images <= limit
         if self._augments:
             return None
         return (
-            f"{images:,} images are evaluated without test-time augmentation, which would take many times as long; "
-            f"model.test_time_augmentation.max_images={limit}. Set it to null to use it for any number."
+            f"{images:,} images are evaluated without test-time augmentation, since there are more than "
+            f"model.test_time_augmentation.max_images={limit}. To use it all the same, at many times the duration, set "
+            "model.test_time_augmentation.max_images=null."
         )
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D) float."""
+        """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]."""
         embeddings: Tensor = self.encoder(images)
         return embeddings
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """(N, D) embeddings -> (N, num_classes) scores."""
+        """Scores (N, num_classes) of embeddings (N, D)."""
         scores: Tensor = self.head(embeddings)
         return scores
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, and `accuracy` on the batch as it was shown."""
+        """`loss`, and `accuracy` on the augmented batch."""
         scores = self.classify(self.embed(batch["image"]))
         return {
             "loss": self._loss(scores, batch["label"]),
@@ -84,7 +84,7 @@ class CNN(OneLossModule):
         }
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """Features with the loss of each image, as in training but without augmentation and dropout."""
+        """Features with the loss of each image, without augmentation and dropout."""
         features = super().validation_step(batch, batch_idx)
         with torch.autocast(batch["image"].device.type, enabled=False):
             scores = self.classify(features["embedding"])

@@ -1,4 +1,4 @@
-"""The GAN family: a generator and a discriminator that train against each other."""
+"""The GAN family: a generator and a discriminator, trained against each other."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,19 @@ from facelab.models.sampling import between_latents, latents
 from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.encoders import ImageShape
 
-_EXHIBITED = (8, 8)  # rows and columns of the grid of samples
+_GRID = (8, 8)  # rows and columns of a sample grid
 
 
 @dataclass(frozen=True)
 class AdversarialObjective:
-    """What generator and discriminator learn from each other's logits.
+    """Losses, penalties and augmentation of adversarial training.
 
     Args:
-        loss: called with logits of real and of generated pictures; one term for each network.
-        penalties: each called with a function that gives logits, real and generated pictures; added to the
-            discriminator's loss.
-        penalty_every: steps from one with penalties to the next; they count as many times as much there (Karras et al.,
-            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1, lazy regularisation).
-        augment: what the discriminator sees of real and generated pictures; None for the pictures as they are.
+        loss: called with logits of real and of generated images; returns one term for each network.
+        penalties: each called with the discriminator, real and generated images; added to the discriminator's loss.
+        penalty_every: apply the penalties in every n-th step, weighted n times (lazy regularisation, Karras et al.,
+            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1).
+        augment: augmentation of real and generated images before the discriminator; None for no augmentation.
     """
 
     loss: Callable[..., AdversarialTerms]
@@ -39,17 +38,17 @@ class AdversarialObjective:
     augment: DiffAugment | None = None
 
     def seen(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) as the discriminator sees them; `draws` are the augmentation's random numbers."""
+        """Augment images (N, C, H, W) for the discriminator; `draws` are the random numbers of the augmentation."""
         return images if self.augment is None else self.augment(images, draws)
 
     def penalty(self, step: int, logits: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor | None:
         """Sum of the penalties, a scalar; None on steps that have none.
 
         Args:
-            step: steps before this one.
-            logits: of pictures, (N, C, H, W) -> (N,).
-            real: pictures as the discriminator saw them, (N, C, H, W).
-            generated: likewise.
+            step: number of steps before this one.
+            logits: the discriminator, images (N, C, H, W) -> logits (N,).
+            real: augmented real images, (N, C, H, W).
+            generated: augmented generated images, (N, C, H, W).
         """
         if not self.penalties or step % self.penalty_every:
             return None
@@ -58,7 +57,7 @@ class AdversarialObjective:
 
 @dataclass(frozen=True)
 class AdversarialOptimizers:
-    """An optimiser for each network.
+    """Optimisers of the generator and the discriminator.
 
     Args:
         generator: called with the generator's parameters.
@@ -70,25 +69,25 @@ class AdversarialOptimizers:
 
 
 class GAN(FaceModule, Generative):
-    """A generator that paints faces from noise, and a discriminator that tells them from real ones.
+    """A generative adversarial network: generates faces from noise.
 
-    Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding is made of the discriminator's feature maps,
-    as in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
-    (DCGAN), 2016, section 5.1. Where the recipe averages weights, the averages of both are what is looked
-    at, asked and kept.
+    Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding consists of the discriminator's pooled feature
+    maps, as in Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+    Networks" (DCGAN), 2016, section 5.1. If the recipe averages weights, sample grids, evaluation and the saved model
+    use the averages of both networks.
 
     Args:
-        generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> pictures in [-1, 1].
-        discriminator: called with `image_shape`; pictures -> logits (N,), and `features` -> (N, D).
-        objective: what they learn.
-        optimizers: an optimiser for each.
+        generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> images in [-1, 1].
+        discriminator: called with `image_shape`; images -> logits (N,), and `features` -> (N, D).
+        objective: losses, penalties and augmentation.
+        optimizers: an optimiser for each network.
         recipe: batch size, length, schedule and averaging.
         latent_dim: length of the latents.
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         num_classes: number of classes.
 
     Raises:
-        ValueError: the networks cannot take such pictures.
+        ValueError: the networks do not support `image_shape`.
     """
 
     term_metrics: ClassVar[tuple[Metric, ...]] = (
@@ -116,39 +115,39 @@ class GAN(FaceModule, Generative):
         self.discriminator = self._made(discriminator, image_shape=image_shape)
         self._objective, self._optimizers = objective, optimizers
 
-    def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
-        return network(**facts)
+    def _made(self, network: Callable[..., nn.Module], **arguments: object) -> nn.Module:
+        return network(**arguments)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, D) float: the discriminator's feature maps, pooled."""
+        """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]: the discriminator's pooled feature maps."""
         features: Tensor = self.discriminator.features(images)  # type: ignore[operator]
         return features
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """(N, latent_dim) standard normal -> (N, C, H, W) float in [-1, 1]."""
+        """Images (N, C, H, W) float in [-1, 1] of standard normal latents (N, latent_dim); labels are ignored."""
         images: Tensor = self.generator(latents)
         return images
 
     def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1], labels (N,) int64 -> logits (N,)."""
+        """Logits (N,) of images (N, C, H, W) float in [-1, 1] with labels (N,) int64."""
         logits: Tensor = self.discriminator(images)
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
-        """One step of the discriminator, then one of the generator, on the same generated pictures."""
+        """One step of the discriminator, then one of the generator, on the same generated images."""
         real, labels = batch["image"], batch["label"]
-        drawn, views_of_real, views_of_generated, views_for_generator = self._draws(len(real), real.device)
+        drawn, draws_real, draws_generated, draws_generator = self._draws(len(real), real.device)
         generated = self.generate(drawn, labels).float()
         seen = self._objective.seen
         real_logits, terms = self._discriminator_step(
-            seen(real, views_of_real), seen(generated.detach(), views_of_generated), labels
+            seen(real, draws_real), seen(generated.detach(), draws_generated), labels
         )
-        terms["generator_loss"] = self._generator_step(seen(generated, views_for_generator), labels, real_logits)
+        terms["generator_loss"] = self._generator_step(seen(generated, draws_generator), labels, real_logits)
         terms = {name: term.detach() for name, term in terms.items()}
         return {"loss": terms["generator_loss"], "terms": terms}
 
     def _discriminator_step(self, real: Tensor, generated: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """A step on pictures as it sees them; its logits of the real ones from before it, and the step's terms."""
+        """One step on augmented images; returns the logits of the real ones before the step, and the step's terms."""
 
         def logits(images: Tensor) -> Tensor:
             return self.discriminate(images, labels).float()
@@ -169,10 +168,10 @@ class GAN(FaceModule, Generative):
         return real_logits.detach(), terms
 
     def _generator_step(self, generated: Tensor, labels: Tensor, real_logits: Tensor) -> Tensor:
-        """A step on generated pictures as the discriminator sees them; its loss."""
-        self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of its weights
+        """One step on augmented generated images; returns its loss."""
+        self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
         generated_logits = self.discriminate(generated, labels).float()
-        # Real pictures only weigh the pairs of a relativistic loss: their logits from before the step will do.
+        # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.
         loss = self._objective.loss(real_logits, generated_logits).generator
         self._minimise(loss, self._optimizer(0))
         self.discriminator.requires_grad_(True)
@@ -189,8 +188,10 @@ class GAN(FaceModule, Generative):
         optimizer.step()
 
     def _draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Latents and three sets of random numbers for augmentation, keyed by the pictures' places in the whole batch:
-        each of several processes gets those of its own pictures."""
+        """Latents and three sets of random numbers for augmentation.
+
+        All ranks draw the same numbers for the whole batch; each takes those of its own images.
+        """
         random = torch.Generator().manual_seed(self.step_seed)
         of_latents = torch.randn(self.recipe.batch_size, self.latent_dim, generator=random)
         augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
@@ -198,14 +199,14 @@ class GAN(FaceModule, Generative):
         return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """`samples`: a grid from latents that stay the same."""
-        rows, columns = _EXHIBITED
+        """`samples`: images of fixed latents."""
+        rows, columns = _GRID
         return {"samples": self._grid(self._fixed(rows * columns).reshape(rows, columns, -1), [0] * rows)}
 
     def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """`interpolations`: from one latent to another, a row for each pair. `truncation`: the same latents in all
-        rows, times 0, 0.25, 0.5, 0.75 and 1."""
-        rows, columns = _EXHIBITED
+        """`interpolations`: a row for each pair of latents. `truncation`: the same latents in all rows, times 0, 0.25,
+        0.5, 0.75 and 1."""
+        rows, columns = _GRID
         between = between_latents(rows, columns, self.latent_dim, seed=0).to(self.device)
         psi = torch.tensor([0, 0.25, 0.5, 0.75, 1], device=self.device)[:, None, None]
         row_labels = [row % max(1, self.num_labels) for row in range(rows)]
@@ -218,43 +219,42 @@ class GAN(FaceModule, Generative):
         return latents(count, self.latent_dim, seed=0).to(self.device)
 
     def _grid(self, rows: Tensor, labels: Sequence[int]) -> Tensor:
-        """Latents (rows, columns, latent_dim) and a label for each row -> (rows, columns, C, H, W)."""
+        """Images (rows, columns, C, H, W) of latents (rows, columns, latent_dim) and a label for each row."""
         of_each = torch.tensor(labels, device=self.device).repeat_interleave(rows.shape[1])
         return as_grid(self.generate(rows.flatten(0, 1), of_each), rows.shape[1])
 
     def configure_optimizers(self) -> Any:
         """The generator's optimiser, then the discriminator's."""
-        made = self._optimizers
-        return [made.generator(self.generator.parameters()), made.discriminator(self.discriminator.parameters())]
+        make = self._optimizers
+        return [make.generator(self.generator.parameters()), make.discriminator(self.discriminator.parameters())]
 
 
 class ConditionalGAN(GAN):
-    """A GAN that can be asked for the faces of one identity: both networks are told the label.
+    """A conditional GAN: generates faces of a given identity.
 
     Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014. Arguments as for `GAN`; `generator` and
-    `discriminator` are also called with `num_classes`, and what they make takes the labels (N,) int64 as its second
-    argument.
+    `discriminator` are also called with `num_classes`, and both networks take the labels (N,) int64 as second argument.
     """
 
     @property
     def num_labels(self) -> int:  # type: ignore[override]
-        """All classes."""
+        """Number of labels that images can be conditioned on: all classes."""
         return self.num_classes
 
-    def _made(self, network: Callable[..., nn.Module], **facts: object) -> nn.Module:
-        return network(num_classes=self.num_classes, **facts)
+    def _made(self, network: Callable[..., nn.Module], **arguments: object) -> nn.Module:
+        return network(num_classes=self.num_classes, **arguments)
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """(N, latent_dim) standard normal, labels (N,) int64 -> (N, C, H, W) float in [-1, 1]."""
+        """Images (N, C, H, W) float in [-1, 1] of standard normal latents (N, latent_dim) and labels (N,) int64."""
         images: Tensor = self.generator(latents, labels)
         return images
 
     def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1], labels (N,) int64 -> logits (N,)."""
+        """Logits (N,) of images (N, C, H, W) float in [-1, 1] with labels (N,) int64."""
         logits: Tensor = self.discriminator(images, labels)
         return logits
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
-        """`samples`: a row for each of the first identities; the latents of a column are the same in all rows."""
-        rows, columns = min(self.num_classes, _EXHIBITED[0]), _EXHIBITED[1]
+        """`samples`: a row for each of the first identities, with the same latents in all rows."""
+        rows, columns = min(self.num_classes, _GRID[0]), _GRID[1]
         return {"samples": self._grid(self._fixed(columns).expand(rows, -1, -1), range(rows))}

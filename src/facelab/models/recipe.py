@@ -1,4 +1,4 @@
-"""How long and with which schedule a model trains. Everything is counted in images seen, never in steps or epochs."""
+"""Batch size, length and learning rate schedule of training, all counted in images seen instead of steps or epochs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,23 +11,23 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Schedule(ABC):
-    """A factor on the learning rates, as a function of images seen."""
+    """A learning rate schedule: a factor on the learning rates as a function of images seen."""
 
     @abstractmethod
     def factor(self, images_seen: int, total_images: int) -> float:
         """The factor for the next step, in [0, 1].
 
         Args:
-            images_seen: before the step.
-            total_images: length of the run.
+            images_seen: number of images before the step.
+            total_images: length of the run in images seen.
         """
 
 
 class Constant(Schedule):
-    """The learning rate as it is."""
+    """A constant learning rate."""
 
     def factor(self, images_seen: int, total_images: int) -> float:
-        """1, always."""
+        """Always 1."""
         return 1.0
 
 
@@ -42,7 +42,7 @@ class Cosine(Schedule):
         self.warmup_share = warmup_share
 
     def factor(self, images_seen: int, total_images: int) -> float:
-        """Rises from near 0 to 1, then falls to 0 at the end."""
+        """Rises from near 0 to 1 in the warm-up, then falls to 0 at the end."""
         progress = min(images_seen / total_images, 1.0)
         if progress < self.warmup_share:
             return max(progress / self.warmup_share, 1e-3)
@@ -51,18 +51,18 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Length:
-    """How long to train, by the number of training pictures.
+    """Length of training as a function of the number of training images: the longer of two limits.
 
     Args:
-        images: at least so many images.
-        epochs: and at least so many passes over the training set, which decides where there are many pictures.
+        images: minimum number of images seen.
+        epochs: minimum number of passes over the training set; the longer limit for large training sets.
     """
 
     images: Positive
     epochs: Positive
 
     def total(self, training_images: int) -> int:
-        """In images seen."""
+        """Length in images seen for a training set of this size."""
         return max(self.images, self.epochs * training_images)
 
 
@@ -71,14 +71,14 @@ class Recipe:
     """Batch size, length, schedule and averaging of a training run.
 
     Args:
-        batch_size: images a step, over all processes together.
+        batch_size: images per step, over all processes together.
         schedule: factor on the learning rate.
-        max_images: the run ends after so many images; null for no such limit.
-        max_epochs: the run ends after so many passes over the training set; null for no such limit. Where both limits
+        max_images: end the run after this many images; null for no such limit.
+        max_epochs: end the run after this many passes over the training set; null for no such limit. If both limits
             are given, the first reached ends the run.
-        length: the length where neither limit is given.
-        ema_half_life_images: half-life of the weights' exponential moving average, which is what is evaluated and kept;
-            null for no averaging.
+        length: the length if neither limit is given.
+        ema_half_life_images: half-life, in images, of the weights' exponential moving average, which is evaluated and
+            saved; null for no averaging.
 
     Raises:
         ValueError: none of `max_images`, `max_epochs` and `length` is given.
@@ -96,16 +96,16 @@ class Recipe:
             raise ValueError("max_images, max_epochs and length are all null; give at least one")
 
     def total_images(self, training_images: int) -> int:
-        """Length of a run on a training set of so many pictures, in images seen, rounded up to full batches."""
+        """Length of a run in images seen, for a training set of this size, rounded up to full batches."""
         given = [self.max_images, self.max_epochs and self.max_epochs * training_images]
         limits = [limit for limit in given if limit]
         total = self.length.total(training_images) if self.length and not limits else min(limits)
         return -(-total // self.batch_size) * self.batch_size
 
     def length_as_words(self, training_images: int) -> str:
-        """What set the length of a run on so many pictures, such as `64 passes over 790 pictures`."""
+        """The limit that sets the length of a run, in words, such as `64 passes over 790 training images`."""
         if self.max_images or self.max_epochs or self.length is None:
-            return "as given"
+            return "as configured"
         if self.length.epochs * training_images > self.length.images:
-            return f"{self.length.epochs} passes over {training_images:,} pictures"
-        return f"the least, for {training_images:,} pictures"
+            return f"{self.length.epochs} passes over {training_images:,} training images"
+        return f"the minimum, for {training_images:,} training images"

@@ -1,4 +1,4 @@
-"""New faces from a generative model."""
+"""Sampling and interpolation of generative models."""
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ _BATCH = 256
 
 
 def latents(count: int, latent_dim: int, seed: int) -> Tensor:
-    """Standard normal latents (count, latent_dim) float32; the i-th depends on (seed, i) alone, whatever the count."""
+    """Standard normal latents (count, latent_dim) float32; the i-th depends only on (seed, i), not on the count."""
     drawn = [np.random.default_rng([seed, i]).standard_normal(latent_dim, dtype=np.float32) for i in range(count)]
     return torch.from_numpy(np.stack(drawn))
 
 
 def between_latents(rows: int, columns: int, latent_dim: int, seed: int) -> Tensor:
-    """(rows, columns, latent_dim): straight lines from one latent to another, a pair of latents for each row."""
+    """Latents (rows, columns, latent_dim) on straight lines, between a pair of standard normal latents for each row."""
     ends = latents(2 * rows, latent_dim, seed).reshape(rows, 2, -1)
     return torch.lerp(ends[:, :1], ends[:, 1:], torch.linspace(0, 1, columns)[None, :, None])
 
@@ -28,14 +28,14 @@ def sample(
     """Generate faces.
 
     Args:
-        module: a generative one, on whatever device.
-        count: how many, at least 1.
-        seed: of the latents.
-        label: in [0, num_labels), for all of them; None for each label in turn.
-        psi: latents are multiplied by it (truncation): below 1 for more typical faces that differ less.
+        module: a generative model, on any device.
+        count: number of faces, at least 1.
+        seed: seed of the latents.
+        label: label of all faces, in [0, num_labels); None for each label in turn.
+        psi: factor on the latents (truncation); below 1, faces are more typical and less diverse.
 
     Returns:
-        (count, H, W, C) uint8 and the labels (count,) that were asked for, all 0 where the model cannot be asked.
+        Faces (count, H, W, C) uint8, and their labels (count,), all 0 for an unconditional model.
     """
     assert isinstance(module, Generative)
     drawn = psi * latents(count, module.latent_dim, seed)
@@ -52,15 +52,15 @@ def sample(
 def interpolate(
     module: FaceModule, rows: int, columns: int, seed: int, label: int | None = None, psi: float = 1.0
 ) -> NDArray[np.uint8]:
-    """Faces on straight lines from one latent to another, a pair of latents for each row.
+    """Generate faces on straight lines between a pair of latents for each row.
 
     Args:
-        module: a generative one, on whatever device.
-        rows: how many pairs.
-        columns: faces a row, both ends included.
-        seed: of the latents.
-        label: in [0, num_labels), for all of them; None for another one each row.
-        psi: latents are multiplied by it.
+        module: a generative model, on any device.
+        rows: number of pairs.
+        columns: faces per row, both ends included.
+        seed: seed of the latents.
+        label: label of all faces, in [0, num_labels); None for a different one in each row.
+        psi: factor on the latents (truncation).
 
     Returns:
         (rows, columns, H, W, C) uint8.

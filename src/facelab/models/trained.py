@@ -1,4 +1,4 @@
-"""A trained model on disk: weights as safetensors beside the run's config. Nothing in them is ever executed."""
+"""Save and load trained models: weights as safetensors beside the run's config. Loading executes no code from them."""
 
 import json
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ _MOST_PIXELS, _MOST_CLASSES = 1024, 10_000_000
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model was told of the data when it was made.
+    """The properties of the data that a model is built for.
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         num_classes: number of classes.
-        label_names: a name for each of them.
+        label_names: the name of each class.
     """
 
     image_shape: tuple[int, int, int]
@@ -41,12 +41,12 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model from a run's folder.
+    """A trained model, loaded from a run's folder.
 
     Args:
-        module: with its weights, ready to be asked.
-        facts: with which it was made.
-        config: of the run.
+        module: the model with its weights, in evaluation mode.
+        metadata: the metadata it was built from.
+        config: the run's config.
     """
 
     module: FaceModule
@@ -55,34 +55,34 @@ class Trained:
 
 
 def save(module: FaceModule, metadata: ModelMetadata, folder: Path) -> None:
-    """Write the weights, with the facts in their header."""
+    """Write the weights to a folder, with the metadata in the file's header."""
     weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     save_file(weights, folder / WEIGHTS, metadata={"facelab": json.dumps(asdict(metadata))})
 
 
 def load(folder: Path) -> Trained:
-    """Make the model of a finished run again.
+    """Load the trained model of a finished run.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
 
     Raises:
-        ConfigError: the folder has no such files, they are damaged, or they are of another version of the model.
+        ConfigError: the files are missing or damaged, or belong to another version of the model.
     """
     try:
         config: dict[str, Any] = load_yaml(folder / CONFIG)
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            told = json.loads(file.metadata()["facelab"])
+            header = json.loads(file.metadata()["facelab"])
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{folder} holds no trained model: {error.filename or error} is missing. Has the run finished?"
+            f"{folder} holds no trained model: {error.filename or error} is missing. Give the folder of a finished run."
         ) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"the model in {folder} cannot be read ({error}). Restore its files, or train it again."
+            f"the model in {folder} cannot be read ({error}). Restore its files, or train the model again."
         ) from error
-    metadata = ModelMetadata(tuple(told["image_shape"]), told["num_classes"], tuple(told["label_names"]))
+    metadata = ModelMetadata(tuple(header["image_shape"]), header["num_classes"], tuple(header["label_names"]))
     _refuse_impossible(metadata, folder)
     check_node(config["model"], "model")
     make = build({"model": config["model"]})["model"]
@@ -92,31 +92,32 @@ def load(folder: Path) -> Trained:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise ConfigError(f"the weights in {folder} do not fit its config: {error}. Train it again.") from error
+        raise ConfigError(f"the weights in {folder} do not fit its config: {error}. Train the model again.") from error
     return Trained(module.eval(), metadata, config)
 
 
 def _refuse_impossible(metadata: ModelMetadata, folder: Path) -> None:
-    """Sizes are bounded before anything of them is allocated."""
+    """Check the sizes before memory is allocated for them."""
     shape, classes, names = metadata.image_shape, metadata.num_classes, metadata.label_names
     whole = len(shape) == 3 and all(isinstance(n, int) for n in (*shape, classes))
     if not whole or not (1 <= shape[0] <= 4 and max(shape) <= _MOST_PIXELS and min(shape) >= 1):
         raise ConfigError(
-            f"the model in {folder} claims images of shape {shape}; at most {_MOST_PIXELS} a side are taken."
+            f"the model in {folder} declares images of shape {shape}; expected (C, H, W) with at most 4 channels and "
+            f"{_MOST_PIXELS} pixels a side."
         )
     if not 1 <= classes <= _MOST_CLASSES or len(names) != classes:
         raise ConfigError(
-            f"the model in {folder} claims {classes} classes and {len(names)} names; at most {_MOST_CLASSES:,} are "
-            "taken, each with a name."
+            f"the model in {folder} declares {classes} classes and {len(names)} names; expected at most "
+            f"{_MOST_CLASSES:,} classes, each with a name."
         )
 
 
 @torch.no_grad()
 def embeddings(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
-    """Embeddings of pictures as they are.
+    """Embeddings of images, without test-time augmentation.
 
     Args:
-        module: on whatever device.
+        module: a model on any device.
         images: (N, H, W, C) uint8.
 
     Returns:
@@ -127,10 +128,10 @@ def embeddings(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
 
 @torch.no_grad()
 def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
-    """Labels that the model's own head gives.
+    """Labels predicted by the model's classification head.
 
     Args:
-        module: one that classifies, on whatever device.
+        module: a model with a head, on any device.
         images: (N, H, W, C) uint8.
 
     Returns:
@@ -139,7 +140,7 @@ def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     found = []
     for batch in _batches(module, images):
         scores = module.classify(module.embed(batch))
-        assert scores is not None, "only asked of models with a head"
+        assert scores is not None, "the model has no classification head"
         found.append(scores.argmax(dim=1).cpu())
     return torch.cat(found)
 

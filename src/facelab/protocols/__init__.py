@@ -1,4 +1,4 @@
-"""Protocols: evaluators of trained models, by name."""
+"""Protocols: evaluations of trained models."""
 
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.classification import Classification

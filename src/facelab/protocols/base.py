@@ -1,4 +1,4 @@
-"""What every protocol takes and returns."""
+"""Base class of all protocols, with its inputs and results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ class Outputs:
 
     Args:
         embeddings: (N, D) float32.
-        predicted: (N,) int64, labels given by the model's own head; None where it has none.
+        predicted: (N,) int64, labels predicted by the model's head; None if it has no head.
         labels: (N,) int64.
         identities: (N,) int64.
-        indices: (N,) int64, numbers of the images in the face set, rising.
-        terms: further values of each image by name, (N,) float32, such as `squared_error`.
+        indices: (N,) int64, numbers of the images in the face set, ascending.
+        terms: further values per image by name, (N,) float32, such as `squared_error`.
     """
 
     embeddings: NDArray[np.float32]
@@ -39,12 +39,12 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Table:
-    """What the terminal shows of a report.
+    """A table of results for the terminal.
 
     Args:
-        title: above it.
-        columns: their headings; the first column names the rows.
-        rows: a text for each column.
+        title: title above the table.
+        columns: headings of the columns; the first column names the rows.
+        rows: the cells of each row, one per column.
     """
 
     title: str
@@ -58,9 +58,9 @@ class Report:
 
     Args:
         metrics: values by name, such as `test/f1`.
-        table: the most important of them, for people.
-        intervals: 95 % intervals of some of them.
-        images: (H, W, 3) uint8 by name.
+        table: the most important metrics, for the terminal.
+        intervals: 95 % confidence intervals (low, high) of some metrics, by name.
+        images: plots (H, W, 3) uint8 by name.
         files: rows of CSV files by name, the header first.
         notes: what to know before the metrics are used, a sentence or two each.
     """
@@ -79,11 +79,11 @@ class Subject:
 
     Args:
         faces: the face set.
-        splits: train, val and test; `test` is the split that is evaluated.
+        splits: train, val and test; `test` is the evaluated split.
         train: outputs on the training split.
         test: outputs on the evaluated split.
         module: the model, in evaluation mode.
-        seed: of the run.
+        seed: the run's seed.
         dependencies: folders of the runs that the protocol depends on, by name.
     """
 
@@ -97,11 +97,11 @@ class Subject:
 
 
 class Protocol(ABC):
-    """An evaluator of trained models.
+    """Base class of protocols, which evaluate trained models.
 
     Attributes:
-        metrics: everything it may report, declared; the interval ends `<name>_low` and `<name>_high` need none.
-        dependencies: names of its arguments that describe further runs, each as a list of overrides.
+        metrics: declarations of all metrics it may report, except the interval ends `<name>_low` and `<name>_high`.
+        dependencies: names of the arguments that describe further runs, each as a list of overrides.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
@@ -109,26 +109,26 @@ class Protocol(ABC):
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
-        """Whether it applies to a class of models; a run leaves out those of its protocols that do not."""
+        """Whether the protocol applies to a class of models; runs skip protocols that do not apply."""
         return True
 
     @classmethod
     def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
-        """Check the composed config of a run it depends on.
+        """Check the composed config of a run that the protocol depends on.
 
         Raises:
-            ConfigError: such a run would not serve.
+            ConfigError: the run does not meet the protocol's requirements.
         """
         return
 
     @abstractmethod
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Check before training that the protocol applies to a split.
+        """Check before training that the protocol applies to the splits.
 
         Raises:
-            ConfigError: it does not; says why, and what to choose.
+            ConfigError: it does not apply; the message says why and what to choose instead.
         """
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> Report:
-        """Evaluate a model."""
+        """Evaluate a trained model."""

@@ -1,4 +1,4 @@
-"""Closed-set classification: the same people in training and test."""
+"""Closed-set classification: training and test have the same classes."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,12 @@ _SHOWN_FACES = 32
 
 
 class Classification(Protocol):
-    """Three classifiers on one model's embeddings.
+    """Accuracy, and macro precision, recall and F1, of three classifiers on a model's embeddings.
 
-    `test/*`: the model's own head, or the linear probe where it has none. `linear_probe/*`: logistic regression on
-    standardised embeddings (L2 penalty with C = 1), fitted to the embeddings of the training images, the same for every
-    family; above a million scores of training images, linear discriminant analysis, see `linear_probe`. `knn/accuracy`:
-    the nearest training image by cosine. Accuracy, and precision, recall and F1 as macro
-    averages over all classes; `test/*` with 95 % intervals.
+    `test/*`: the model's head, or the linear probe for models without a head; with 95 % intervals. `linear_probe/*`:
+    logistic regression on standardised embeddings (L2 penalty with C = 1), fitted to the embeddings of the training
+    images, the same for every family; above a million scores of training images, linear discriminant analysis, see
+    `linear_probe`. `knn/accuracy`: the nearest training image by cosine.
     """
 
     metrics = (
@@ -44,17 +43,17 @@ class Classification(Protocol):
     )
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Every class of the test must be one of the training."""
-        strangers = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
-        if len(strangers):
+        """Check that every test class has training images."""
+        unseen = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
+        if len(unseen):
             raise ConfigError(
-                f"protocol=classification asks for classes that were trained on, but {len(strangers)} classes of the "
-                f"test have no training picture, '{faces.label_names[strangers[0]]}' among them. Choose a split that "
-                "shares people, such as split=few_shot, or protocol=verification, which asks about strangers."
+                f"protocol=classification: {len(unseen)} test classes have no training images, such as "
+                f"'{faces.label_names[unseen[0]]}'. Set a split whose training and test images show the same people, "
+                "such as split=few_shot, or set protocol=verification for unseen people."
             )
 
     def evaluate(self, subject: Subject) -> Report:
-        """Fit the linear probe and the neighbours to the training split, evaluate on the test split."""
+        """Fit the linear probe and the nearest neighbours to the training split; evaluate on the test split."""
         train, test, faces = subject.train, subject.test, subject.faces
         names = faces.label_names
         probed = linear_probe(train.embeddings, train.labels, test.embeddings)
@@ -129,13 +128,13 @@ def _misclassified(predicted: NDArray[np.int64], test: Outputs, faces: FaceSet) 
 
 
 def _predictions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[str]) -> list[list[object]]:
-    """Every test picture by its number in the face set, with the true and the given label."""
+    """Rows of the number in the face set, the true and the predicted label of every test image."""
     rows = zip(test.indices.tolist(), test.labels, predicted, strict=True)
     return [["picture", "label", "predicted"], *([i, names[label], names[given]] for i, label, given in rows)]
 
 
 def _confusions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[str]) -> list[list[object]]:
-    """Pairs of a true and another given label with the number of test images, the most frequent first."""
+    """Rows of each pair of a true and a wrong predicted label with its number of images, the most frequent first."""
     wrong = predicted != test.labels
     pairs, counts = np.unique(test.labels[wrong] * len(names) + predicted[wrong], return_counts=True)
     rows = [(pairs[i] // len(names), pairs[i] % len(names), int(counts[i])) for i in np.argsort(-counts, kind="stable")]

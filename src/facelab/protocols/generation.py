@@ -1,4 +1,4 @@
-"""Generation: new faces of a generative model beside real ones, evaluated by two further trained models."""
+"""Generation: compare generated with real faces, by means of two further trained models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,24 +29,25 @@ _MOST_REAL_FACES = 2000
 
 @dataclass(frozen=True)
 class Generation(Protocol):
-    """Generated faces beside real ones, for generative models; see `generation_report` for the metrics.
+    """Quality and diversity of generated faces, for generative models; see `generation_report` for the metrics.
 
-    The runs it depends on are found among the finished ones by their config, or trained first.
+    The runs it depends on are looked up among the finished ones by their config, or trained first.
 
     Args:
-        samples: how many faces are generated.
+        samples: number of faces to generate.
         embedder: the run whose embeddings are the features, as a list of overrides; on the same data set.
-        face_classifier: the run that tells faces from other images; images are resized to what it was trained on.
-        inception: path of an Inception network as TorchScript, called as `network(images, return_features=True)` with
-            (N, 3, H, W) uint8, which gives features (N, 2048): such as NVIDIA's `inception-2015-12-05.pt`, for KID and
-            FID as papers report them. Null for none.
+        face_classifier: the run that classifies images as faces or not, as a list of overrides; images are resized to
+            the size it was trained on.
+        inception: path of an Inception network as TorchScript, for KID and FID as papers report them, such as NVIDIA's
+            `inception-2015-12-05.pt`. It is called as `network(images, return_features=True)` with (N, 3, H, W) uint8
+            and must return features (N, 2048). Null for none.
     """
 
     metrics = (
         Metric("generation/kid_face", "KID, face embedder", False, headline=True),
-        Metric("generation/kid_face_sd", "its standard deviation over subsets", False),
+        Metric("generation/kid_face_sd", "KID, face embedder: standard deviation over subsets", False),
         Metric("generation/kid_face_floor", "KID of two halves of the real faces", False),
-        Metric("generation/kid_face_over_floor", "KID over that of real faces", False),
+        Metric("generation/kid_face_over_floor", "KID, as a multiple of that of real faces", False),
         Metric("generation/frechet_face", "Frechet distance, face embedder", False),
         Metric("generation/frechet_face_floor", "Frechet distance of real faces", False),
         Metric("generation/precision", "precision", True, "share"),
@@ -69,23 +70,27 @@ class Generation(Protocol):
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
-        """Generative models."""
+        """Whether the model is generative."""
         return issubclass(model, Generative)
 
     @classmethod
     def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
-        """The embedder needs a model that does not itself depend on others, the classifier a head and two classes."""
+        """Require a non-generative embedder, and a face classifier with a head, trained on faces and other images."""
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         data = cast(type, resolve_target(config["data"]["_target_"]))
         if issubclass(model, Generative):
-            raise ConfigError("a generative model would depend on such runs itself. Name model=cnn, for instance.")
+            raise ConfigError(
+                "a generative model would itself depend on such runs. Set another one, such as model=cnn."
+            )
         if name == "face_classifier" and model.classify is FaceModule.classify:
-            raise ConfigError(f"{model.__name__} has no head to classify with. Name model=cnn, for instance.")
+            raise ConfigError(
+                f"{model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
+            )
         if name == "face_classifier" and not issubclass(data, FaceNonFace):
             raise ConfigError(f"expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """There must be enough real faces to compare with, and the Inception weights must load."""
+        """Check that there are enough real faces, and that the Inception network loads."""
         if min(len(splits.train), len(splits.test)) <= NEIGHBOURS:
             raise ConfigError(
                 f"protocol=generation compares each generated face with its {NEIGHBOURS} nearest neighbours among "
@@ -96,8 +101,7 @@ class Generation(Protocol):
             load_inception(self.inception)
 
     def evaluate(self, subject: Subject) -> Report:
-        """Compare generated faces with the training and test faces; of more than 2,000 of either, as many are taken,
-        evenly spread."""
+        """Compare generated faces with at most 2,000 training and 2,000 test faces, evenly spaced in their splits."""
         module, faces, splits = subject.module, subject.faces, subject.splits
         embedder, classifier = (_loaded(subject, name) for name in self.dependencies)
         face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
@@ -112,7 +116,7 @@ class Generation(Protocol):
 
 
 def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the values, evenly spread."""
+    """At most `most` of the values, evenly spaced."""
     places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
     kept: NDArray[np.int64] = values[places]
     return kept

@@ -1,4 +1,4 @@
-"""How generated faces compare with real ones, on the features of a face embedder."""
+"""Metrics of generated faces against real ones, on the features of a face embedder."""
 
 import math
 from collections.abc import Callable
@@ -34,9 +34,9 @@ class ReferenceModels:
     """Trained models that evaluate images (N, H, W, C) uint8.
 
     Args:
-        embed: gives embeddings (N, D) float32.
-        face_share: gives the share of them that are taken for faces, in [0, 1].
-        inception: gives Inception features (N, 2048) float32; None where no weights were given.
+        embed: returns embeddings (N, D) float32.
+        face_share: returns the share of images classified as faces, in [0, 1].
+        inception: returns Inception features (N, 2048) float32; None without an Inception network.
     """
 
     embed: Callable[[Images], Tensor]
@@ -47,26 +47,26 @@ class ReferenceModels:
 def generation_report(samples: Images, train: Images, held_out: Images, reference: ReferenceModels) -> Report:
     """Compare generated faces with real ones.
 
-    Features are the embedder's embeddings at length sqrt(D), so that the kernel of KID sees their cosine. Distances are
-    to the held-out real faces, which the generator was not trained on: a model that only repeats its training faces
-    gains little by it. Frechet distance, precision and recall depend on numbers, and compare equally many of each kind.
+    Features are the embedder's embeddings, scaled to length sqrt(D), so that the kernel of KID depends on their cosine.
+    Distances are to the held-out real faces, so that copying the training faces does not pay off. Frechet distance,
+    precision and recall depend on the number of faces; they compare equally many of each kind.
 
     `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
-    deviation) and `generation/frechet_face`; `..._floor` is what real faces reach: for KID the mean absolute distance
-    of two random halves of all real faces, 100 times drawn, for the Frechet distance training against held-out faces.
-    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) against the training faces, and
-    with `_real` those of the held-out faces.
-    `generation/face_share` is the share of samples that the face classifier accepts, beside it that of held-out faces;
-    a note says so where it accepts fewer than 95 % of these.
-    `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie nearer to the training faces than
-    real unseen faces do. `generation/copy_share` is the share of samples nearer to the training face next to them than
-    99 in 100 held-out faces are to theirs.
+    deviation) and `generation/frechet_face`. `..._floor` is the value of real faces: for KID the mean absolute distance
+    of two random halves of all real faces over 100 draws, for the Frechet distance that of training to held-out faces.
+    `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) of samples against the training
+    faces; with `_real`, of held-out faces against the training faces.
+    `generation/face_share` is the share of samples that the face classifier accepts; with `_real`, of held-out faces. A note
+    warns where it accepts fewer than 95 % of these.
+    `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie closer to the training faces than
+    unseen real faces do. `generation/copy_share` is the share of samples whose distance to the nearest training face is
+    below that of 99 % of the held-out faces.
 
     Args:
-        samples: (S, H, W, C) generated.
-        train: (N, H, W, C) real, trained on.
-        held_out: (M, H, W, C) real, not trained on.
-        reference: trained models that evaluate them.
+        samples: (S, H, W, C) uint8 generated faces.
+        train: (N, H, W, C) uint8 real training faces.
+        held_out: (M, H, W, C) uint8 real faces that were not trained on.
+        reference: trained models that evaluate the faces.
     """
     features = [_at_length(reference.embed(images)) for images in (samples, train, held_out)]
     metrics = _metrics(*features)
@@ -119,12 +119,12 @@ def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, floa
 
 
 def _spread(features: Tensor, size: int) -> Tensor:
-    """So many rows, evenly spread."""
+    """`size` rows of the features, evenly spaced."""
     return features[torch.linspace(0, len(features) - 1, size).long()]
 
 
 def _kid_floor(real: Tensor) -> float:
-    """Of the same distribution two samples are at distance 0 in the mean: what they are apart by chance is the unit."""
+    """Mean absolute KID of random halves of the real faces: sampling noise, since the expected distance is 0."""
     random = torch.Generator().manual_seed(0)
     half = len(real) // 2
     orders = [torch.randperm(len(real), generator=random) for _ in range(_SUBSETS)]
@@ -132,7 +132,7 @@ def _kid_floor(real: Tensor) -> float:
 
 
 def _at_length(embeddings: Tensor) -> Tensor:
-    """(N, D), every row of length sqrt(D)."""
+    """Scale every row of the embeddings (N, D) to length sqrt(D)."""
     rows = embeddings.double()
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return unit * math.sqrt(rows.shape[1])
@@ -162,7 +162,7 @@ def _table(metrics: dict[str, float]) -> Table:
 
 
 def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> plots.Plot:
-    """Samples in the upper row of each pair, the training face next to each below it."""
+    """Pairs of rows: samples above, the nearest training face of each below."""
     shown = min(_SHOWN, len(samples))
     _, index = nearest(features[0][:shown], features[1])
     columns = 8

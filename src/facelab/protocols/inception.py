@@ -1,4 +1,4 @@
-"""Inception features, for KID and FID as papers report them, where the user has the weights."""
+"""Inception features for KID and FID as papers report them, from a network supplied by the user."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,28 +15,29 @@ _SIDE, _BATCH = 299, 64
 
 
 def load_inception(path: str) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """An Inception network kept as TorchScript.
+    """Load an Inception network from a TorchScript file.
 
     Args:
-        path: of the file; the network is called as `network(images, return_features=True)`, (N, 3, H, W) uint8.
+        path: path of the file; the network is called as `network(images, return_features=True)`, (N, 3, H, W) uint8.
 
     Returns:
-        A function of pictures (N, H, W, C) uint8, C 1 or 3, of any size, that gives their features (N, D) float32. They
-        are enlarged to 299 x 299 first, bilinear with antialiasing.
+        A function from images (N, H, W, C) uint8, C 1 or 3, of any size, to features (N, D) float32. It resizes the
+        images to 299 x 299 first, bilinear with antialiasing.
 
     Raises:
-        ConfigError: there is no such file, or it is no TorchScript network of that kind.
+        ConfigError: the file does not exist, or is not such a TorchScript network.
     """
     if not Path(path).is_file():
         raise ConfigError(
-            f"protocol.protocol.protocol.generation.inception: there is no file {Path(path).absolute()}. "
-            "Give the path of one, or null."
+            f"protocol.generation.inception: there is no file {Path(path).absolute()}. Set the path of a TorchScript "
+            "file, or null."
         )
     try:
         network = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise ConfigError(
-            f"generation.inception: {path} is no TorchScript file ({str(error).splitlines()[0]})."
+            f"protocol.generation.inception: {path} is not a TorchScript file ({str(error).splitlines()[0]}). Set the "
+            "path of one, or null."
         ) from error
 
     def features(images: NDArray[np.uint8]) -> Tensor:
@@ -52,7 +53,7 @@ def load_inception(path: str) -> Callable[[NDArray[np.uint8]], Tensor]:
         features(np.zeros((1, 8, 8, 1), dtype=np.uint8))
     except RuntimeError as error:
         raise ConfigError(
-            f"generation.inception: the network in {path} cannot be called with uint8 pictures and "
-            f"return_features=True ({str(error).splitlines()[-1]})."
+            f"protocol.generation.inception: the network in {path} cannot be called with uint8 images and "
+            f"return_features=True ({str(error).splitlines()[-1]}). Set the path of an Inception network, or null."
         ) from error
     return features

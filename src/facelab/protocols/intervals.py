@@ -1,4 +1,4 @@
-"""95 % intervals, from bootstraps over people (Efron, 1979): images of one person are not independent."""
+"""95 % confidence intervals from bootstraps over people (Efron, 1979)."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,7 +12,7 @@ from facelab.metrics.verification import Roc, roc
 
 LEVEL = 0.95
 RESAMPLES = 2000
-_CURVES = 500  # resamples of a curve, each of which takes milliseconds
+_CURVES = 500  # resamples of a ROC curve, fewer since each takes milliseconds
 _EXACT_SCORES = 20_000
 _BINS = 4096
 _BLOCK_WEIGHTS = 2**22
@@ -21,21 +21,21 @@ _BLOCK_WEIGHTS = 2**22
 def classification_intervals(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap over people, since pictures of one person are not independent.
+    """Confidence intervals of classification metrics: a percentile bootstrap over people.
 
-    Where people are the classes, classes are drawn, each with its own precision, recall and F1 as measured on all test
-    pictures: leaving people out of the test would make it easier. Where several people share a class, such as `face`,
-    people are drawn within each class.
+    People are drawn with all their images, since images of one person are not independent. If each person is a class,
+    classes are drawn, each with its precision, recall and F1 on all test images, since a test with fewer people would
+    be easier. If several people share a class, such as `face`, people are drawn within each class.
 
-    Near 0 and 1 a bootstrap is too narrow: where nothing is misclassified, every resample is perfect too. Each interval
-    is therefore widened until it reaches as far below and above its value as the exact binomial interval over the N
-    pictures (Clopper and Pearson, 1934) reaches below and above the accuracy.
+    Near 0 and 1 a bootstrap is too narrow: without a misclassified image, every resample is perfect too. Each interval
+    is therefore widened to reach at least as far below and above its value as the exact binomial interval over the N
+    images (Clopper and Pearson, 1934) reaches below and above the accuracy.
 
     Args:
-        predicted: (N,) labels given.
+        predicted: (N,) predicted labels.
         labels: (N,) true labels.
-        identities: (N,) who is on each picture: people are drawn, with all their pictures.
-        num_classes: length of the class list.
+        identities: (N,) the person on each image.
+        num_classes: number of classes.
 
     Returns:
         (low, high) of `accuracy`, `precision`, `recall` and `f1`.
@@ -63,21 +63,22 @@ def verification_intervals(
     values: Mapping[str, float],
     measure: Callable[[Roc], Mapping[str, float]],
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap over people of the figures of a ROC curve: pairs that share a person are not independent.
+    """Confidence intervals of metrics of a ROC curve: a percentile bootstrap over people.
 
-    A person drawn t times counts t times in every genuine pair, and two persons t * u times in their impostor pairs.
-    Pairs are counted by score once; of more than `_EXACT_SCORES` distinct scores, in bins of as many genuine or
-    impostor pairs each, so that FMR and FNMR are known to 1 in `_BINS`.
+    People are drawn, since pairs that share a person are not independent. Each genuine pair of a person drawn t times
+    counts t times, each impostor pair of two people drawn t and u times counts t * u times. Pairs are sorted by score
+    once. More than `_EXACT_SCORES` distinct scores are binned, with equally many genuine or impostor pairs per bin, so
+    that FMR and FNMR have a resolution of 1 in `_BINS`.
 
-    Where all genuine pairs are accepted, every resample is perfect too; the interval of a TAR therefore reaches at
-    least as far down and up as the exact binomial one (Clopper and Pearson, 1934) would if each person with a genuine
-    pair were one trial.
+    If all genuine pairs are accepted, every resample is perfect too. The interval of a TAR therefore reaches at least
+    as far below and above its value as the exact binomial interval (Clopper and Pearson, 1934) with one trial for each
+    person with a genuine pair.
 
     Args:
-        genuine: (G,) scores, and (G,) persons of both images of each pair.
-        impostor: (I,) scores, and (I,) persons likewise.
-        values: figures of all pairs, by name; names of TARs begin with `tar`.
-        measure: computes these of a curve.
+        genuine: (G,) scores, (G,) persons of the first image and (G,) of the second image of each pair.
+        impostor: likewise, (I,) each.
+        values: metrics of all pairs, by name; names of TARs begin with `tar`.
+        measure: computes these metrics of a curve.
 
     Returns:
         (low, high) by name.
@@ -95,7 +96,7 @@ def verification_intervals(
     compared = len(np.unique(genuine[1]))  # people with a genuine pair
     tail, found = (1 - LEVEL) / 2, {}
     for name, value in values.items():
-        low, high = np.quantile([figures[name] for figures in resampled], [tail, 1 - tail])
+        low, high = np.quantile([metrics[name] for metrics in resampled], [tail, 1 - tail])
         if name.startswith("tar"):
             exact = binomtest(round(value * compared), compared).proportion_ci(LEVEL, method="exact")
             centre = round(value * compared) / compared
@@ -105,7 +106,7 @@ def verification_intervals(
 
 
 def _score_edges(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rising edges between bins of scores; a score equal to an edge lies above it."""
+    """Ascending edges between bins of scores; a score equal to an edge belongs to the bin above."""
     distinct = np.unique(np.concatenate([genuine, impostor]))
     if len(distinct) <= _EXACT_SCORES:
         return distinct[1:]
@@ -115,7 +116,7 @@ def _score_edges(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) ->
 
 
 class _Counted:
-    """Pairs ordered by bin of their score, to be counted again with other weights."""
+    """Pairs ordered by the bin of their score, for repeated weighted counts."""
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class _Counted:
         self._bins = len(edges) + 1
 
     def weights(self, times: NDArray[np.int64], pairs_of_two: bool) -> NDArray[np.float64]:
-        """(bins,) sums of `times` of a pair's person, or of the product of both persons'."""
+        """Sum per bin (bins,) of `times` of each pair's person, or of the product for both persons."""
         weight = times[self._one] * times[self._other] if pairs_of_two else times[self._one]
         found = np.zeros(self._bins)
         found[self._filled] = np.add.reduceat(weight, self._starts)
@@ -173,12 +174,12 @@ def _draw_people(
 
 
 def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
-    """For each resample (count,): how often each of `count` things is drawn, of `count` draws with replacement."""
+    """Yield for each resample how often (count,) each of `count` items is drawn, in `count` draws with replacement."""
     random = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.bincount(random.integers(count, size=count), minlength=count)
 
 
 def _numbered(identities: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(N,) the same identities, numbered from 0."""
+    """Renumber the identities (N,) consecutively from 0."""
     return np.unique(identities, return_inverse=True)[1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Pairs of images for verification: drawn as numbers, scored in blocks, so that memory does not grow with N x N."""
+"""Pairs of images for verification, drawn by number and scored in blocks, so that memory stays below O(N^2)."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ _BLOCK_BYTES = 2**25
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of one kind.
+    """Genuine or impostor pairs of images.
 
     Args:
-        first: (P,) int64, numbers of images.
-        second: (P,) int64, their partners.
-        total: how many there are; P if all are here.
+        first: (P,) int64, numbers of the first images.
+        second: (P,) int64, numbers of the second images.
+        total: number of existing pairs, from which these P were drawn.
     """
 
     first: NDArray[np.int64]
@@ -31,9 +31,9 @@ def genuine_pairs(identities: NDArray[np.int64], most: int = MOST_PAIRS, seed: i
     """Pairs of two images of one identity.
 
     Args:
-        identities: (N,) of the images.
-        most: if there are more, so many of them, evenly spread over the images.
-        seed: of that draw.
+        identities: (N,) identities of the images.
+        most: maximum number of pairs; if there are more, this many are drawn, evenly spaced over the images.
+        seed: seed of the draw.
     """
     order, ends = _sorted(identities)
     places = np.arange(len(order))
@@ -51,7 +51,7 @@ def cosines(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32
 
     Args:
         embeddings: (N, D); a zero vector has cosine 0 with all others.
-        pairs: P pairs of these.
+        pairs: P pairs of their rows.
 
     Returns:
         (P,) float32 in [-1, 1], up to rounding.
@@ -68,7 +68,7 @@ def cosines(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32
 
 
 def _sorted(identities: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The images ordered by identity, and for each place in that order the end of its identity's images."""
+    """The images ordered by identity, and for each position in that order the end of its identity's images."""
     order = np.argsort(identities, kind="stable")
     _, counts = np.unique(identities, return_counts=True)
     return order, np.repeat(np.cumsum(counts), counts)
@@ -77,12 +77,12 @@ def _sorted(identities: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def _pairs(
     order: NDArray[np.int64], partners: NDArray[np.int64], counts: NDArray[np.int64], most: int, seed: int
 ) -> Pairs:
-    """Pairs of each place with the `counts` places from `partners` on."""
+    """Pairs of each position with the `counts` positions from `partners` on."""
     ends = np.cumsum(counts)
     total = int(ends[-1])
     if total <= most:
         numbers = np.arange(total)
-    else:  # one of each of `most` equal ranges: no pair twice, and all memory is `most` numbers
+    else:  # one from each of `most` equal ranges: no duplicates, memory O(most)
         edges = np.arange(most + 1) * total // most
         numbers = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
     place = np.searchsorted(ends, numbers, side="right")

@@ -1,4 +1,4 @@
-"""Pictures for people to look at: arrays in, (H, W, 3) uint8 out."""
+"""Plots as images (H, W, 3) uint8."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 Plot = NDArray[np.uint8]
 
-_MANY_CLASSES = 25  # above this, axis labels of the usual size would overlap
-_MOST_CLASSES = 60  # that can be told apart in a picture
-_MOST_POINTS = 1000  # t-SNE takes minutes for twenty times as many
+_MANY_CLASSES = 25  # above this, axis labels of normal size would overlap
+_MOST_CLASSES = 60  # distinguishable in one plot
+_MOST_POINTS = 1000  # t-SNE takes minutes for 20,000
 
 
 def _drawn(figure: Figure) -> Plot:
@@ -28,18 +28,18 @@ def face_grid(
     columns: int = 8,
     title: str = "",
 ) -> Plot:
-    """Faces in rows.
+    """A grid of faces with captions.
 
     Args:
-        images: N of (H, W, C) uint8, C 1 or 3, N at least 1.
+        images: N images (H, W, C) uint8, C 1 or 3, N at least 1.
         captions: N texts below the faces; None for none.
-        columns: faces a row.
-        title: above the grid.
+        columns: faces per row.
+        title: title above the grid.
     """
     rows = -(-len(images) // columns)
     height, width = images[0].shape[:2]
     step_x, step_y = width * 1.08, height * (1.4 if captions else 1.08)
-    # All in one pair of axes: one for each face takes half a second to make.
+    # All faces share one pair of axes, since creating axes for each would take half a second.
     side = (columns * 1.1, rows * step_y / step_x * 1.1 + (0.4 if title else 0))
     figure = Figure(figsize=side, dpi=100, layout="constrained")
     axis = figure.subplots()
@@ -57,11 +57,11 @@ def face_grid(
 
 
 def tile(images: NDArray[np.uint8], least_side: int = 96) -> Plot:
-    """Rows and columns of pictures, enlarged by a whole number so that single pixels stay single colours.
+    """A grid of images without captions, enlarged by an integer factor so that pixels stay sharp.
 
     Args:
         images: (rows, columns, H, W, C) uint8, C 1 or 3.
-        least_side: pictures smaller than so many pixels are enlarged.
+        least_side: enlarge images whose larger side has fewer pixels.
     """
     rows, columns, height, width, _ = images.shape
     factor = max(1, -(-least_side // max(height, width)))
@@ -76,14 +76,14 @@ def tile(images: NDArray[np.uint8], least_side: int = 96) -> Plot:
 
 
 def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, eer: float, marked_far: float) -> Plot:
-    """TAR over FAR, the latter on a logarithmic scale, as face verification is reported.
+    """A ROC curve: TAR over FAR on a logarithmic scale, as usual for face verification.
 
     Args:
-        far: (P,) in [0, 1], rising.
+        far: (P,) in [0, 1], ascending.
         tar: (P,) in [0, 1].
         auc: area under the curve, in [0, 1].
         eer: equal error rate, in [0, 1].
-        marked_far: a FAR to mark.
+        marked_far: a FAR to mark with a line.
     """
     figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
     axis = figure.subplots()
@@ -99,13 +99,13 @@ def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, ee
 
 
 def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: str) -> Plot:
-    """A bar for each name, the highest first; the first 60 of them.
+    """A bar chart of the 60 highest values, in descending order.
 
     Args:
         values: (N,).
-        names: N texts.
-        title: above the chart.
-        label: of the values, with their unit.
+        names: N labels of the bars.
+        title: title above the chart.
+        label: label of the values, with their unit.
     """
     order = np.argsort(-values, kind="stable")[:60]
     figure = Figure(figsize=(max(5.0, 0.2 * len(order) + 1.5), 4), dpi=100, layout="constrained")
@@ -118,7 +118,7 @@ def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: s
 
 
 def notice(text: str) -> Plot:
-    """A text where a picture would be."""
+    """A text in place of a plot."""
     figure = Figure(figsize=(4, 1), dpi=100)
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return _drawn(figure)
@@ -127,15 +127,15 @@ def notice(text: str) -> Plot:
 def confusion_matrix(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], label_names: Sequence[str], title: str
 ) -> Plot:
-    """True labels down, predicted across; each row as shares of its class, errors in red to stand out.
+    """A confusion matrix: rows are true labels, columns predicted ones; colours are shares of a row, errors in red.
 
-    Of more than 60 classes, the 60 with the most errors are shown.
+    Of more than 60 classes, it shows the 60 with the most errors.
 
     Args:
         labels: (N,) true labels.
-        predicted: (N,) labels given.
-        label_names: of all classes.
-        title: above the matrix.
+        predicted: (N,) predicted labels.
+        label_names: names of all classes.
+        title: title above the matrix.
     """
     shown = _most_confused(labels, predicted, len(label_names))
     place = np.full(len(label_names), -1)
@@ -168,7 +168,7 @@ def confusion_matrix(
 
 
 def _most_confused(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Numbers of at most 60 classes, rising: those that most errors go from or to."""
+    """The 60 classes with the most errors as true or predicted label, ascending."""
     wrong = labels != predicted
     errors = sum(np.bincount(of[wrong], minlength=classes) for of in (labels, predicted))
     chosen: NDArray[np.int64] = np.sort(np.argsort(-np.asarray(errors), kind="stable")[:_MOST_CLASSES])
@@ -178,17 +178,17 @@ def _most_confused(labels: NDArray[np.int64], predicted: NDArray[np.int64], clas
 def embedding_scatter(
     embeddings: NDArray[np.float32], labels: NDArray[np.int64], label_names: Sequence[str], title: str
 ) -> Plot:
-    """Embeddings in the plane: t-SNE (van der Maaten and Hinton, 2008) on cosine distances, started from PCA.
+    """A scatter plot of embeddings: t-SNE (van der Maaten and Hinton, 2008) on cosine distances, initialised by PCA.
 
-    Of more than 1,000 embeddings, 1,000 are shown, evenly spread.
+    Of more than 1,000 embeddings, it shows 1,000, evenly spaced.
 
     Args:
         embeddings: (N, D), N at least 5.
-        labels: (N,) colours and, for the first of each class, a name.
-        label_names: of all classes.
-        title: above the scatter.
+        labels: (N,) labels, which set the colours; each class is named at its median.
+        label_names: names of all classes.
+        title: title above the plot.
     """
-    from sklearn.decomposition import PCA  # here, since it takes half a second that a run's start need not wait for
+    from sklearn.decomposition import PCA  # imported here: it takes half a second
     from sklearn.manifold import TSNE
 
     if len(labels) > _MOST_POINTS:

@@ -1,52 +1,52 @@
-"""Classifiers on the embeddings of any model: a linear probe and the nearest neighbour."""
+"""Classifiers on embeddings: a linear probe and the nearest neighbour."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Logistic regression takes seconds up to so many scores of training images.
+# Up to this many scores of training images, logistic regression takes seconds.
 MOST_LOGISTIC_SCORES = 1_000_000
 _BLOCK_SCORES = 2**24
 
 
 def probe_name(images: int, classes: int) -> str:
-    """Which linear probe serves so many training images and classes."""
+    """Name of the linear probe for this number of training images and classes."""
     return "logistic regression" if images * classes <= MOST_LOGISTIC_SCORES else "linear discriminant analysis"
 
 
 def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels by a linear classifier on standardised embeddings, the same for every model.
+    """Predict labels by a linear classifier on standardised embeddings.
 
     Up to a million scores (training images x classes), logistic regression with an L2 penalty, C = 1. Above,
     `discriminant`, whose fit needs neither iterations nor the scores of all images at once.
 
     Args:
         train: (N, D) embeddings to fit to.
-        labels: (N,) of them.
+        labels: (N,) their labels.
         test: (M, D) embeddings to label.
 
     Returns:
         (M,) int64.
     """
-    from sklearn.linear_model import LogisticRegression  # here: a run's start need not wait for them
+    from sklearn.linear_model import LogisticRegression  # imported here: it takes half a second
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(train)
-    seen, asked = scaler.transform(train), scaler.transform(test)
+    scaled_train, scaled_test = scaler.transform(train), scaler.transform(test)
     if len(train) * len(np.unique(labels)) > MOST_LOGISTIC_SCORES:
-        return discriminant(seen, labels, asked)
-    found: NDArray[np.int64] = LogisticRegression(max_iter=2000).fit(seen, labels).predict(asked)
+        return discriminant(scaled_train, labels, scaled_test)
+    found: NDArray[np.int64] = LogisticRegression(max_iter=2000).fit(scaled_train, labels).predict(scaled_test)
     return found
 
 
 def discriminant(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Labels by linear discriminant analysis with equal priors: the nearest class mean by Mahalanobis distance.
+    """Predict labels by linear discriminant analysis with equal priors: the class mean nearest in Mahalanobis distance.
 
-    The covariance is that within classes, shrunk as in Ledoit and Wolf, "A well-conditioned estimator for
-    large-dimensional covariance matrices", 2004; of all images where every class has only one.
+    The covariance within classes is shrunk as in Ledoit and Wolf, "A well-conditioned estimator for large-dimensional
+    covariance matrices", 2004. If every class has only one image, the covariance of all images replaces it.
 
     Args:
         train: (N, D) embeddings to fit to.
-        labels: (N,) of them.
+        labels: (N,) their labels.
         test: (M, D) embeddings to label.
 
     Returns:
@@ -72,7 +72,7 @@ def discriminant(train: NDArray[np.float32], labels: NDArray[np.int64], test: ND
 def nearest_labels(
     train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """Labels of the nearest training embeddings by cosine; arguments and result as for `linear_probe`."""
+    """Predict the label of the nearest training embedding by cosine; arguments and result as for `linear_probe`."""
     from sklearn.neighbors import NearestNeighbors
     from sklearn.preprocessing import normalize
 

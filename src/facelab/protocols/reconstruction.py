@@ -1,4 +1,4 @@
-"""Reconstruction: how much of a face comes through the bottleneck, beside principal components of the same number."""
+"""Reconstruction: errors of reconstructed faces, compared with PCA of the same dimension."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from facelab.protocols.probe import linear_probe
 
 
 class Reconstruction(Protocol):
-    """Reconstruction of the test images beside PCA, for models that decode embeddings; see `reconstruction_report`."""
+    """Reconstruction errors compared with PCA, for models that decode embeddings; see `reconstruction_report`."""
 
     metrics = (
         Metric("reconstruction/rmse", "root mean squared error", False),
@@ -29,11 +29,11 @@ class Reconstruction(Protocol):
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
-        """Models that decode embeddings."""
+        """Whether the model decodes embeddings."""
         return issubclass(model, Reconstructing)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Applies to every split."""
+        """Accept every split."""
 
     def evaluate(self, subject: Subject) -> Report:
         """Compare the reconstructions of the test images with those of PCA."""
@@ -41,17 +41,17 @@ class Reconstruction(Protocol):
 
 
 def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Report:
-    """Reconstruction of the test pictures, by the model and by PCA fitted to the training pictures.
+    """Compare reconstructions of the test images by the model and by PCA fitted to the training images.
 
-    `reconstruction/rmse`, the root mean squared error on the scale of grey levels in [0, 1]; `reconstruction/psnr`, a
-    mean over pictures in dB; `reconstruction/ssim`. PCA keeps as many components as the embedding has numbers, or one
-    fewer than there are training pictures if that is less: `reconstruction/pca_rmse`, and
-    `reconstruction/rmse_over_pca`. `pca/accuracy` is what the linear probe reaches on its components where training and
-    test share people; beside it stands the model's own `linear_probe/accuracy`.
+    `reconstruction/rmse` is the root mean squared error for grey levels in [0, 1], `reconstruction/psnr` a mean over
+    images in dB, `reconstruction/ssim` a mean over images. `reconstruction/pca_rmse` and `reconstruction/rmse_over_pca`
+    are of PCA with as many components as the embedding has dimensions, but fewer than there are training images. If
+    training and test share people, `pca/accuracy` is the accuracy of the linear probe on the principal components, to
+    compare with the model's `linear_probe/accuracy`.
 
     Args:
         train: outputs on the training images, whose terms hold `squared_error` and `ssim`.
-        test: likewise.
+        test: outputs on the test images, with the same terms.
         faces: the face set.
     """
     from sklearn.decomposition import PCA
@@ -71,7 +71,7 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
         "reconstruction/rmse_over_pca": rmse / pca_rmse,
     }
     ssim = float(test.terms["ssim"].mean(dtype=np.float64))
-    if np.isfinite(ssim):  # pictures smaller than its window have none
+    if np.isfinite(ssim):  # NaN for images smaller than the SSIM window
         metrics["reconstruction/ssim"] = ssim
     rows = [
         ["root mean squared error", f"{rmse:.4f}", f"{pca_rmse:.4f}"],
@@ -89,7 +89,7 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
 
 
 def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, H W C) in [0, 1]."""
+    """Flattened images (N, H * W * C) in [0, 1]."""
     return np.stack([faces.pixels[int(i)].ravel() for i in indices]) / 255.0
 
 

@@ -1,4 +1,4 @@
-"""Verification: whether two images show the same person, for people who are not in training."""
+"""Verification: decide whether two images show the same person, for people unseen in training."""
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ _TITLES = {"auc": "area under the ROC curve", "eer": "equal error rate", "tar_at
 
 
 class Verification(Protocol):
-    """Pairs of test images, scored by the cosine of their embeddings.
+    """Verification of pairs of test images by the cosine of their embeddings.
 
-    `verification/auc`, `verification/eer` and `verification/tar_at_far_1e-2` (1 - FNMR at FMR 0.01) with 95 % intervals
-    from a bootstrap over people, and the ROC curve. Above a million genuine or impostor pairs, a million are drawn.
+    Reports `verification/auc`, `verification/eer` and `verification/tar_at_far_1e-2` (1 - FNMR at FMR 0.01), with 95 %
+    intervals from a bootstrap over people, and the ROC curve. Of more than a million genuine or impostor pairs, it
+    draws a million.
     """
 
     metrics = (
@@ -36,21 +37,21 @@ class Verification(Protocol):
     )
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Nobody of the test may be in training or validation, and someone must have two test pictures."""
+        """Check that test people are not in training or validation, and that genuine and impostor pairs exist."""
         known = np.concatenate([splits.train, splits.val])
         shared = np.intersect1d(faces.identities[splits.test], faces.identities[known])
         if len(shared):
             raise ConfigError(
-                f"protocol=verification asks about people nobody trained on, but {len(shared)} people of the test are "
-                "in training or validation too. Choose split=identity_disjoint, or protocol=classification, which asks "
-                "about people who were trained on."
+                f"protocol=verification expects test people unseen in training, but {len(shared)} test people are also "
+                "in training or validation. Set split=identity_disjoint, or set protocol=classification for people "
+                "seen in training."
             )
         people, counts = np.unique(faces.identities[splits.test], return_counts=True)
         if len(people) < 2 or counts.max() < 2:
             raise ConfigError(
-                "protocol=verification needs genuine and impostor pairs: at least two people in the test, one of them "
-                f"with two pictures; there are {len(people)} people with at most {counts.max()} pictures. Add "
-                "pictures, or choose a split that leaves more people to the test."
+                "protocol=verification needs genuine and impostor pairs: at least 2 test people, one of them with 2 "
+                f"images; there are {len(people)} people with at most {counts.max()} images. Add images, or choose a "
+                "split with more test people."
             )
 
     def evaluate(self, subject: Subject) -> Report:

@@ -1,4 +1,4 @@
-"""Training: trainer, checkpoints, interruption and callbacks."""
+"""Training: trainer settings, checkpoints, interruption and callbacks."""
 
 from facelab.training.trainer import TrainerSettings
 

@@ -1,7 +1,7 @@
-"""Files that hold the whole state of training, so that a run can go on from them.
+"""Checkpoint files: the whole state of training, from which a run can resume.
 
-Two are kept, each with its SHA-256 beside it. A file appears under its name only when it is complete and on the disk:
-whatever kills the process, the one before is still there.
+The newest two are kept, each with its SHA-256 beside it. A file gets its final name only once it is complete and synced
+to disk, so that killing the process never loses the previous checkpoint.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ _SUFFIX, _SUM_SUFFIX, _PARTIAL_SUFFIX = ".ckpt", ".sha256", ".partial"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An intact checkpoint.
+    """An intact checkpoint file.
 
     Args:
-        path: of the file.
-        images_seen: when it was saved.
-        config: of the run it belongs to.
+        path: path of the file.
+        images_seen: number of images seen when it was saved.
+        config: config of its run.
     """
 
     path: Path
@@ -37,21 +37,21 @@ class Checkpoint:
 
 
 def checkpoint_path(folder: Path, images_seen: int) -> Path:
-    """Where the checkpoint after so many images lies: names sort by age."""
+    """Path of the checkpoint after this many images; names sort by age."""
     return folder / f"images={images_seen:012d}{_SUFFIX}"
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that can be used.
+    """Find the newest usable checkpoint.
 
     Args:
-        folder: of a run's checkpoints; it need not exist.
+        folder: folder of a run's checkpoints; it need not exist.
 
     Returns:
-        The checkpoint, None if there is no file at all; and what was wrong with the newer ones.
+        The checkpoint, None if there are no files; and the faults of newer, unusable files.
 
     Raises:
-        CheckpointError: there are files, and none can be used.
+        CheckpointError: there are files, but none is usable.
     """
     faults: list[str] = []
     for path in _by_age(folder):
@@ -61,22 +61,22 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             faults.append(str(error))
         except (KeyError, TypeError, ValueError):
-            faults.append(f"{path} is no checkpoint of facelab")
+            faults.append(f"{path} is not a facelab checkpoint")
     if faults:
         raise CheckpointError(
-            f"no checkpoint can be used: {'; '.join(faults)}. Restore one of them, or start a new run."
+            f"no checkpoint is usable: {'; '.join(faults)}. Restore one of the files, or start a new run."
         )
     return None, []
 
 
 class CheckpointFiles(CheckpointIO):
-    """How Lightning's trainer writes and reads them."""
+    """Lightning plugin that writes and reads checkpoints."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the others, then remove the oldest.
+        """Write a checkpoint, then remove the oldest.
 
         Raises:
-            CheckpointError: the disk is full or cannot be written; older checkpoints are untouched.
+            CheckpointError: the file cannot be written, for instance because the disk is full; older checkpoints stay.
         """
         path = Path(path)
         partial = path.with_suffix(_PARTIAL_SUFFIX)
@@ -87,7 +87,7 @@ class CheckpointFiles(CheckpointIO):
                 _to_disk(file.fileno(), file)
             total = path.with_suffix(_SUM_SUFFIX)
             with total.open("w", encoding="ascii") as file:
-                file.write(f"{_sha256(partial)}  {path.name}\n")  # as `sha256sum --check` reads it
+                file.write(f"{_sha256(partial)}  {path.name}\n")  # the format of `sha256sum --check`
                 _to_disk(file.fileno(), file)
             partial.replace(path)
             _sync_folder(path.parent)
@@ -95,32 +95,32 @@ class CheckpointFiles(CheckpointIO):
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             raise CheckpointError(
-                f"{path} could not be written ({error}); checkpoints before it are intact. Is the disk full? Make "
-                "room, then go on with resume=<run id>."
+                f"{path} could not be written ({error}). Earlier checkpoints are intact. If the disk is full, free "
+                "space and type: facelab train resume=<run id>"
             ) from error
         for old in _by_age(path.parent)[KEPT:]:
             self.remove_checkpoint(old)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read one, onto the CPU.
+        """Load a checkpoint onto the CPU.
 
         Raises:
-            CheckpointError: it is damaged, or holds more than plain data.
+            CheckpointError: the file is damaged, or holds more than plain data.
         """
         return _read(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint and its sum."""
+        """Remove a checkpoint and its checksum."""
         Path(path).unlink(missing_ok=True)
         Path(path).with_suffix(_SUM_SUFFIX).unlink(missing_ok=True)
 
 
 def tidy(folder: Path, keep: Path | None) -> None:
-    """Before going on: remove what a killed process left half written, and put unusable checkpoints out of the way.
+    """Clean up before resuming: remove partially written files, and rename unusable checkpoints.
 
     Args:
-        folder: of a run's checkpoints; it need not exist.
-        keep: the checkpoint in use; newer ones are renamed, not removed.
+        folder: folder of a run's checkpoints; it need not exist.
+        keep: the checkpoint in use; newer, unusable ones are renamed to `.unusable`.
     """
     for partial in folder.glob(f"*{_PARTIAL_SUFFIX}"):
         partial.unlink()
@@ -134,17 +134,17 @@ def _by_age(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Verify and open; nothing in the file is executed."""
+    """Verify the checksum and load the file; no code in it is executed."""
     try:
         written = path.with_suffix(_SUM_SUFFIX).read_text(encoding="ascii").split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} has no readable checksum beside it") from error
+        raise CheckpointError(f"{path} has no readable checksum file, {path.stem}{_SUM_SUFFIX}") from error
     if _sha256(path) != written:
         raise CheckpointError(f"{path} is damaged: its checksum differs")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} holds more than plain data, possibly code, and is not opened") from error
+        raise CheckpointError(f"{path} holds more than plain data, possibly code; it was not opened") from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})") from error
     return state
@@ -161,7 +161,7 @@ def _to_disk(descriptor: int, file: Any) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name is on the disk too."""
+    """Sync the folder, so that the new file name is on the disk too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

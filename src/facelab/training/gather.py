@@ -1,4 +1,4 @@
-"""Bring together what all processes found, each picture once."""
+"""Gather features and share buffers across processes."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from facelab.models.base import Features
 
 
 def gather_features(batches: Sequence[Features], world_size: int) -> Features:
-    """Join batches of all ranks, ordered by picture number; pictures that padding showed twice are dropped.
+    """Gather the features of all ranks, ordered by image number, without duplicates from sampler padding.
 
     Args:
-        batches: this rank's, at least one, of equal keys.
-        world_size: number of processes; every one of them must call this.
+        batches: features of this rank, at least one batch, with equal keys.
+        world_size: number of processes; every process must call this function.
 
     Returns:
-        The same on every rank, on the CPU.
+        The features of all images, the same on every rank, on the CPU.
     """
     own = {key: torch.cat([batch[key] for batch in batches]).cpu() for key in batches[0]}  # type: ignore[literal-required]
     shares = [own]
@@ -31,7 +31,7 @@ def gather_features(batches: Sequence[Features], world_size: int) -> Features:
 
 
 def share_buffers(module: torch.nn.Module, device: torch.device, world_size: int) -> None:
-    """Give all ranks the first one's buffers: with several optimisers, batch-norm statistics stay each rank's own."""
+    """Broadcast the first rank's buffers, since batch-norm statistics differ per rank under manual optimisation."""
     if world_size > 1:
         for buffer in module.buffers():
             on_device = buffer.detach().to(device, copy=True)
@@ -40,7 +40,7 @@ def share_buffers(module: torch.nn.Module, device: torch.device, world_size: int
 
 
 def _first_of_each(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct values, rising, and where each occurs first."""
+    """The distinct values, ascending, and the position of the first occurrence of each."""
     order = torch.argsort(index, stable=True)
     ordered = index[order]
     is_first = torch.ones_like(ordered, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Stopping at a moment from which a run can go on, and not outliving who started it."""
+"""Handle signals that stop a run, and end child processes with their parent."""
 
 import ctypes
 import os
@@ -12,17 +12,17 @@ from types import FrameType
 
 from facelab.errors import Interrupted
 
-_IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # whoever says nohup wants to go on
+_IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # stays ignored under nohup
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *_IGNORABLE)
 
 
 def die_with_parent() -> None:
-    """End this process, as SIGKILL does, when the one that started it ends, in whatever way; main thread only."""
+    """Kill this process with SIGKILL as soon as its parent process ends; call it in the main thread."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = parent_process()
-    if parent is not None:  # elsewhere, and for who was dead before the line above
+    if parent is not None:  # other systems, and a parent that ended before the call above
         threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
 
 
@@ -32,14 +32,14 @@ def _die_after(sentinel: int) -> None:
 
 
 class StopRequest:
-    """What SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal) mean while a run is alive.
+    """Turns SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal) into a request to stop.
 
-    Where someone listens, as training does after every step, the first one only raises the flag `requested`. Otherwise,
-    and from the second one on, it comes out as `Interrupted`.
+    Within a `listening` block, such as training, which checks `requested` after every step, the first signal only sets
+    `requested`. Every other signal raises `Interrupted`.
 
     Args:
-        patient: never raise while someone listens, however many signals come: the ranks of a distributed run get them
-            from the terminal and from the process that started them.
+        patient: never raise within a `listening` block. The ranks of a distributed run get each signal twice, from the
+            terminal and from their parent process.
     """
 
     def __init__(self, patient: bool = False) -> None:
@@ -49,7 +49,7 @@ class StopRequest:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals within the block; main thread only."""
+        """Handle the signals within the block; use it in the main thread."""
         before = [(number, signal.getsignal(number)) for number in _SIGNALS]
         self.install()
         try:
@@ -59,14 +59,14 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def install(self) -> None:
-        """Take the signals (back) from whoever has them."""
+        """Install the handlers, replacing any others."""
         for number in _SIGNALS:
             if number not in _IGNORABLE or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._handle)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block, someone looks at `requested`."""
+        """Within the block, the caller polls `requested`."""
         self._listening = True
         try:
             yield

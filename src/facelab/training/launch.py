@@ -15,22 +15,22 @@ T = TypeVar("T")
 
 
 def launch(processes: int, task: Callable[..., T], *arguments: object) -> T:
-    """Run a task in several processes that know each other; if one dies, the others are ended.
+    """Run a task in several connected processes; if one dies, the others are terminated.
 
-    torch's own launcher sets their environment (rank, world size, address), by which Lightning sees that nothing is
-    left for it to start: by itself it would run the whole command line again, a sweep included.
+    torch's launcher sets the environment of the processes (rank, world size, address). Lightning's own launcher would
+    run the whole command line again, a sweep included.
 
     Args:
-        processes: how many.
+        processes: number of processes.
         task: a module-level function.
-        arguments: handed to it, picklable.
+        arguments: its arguments, picklable.
 
     Returns:
-        What the first process returned.
+        The return value of the first process.
 
     Raises:
-        TrainingError: a process failed; says which and why.
-        KeyboardInterrupt: the user stopped it.
+        TrainingError: a process failed; the message has its rank and error.
+        KeyboardInterrupt: the user interrupted the run.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
@@ -55,6 +55,6 @@ def launch(processes: int, task: Callable[..., T], *arguments: object) -> T:
 
 
 def _message(text: str) -> str:
-    """The message itself, without the exception's type before it."""
+    """The message without the exception's type."""
     kind, colon, rest = text.partition(": ")
     return rest if colon and kind.isidentifier() else text

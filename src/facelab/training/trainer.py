@@ -1,4 +1,4 @@
-"""Where and in which precision training runs."""
+"""Hardware and precision of training."""
 
 import logging
 import warnings
@@ -19,16 +19,16 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """Hardware and precision.
+    """Settings of the trainer: hardware, precision and validations.
 
     Args:
-        accelerator: `auto` takes a GPU if there is one.
-        devices: processes that share a batch, one a GPU, or on the CPU talking through gloo.
-        precision: `auto` takes bf16-mixed where the hardware computes in it (CPUs with AVX512-BF16 or AMX, GPUs from
+        accelerator: `auto` selects a GPU if there is one.
+        devices: number of processes that share a batch: one per GPU, or on the CPU, connected by gloo.
+        precision: `auto` selects bf16-mixed where the hardware computes in it (CPUs with AVX512-BF16 or AMX, GPUs from
             Ampere on), else 32-true.
-        threads: CPU threads of each process, fixed because their number changes rounding; null shares all cores among
+        threads: CPU threads per process, recorded because their number changes rounding; null divides all cores among
             the processes.
-        validations: how often a run validates, evenly spread, if its split has validation pictures.
+        validations: number of validations per run, evenly spaced, if the split has validation images.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -38,10 +38,10 @@ class TrainerSettings:
     validations: Annotated[int, Field(ge=1)] = 20
 
     def resolved(self) -> "TrainerSettings":
-        """The settings with every `auto` replaced by what this machine has.
+        """The settings with every `auto` and null resolved for this machine.
 
         Raises:
-            ConfigError: a GPU is asked for and there is none, or fewer than asked for.
+            ConfigError: there are fewer GPUs than configured.
         """
         gpus = torch.cuda.device_count()
         accelerator: Literal["cpu", "gpu"]
@@ -49,7 +49,7 @@ class TrainerSettings:
         if accelerator == "gpu" and gpus < self.devices:
             raise ConfigError(
                 f"trainer.accelerator=gpu, trainer.devices={self.devices}: this machine has {gpus} CUDA devices. "
-                "Use trainer=cpu, or fewer devices."
+                "Set trainer=cpu, or fewer trainer.devices."
             )
         precision = (
             ("bf16-mixed" if _computes_in_bf16(accelerator) else "32-true")
@@ -60,16 +60,16 @@ class TrainerSettings:
         return replace(self, accelerator=accelerator, precision=precision, threads=threads)
 
     def refuse_auto(self) -> None:
-        """See that nothing is left to the machine that asks.
+        """Require explicit settings for a run on another machine.
 
         Raises:
-            ConfigError: says what is.
+            ConfigError: a setting is `auto`; the message names it.
         """
         open_keys = {"accelerator": "cpu or gpu", "precision": "32-true or bf16-mixed"}
         left = [f"trainer.{key}={choices}" for key, choices in open_keys.items() if getattr(self, key) == "auto"]
         if left:
             raise ConfigError(
-                f"trainer: the run is trained on another machine, and what that one has is not known here. Say "
+                f"trainer: `auto` cannot be resolved for another machine, where this run is trained. Set "
                 f"{' and '.join(left)}."
             )
 
@@ -80,13 +80,13 @@ class TrainerSettings:
         has_validation: bool,
         several_losses: bool = False,
     ) -> pl.Trainer:
-        """A Lightning trainer for one pass over a loader of `total_batches`; settings must be resolved.
+        """Create a Lightning trainer for one pass over a loader of `total_batches`; settings must be resolved.
 
         Args:
-            callbacks: in the order they are to be called.
-            total_batches: steps of the run.
-            has_validation: whether the split has validation pictures.
-            several_losses: whether a step has several losses, each of which leaves some weights without a gradient.
+            callbacks: in the order of their calls.
+            total_batches: number of steps of the run.
+            has_validation: whether the split has validation images.
+            several_losses: whether a step has several losses, each without gradients for some of the weights.
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -126,5 +126,5 @@ def _quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it starts at images_seen
     warnings.filterwarnings("ignore", message=".*persistent_workers.*")
-    warnings.filterwarnings("ignore", message=".*srun.*")  # jobs of a cluster start their own processes
+    warnings.filterwarnings("ignore", message=".*srun.*")  # Slurm jobs start their own processes
     warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")

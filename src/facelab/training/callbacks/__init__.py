@@ -1,1 +1,1 @@
-"""Lightning callbacks: counting, logging, validation, averaging, progress."""
+"""Lightning callbacks: image count, logging, validation, weight averaging, checkpoints and progress."""

@@ -1,4 +1,4 @@
-"""Averaged weights."""
+"""Weight averaging."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 class ExponentialMovingAverage(WeightAveraging):
-    """Keeps an exponential moving average of the weights; validation and the end of training use it.
+    """Keeps an exponential moving average (EMA) of the weights, for validation and the final model.
 
     The decay of a step of B images is 0.5 ** (B / half_life) (Karras et al., "Analyzing and Improving the Training
-    Dynamics of Diffusion Models", 2024, section 3). Early on it is held at (1 + n) / (10 + n) after n steps, so that
-    the random initial weights are forgotten. Batch-norm statistics are copied, not averaged.
+    Dynamics of Diffusion Models", 2024, section 3), and at most (1 + n) / (10 + n) after n steps, so that the
+    average forgets the random initial weights. Batch-norm statistics are copied, not averaged.
 
     Args:
-        half_life_images: after so many images a step's weights count half.
-        batch_size: B, images a step.
+        half_life_images: number of images after which the contribution of a step's weights has halved.
+        batch_size: B, images per step.
     """
 
     def __init__(self, half_life_images: int, batch_size: int) -> None:
@@ -31,7 +31,7 @@ class ExponentialMovingAverage(WeightAveraging):
 
     @contextmanager
     def averaged(self, module: pl.LightningModule) -> Iterator[None]:
-        """Within the block the module has the averaged weights, as in validation."""
+        """Swap the averaged weights into the module within the block."""
         self._swap_models(module)
         try:
             yield
@@ -40,12 +40,12 @@ class ExponentialMovingAverage(WeightAveraging):
 
 
 def ema_decay(steps: int, half_life_images: int, batch_size: int) -> float:
-    """What the average keeps of itself after so many steps, in (0, 1).
+    """Decay of the average in one step, in (0, 1).
 
     Args:
-        steps: taken before this one.
-        half_life_images: after so many images a step's weights count half.
-        batch_size: images a step.
+        steps: number of steps before this one.
+        half_life_images: number of images after which the contribution of a step's weights has halved.
+        batch_size: images per step.
     """
     decay: float = 0.5 ** (batch_size / half_life_images)
     return min(decay, (1 + steps) / (10 + steps))

@@ -1,4 +1,4 @@
-"""Saving the whole state of training."""
+"""Save checkpoints during training."""
 
 import time
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from facelab.models.base import FaceModule
 from facelab.training.checkpoint import checkpoint_path
 from facelab.training.interrupt import StopRequest
 
-_ASK_RANKS_EVERY_S = 1.0
+_SYNC_RANKS_EVERY_S = 1.0
 
 
 class Checkpoints(pl.Callback):
-    """Saves when time is up, when a stop is requested (and then stops), and after the last step.
+    """Saves checkpoints at regular intervals, before stopping on request, and after the last step.
 
-    Must come last among the callbacks, so that all others have finished their step.
+    Must come last among the callbacks, so that all others have finished the step.
 
     Args:
-        folder: for the files.
-        every_s: seconds between two.
-        total_images: length of the run.
-        config: of the run, kept inside.
-        stop: asked after every step.
+        folder: the folder for the files.
+        every_s: seconds between checkpoints.
+        total_images: length of the run in images seen.
+        config: the run's config, saved in each checkpoint.
+        stop: the request to stop, checked after every step.
     """
 
     def __init__(
@@ -35,42 +35,42 @@ class Checkpoints(pl.Callback):
     ) -> None:
         self._folder, self._every_s, self._total_images = folder, every_s, total_images
         self._config, self._stop = dict(config), stop
-        self._last_save = self._last_ask = 0.0
-        self._steps_until_asking = self._asking_every = 1
-        self._held_back = False
+        self._last_save = self._last_sync = 0.0
+        self._steps_until_sync = self._sync_every = 1
+        self._after_validation = False
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As in training."""
+        """Install the signal handlers."""
         self._stop.install()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back, and start the clock.
+        """Install the signal handlers and start the clock.
 
-        Lightning registers its own handler of SIGTERM after `on_fit_start`. It would end the run between two steps by
-        a SystemExit, and under DDP make a collective call inside the handler.
+        This replaces Lightning's own SIGTERM handler, registered after `on_fit_start`, which would raise SystemExit
+        between two steps and, under DDP, make a collective call inside the handler.
         """
         self._stop.install()
-        self._last_save = self._last_ask = time.monotonic()
+        self._last_save = self._last_sync = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After each step."""
+        """Save or stop if due; if a validation follows this step, wait for its end."""
         if trainer.limit_val_batches and (batch_idx + 1) % float(trainer.val_check_batch or "inf") == 0:
-            self._held_back = True  # a run that goes on from here would leave this step's validation out
+            self._after_validation = True  # resuming from here would skip this step's validation
         else:
             self._act(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After a validation."""
-        if self._held_back:
-            self._held_back = False
+        """Save or stop if it was due before the validation."""
+        if self._after_validation:
+            self._after_validation = False
             self._act(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say whose state it is."""
+        """Add the run's config."""
         checkpoint["config"] = self._config
 
     def _act(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -84,18 +84,18 @@ class Checkpoints(pl.Callback):
             raise Interrupted
 
     def _agree(self, trainer: pl.Trainer, now: float) -> tuple[bool, bool]:
-        """Whether to stop and whether to save. All ranks must answer alike, in the same step."""
+        """Whether to stop and whether to save, the same on all ranks in the same step."""
         stop, due = self._stop.requested, now - self._last_save >= self._every_s
         if trainer.world_size == 1:
             return stop, due
-        # Ranks tell each other about once a second: a wait for the device in every step would cost more.
-        self._steps_until_asking -= 1
-        if self._steps_until_asking:
+        # Ranks communicate about once a second: waiting for the device in every step would be slow.
+        self._steps_until_sync -= 1
+        if self._steps_until_sync:
             return False, False
-        step_s = max((now - self._last_ask) / self._asking_every, 1e-3)
-        said = torch.tensor([stop, due, _ASK_RANKS_EVERY_S / step_s], device=trainer.strategy.root_device)
-        distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-        stop_all, due_all, steps = said.tolist()
-        self._steps_until_asking = self._asking_every = max(1, int(steps))
-        self._last_ask = now
+        step_s = max((now - self._last_sync) / self._sync_every, 1e-3)
+        flags = torch.tensor([stop, due, _SYNC_RANKS_EVERY_S / step_s], device=trainer.strategy.root_device)
+        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+        stop_all, due_all, steps = flags.tolist()
+        self._steps_until_sync = self._sync_every = max(1, int(steps))
+        self._last_sync = now
         return bool(stop_all), bool(due_all)

@@ -1,4 +1,4 @@
-"""The one clock of a run: images seen."""
+"""Count images seen, which times everything in a run."""
 
 import time
 from typing import Any
@@ -10,23 +10,23 @@ from facelab.models.base import FaceModule
 
 
 class ImagesSeen(pl.Callback):
-    """Counts images and seconds, sets the learning rates by the recipe's schedule, reseeds before every step.
+    """Counts images and seconds, applies the learning rate schedule, and seeds every step.
 
-    Lightning's own `global_step` counts every optimiser, so a GAN's would run twice as fast. Must come first among the
-    callbacks: the others read `module.images_seen`.
+    Lightning's `global_step` counts the steps of every optimiser, twice as many for a GAN. Must come first among the
+    callbacks, since the others read `module.images_seen`.
 
     Args:
-        total_images: length of the run.
-        seed: of the run.
+        total_images: length of the run in images seen.
+        seed: the run's seed.
     """
 
     def __init__(self, total_images: int, seed: int) -> None:
         self.total_images, self.seed = total_images, seed
-        self.seconds = 0.0  # spent in training and validation, over all parts of an interrupted run
+        self.seconds = 0.0  # of training and validation, including those before an interruption
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, and remember the configured learning rates, in the place where checkpoints keep them."""
+        """Start the clock, and keep the configured learning rates in the optimiser state, which checkpoints save."""
         self._since = time.perf_counter()
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
@@ -35,10 +35,10 @@ class ImagesSeen(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Before each step."""
+        """Seed the step and set its learning rates."""
         assert isinstance(pl_module, FaceModule)
         seen = pl_module.images_seen
-        # Dropout and the like become a function of (seed, images seen, rank), so that nothing need be saved to resume.
+        # Random numbers depend only on (seed, images seen, rank), so that checkpoints need no generator state.
         pl_module.step_seed = (self.seed * 1_000_003 + seen) * 1_009
         step_seed = pl_module.step_seed + trainer.global_rank
         torch.default_generator.manual_seed(step_seed)
@@ -52,7 +52,7 @@ class ImagesSeen(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After each step."""
+        """Count the batch."""
         assert isinstance(pl_module, FaceModule)
         pl_module.images_seen += pl_module.recipe.batch_size
 
@@ -61,12 +61,12 @@ class ImagesSeen(pl.Callback):
         self._count_seconds()
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint: the seconds so far."""
         self._count_seconds()
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.seconds = state_dict["seconds"]
 
     def _count_seconds(self) -> None:

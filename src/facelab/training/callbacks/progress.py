@@ -1,4 +1,4 @@
-"""A live progress bar of training, in images seen, and of embedding what is evaluated."""
+"""Progress bars of training and of computing embeddings."""
 
 import time
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ _EMBEDDING_REPORT_S = 10.0
 
 
 class ProgressBar(pl.Callback):
-    """Images seen of all, ETA, and the newest values; a line every tenth of the run where output is no terminal.
+    """Shows images seen, ETA and the latest values; without a terminal, prints a line every tenth of the run.
 
     Args:
-        console: where to draw.
-        total_images: length of the run.
+        console: the console to draw on.
+        total_images: length of the run in images seen.
     """
 
     def __init__(self, console: Console, total_images: int) -> None:
@@ -41,7 +41,7 @@ class ProgressBar(pl.Callback):
         self._began = self._next_report = 0.0
 
     def show(self, values: Mapping[str, float], images_seen: int) -> None:
-        """Take new values to show."""
+        """Update the values shown."""
         self._values.update(values)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -66,11 +66,11 @@ class ProgressBar(pl.Callback):
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the full bar behind."""
+        """Stop the bar and leave it on the screen."""
         self._stop()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw a bar of the images that are embedded."""
+        """Draw a bar of the images embedded."""
         loaders: Any = trainer.predict_dataloaders
         self._to_embed, self._embedded = len(loaders.batch_sampler.sampler), 0
         self._values, self._began = {}, time.monotonic()
@@ -97,17 +97,17 @@ class ProgressBar(pl.Callback):
             self._console.print(f"{done}  ETA {eta_s:.0f} s", highlight=False, soft_wrap=True)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the bar where it stopped."""
         self._stop()
 
-    def _begin(self, what: str, total: int, completed: int) -> None:
+    def _begin(self, task: str, total: int, completed: int) -> None:
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn(what),
+                TextColumn(task),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("images"),
@@ -117,7 +117,7 @@ class ProgressBar(pl.Callback):
                 TextColumn("{task.fields[values]}"),
                 console=self._console,
                 refresh_per_second=4,
-                transient=what == "embedding",
+                transient=task == "embedding",
             )
             self._bar.start()
             self._bar.add_task("", total=total, completed=completed, values="")

@@ -1,4 +1,4 @@
-"""Pictures on the way: what the model makes of the same faces, or of the same latents, as training goes on."""
+"""Record sample grids during training, always of the same faces or latents."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,19 +12,19 @@ from torch import Tensor
 from facelab.models.base import FaceModule, to_float, to_uint8
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
 
-TIMES = 10  # a run
+TIMES = 10  # per run
 
 
 class Samples(pl.Callback):
-    """Hands over a module's exhibits ten times a run, evenly spread, made with the averaged weights if there are any.
+    """Records a module's sample grids ten times per run, evenly spaced, with the averaged weights if there are any.
 
     Must come after the averaging callback and before the checkpoints.
 
     Args:
-        record: takes a name, a grid (rows, columns, H, W, C) uint8, and the images seen.
-        faces: (N, C, H, W) uint8, shown to the module each time.
-        total_images: length of the run.
-        averaging: the callback that holds averaged weights; None for none.
+        record: called with a name, a grid (rows, columns, H, W, C) uint8, and the images seen.
+        faces: (N, C, H, W) uint8, passed to the module each time.
+        total_images: length of the run in images seen.
+        averaging: the callback that holds averaged weights; None if there are none.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Samples(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show, when it is time."""
+        """Record the grids if they are due."""
         assert isinstance(pl_module, FaceModule)
         seen = pl_module.images_seen
         before = seen - pl_module.recipe.batch_size
@@ -58,15 +58,15 @@ class Samples(pl.Callback):
 def shown(
     module: FaceModule, sample_grids: Callable[[Tensor], dict[str, Tensor]], faces: Tensor
 ) -> dict[str, NDArray[np.uint8]]:
-    """Call one of a module's `exhibits` as it is meant to be: without gradients, as at test time, in float32.
+    """Compute sample grids of a module in evaluation mode, without gradients, in float32.
 
     Args:
-        module: on whatever device it is.
-        exhibits: its method.
+        module: on any device.
+        sample_grids: its method `sample_grids` or `final_sample_grids`.
         faces: (N, C, H, W) uint8.
 
     Returns:
-        By name, (rows, columns, H, W, C) uint8.
+        Grids (rows, columns, H, W, C) uint8 by name.
     """
     training = module.training
     module.eval()

@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no longer a number."""
+"""Stop a run whose loss is NaN or infinite."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from facelab.models.base import FaceModule
 
 
 class StopOnNaN(pl.Callback):
-    """Ends the run before a loss that is NaN or infinite reaches the weights.
+    """Raises `TrainingError` if the loss becomes NaN or infinite.
 
-    On a CPU that is in the very step. On a GPU the flag travels beside the computation, without making the host wait,
-    and is seen a step later, as soon as it has arrived.
+    On a CPU, the error is raised before the loss reaches the weights. On a GPU, a flag is copied asynchronously, so
+    that the host does not wait; the error is raised a step later.
     """
 
     def __init__(self) -> None:
         self._bad: Tensor | None = None
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss, or at the flag of the step before."""
+        """Check the loss, or on a GPU the flag of the previous step."""
         bad = torch.isfinite(loss.detach()).logical_not()
         if loss.device.type == "cpu":
             self._bad = bad
@@ -33,7 +33,7 @@ class StopOnNaN(pl.Callback):
         self._bad.copy_(bad, non_blocking=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look a last time."""
+        """Check the last step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._raise_if_bad(pl_module)
@@ -42,6 +42,6 @@ class StopOnNaN(pl.Callback):
         if self._bad is not None and bool(self._bad):
             assert isinstance(module, FaceModule)
             raise TrainingError(
-                f"the loss became NaN or infinite after {module.images_seen:,} images. Lower the learning rate of "
-                f"{module.optimizer_keys}, or try trainer.precision=32-true."
+                f"the loss became NaN or infinite after {module.images_seen:,} images. Lower the learning rate, "
+                f"lr of {module.optimizer_keys}, or set trainer.precision=32-true."
             )

@@ -1,4 +1,4 @@
-"""Training values on their way to the tracker."""
+"""Log training values to the tracker."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,18 +16,19 @@ LOG_EVERY_STEPS = 20
 
 
 class TrainingLog(pl.Callback):
-    """Averages a step's named terms on the device and hands them over every 20 steps, with learning rate and speed.
+    """Averages the terms of training steps on the device and records them every 20 steps, with learning rate and speed.
 
-    Nothing is read back from the device in between: Lightning's `self.log` in every step costs more than a small step.
+    Nothing is copied from the device in between: calling Lightning's `self.log` in every step would cost more than a
+    small step itself.
 
     Args:
-        record: takes values by name and the images seen.
+        record: called with values by name and the images seen.
     """
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}  # by term: a lazily applied one is not there in every step
+        self._counts: dict[str, int] = {}  # per term, since a lazily applied penalty is not in every step
         self._steps = 0
         self._since = 0.0
 
@@ -47,11 +48,11 @@ class TrainingLog(pl.Callback):
             self._hand_over(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand over the rest."""
+        """Record the remaining steps."""
         self._hand_over(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validation is no training time: hand over what there is before it."""
+        """Record the steps so far, so that validation does not count as training time."""
         self._hand_over(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -59,11 +60,11 @@ class TrainingLog(pl.Callback):
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: what has been added up and not yet handed over."""
+        """State for a checkpoint: the sums not yet recorded."""
         return {"sums": dict(self._sums), "counts": dict(self._counts), "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
         self._steps = state_dict["steps"]
 

@@ -1,4 +1,4 @@
-"""Validation during training, and the best weights by it."""
+"""Validate during training and keep the best weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,33 +19,32 @@ Further = Callable[[pl.Trainer, FaceModule, Features], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Criterion:
-    """The metric by which the best weights are kept.
+    """The metric that selects the best weights.
 
     Args:
-        metric: its name, `val/...`.
-        higher_is_better: whether more of it is better.
+        metric: name of the metric, `val/...`.
+        higher_is_better: whether higher values are better.
     """
 
     metric: str
     higher_is_better: bool
 
     def standing(self, metrics: Mapping[str, float]) -> tuple[float, float]:
-        """Larger for better weights; of equal ones the lower `val/loss` wins."""
+        """Sort key, larger for better weights; ties go to the lower `val/loss`."""
         value = metrics.get(self.metric, 0.0)
         return (value if self.higher_is_better else -value, -metrics.get("val/loss", 0.0))
 
 
 class Validation(pl.Callback):
-    """Computes `val/*` and keeps the best weights.
+    """Computes the `val/*` metrics and keeps the best weights.
 
-    Must come before the averaging callback, which swaps the averaged weights in before this callback's turn at the
-    end of validation and out after it.
+    Must come before the averaging callback, so that the module still has the averaged weights at the end of validation.
 
     Args:
-        record: takes values by name and the images seen.
-        num_classes: length of the class list.
-        criterion: by which weights are the best; None for the highest `val/f1`, then the lowest `val/loss`.
-        further: gives metrics of protocols by the names they have on the test split; None for none.
+        record: called with values by name and the images seen.
+        num_classes: number of classes.
+        criterion: selects the best weights; None for the highest `val/f1`, then the lowest `val/loss`.
+        further: computes metrics of protocols, named as on the test split; None for none.
     """
 
     def __init__(
@@ -83,10 +82,10 @@ class Validation(pl.Callback):
             found = classification_metrics(features["predicted"], features["label"], self._num_classes)
             metrics.update({f"val/{name}": float(value) for name, value in found.items()})
         if self._further is not None:
-            found_too = self._further(trainer, pl_module, features)
-            metrics.update({validation_name(name): value for name, value in found_too.items()})
+            protocol_metrics = self._further(trainer, pl_module, features)
+            metrics.update({validation_name(name): value for name, value in protocol_metrics.items()})
         if not metrics:
-            return  # a GAN has nothing that says which weights are best: its last ones are kept
+            return  # a GAN has no validation metrics: its last weights are kept
         self._record(metrics, pl_module.images_seen)
         standing = self._criterion.standing(metrics)
         if self._best is None or standing > self._best:
@@ -95,7 +94,7 @@ class Validation(pl.Callback):
             self._best_state = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: the best so far."""
+        """State for a checkpoint: the best weights so far."""
         return {
             "best": self._best,
             "best_metrics": self._best_metrics,
@@ -104,17 +103,17 @@ class Validation(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._best, self.best_images_seen = state_dict["best"], state_dict["best_images_seen"]
         self._best_metrics = state_dict["best_metrics"]
         self._best_state = state_dict["best_state"]
 
     @property
     def best_metrics(self) -> dict[str, float]:
-        """`best/...`: the validation metrics of the weights that are kept; empty without any validation."""
+        """Validation metrics `best/...` of the best weights; empty if the run never validated."""
         return {name.replace("val/", "best/", 1): value for name, value in self._best_metrics.items()}
 
     def restore_best(self, module: FaceModule) -> None:
-        """Put the best weights back; without any validation the last ones stay."""
+        """Load the best weights into the module; keep the last ones if the run never validated."""
         if self._best_state:
             module.load_state_dict(self._best_state)
