@@ -72,7 +72,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["model.optimizer.lr=-1"], ["model.optimizer: Invalid learning rate"]),
         (["model=gan", "model.optimizers.generator.lr=-1"], ["model.optimizers.generator", "Invalid learning rate"]),
         (["model=gan", "data.image_size=50"], ["model: 4 widths", "multiples of 16, got 50 x 50", "data.image_size"]),
-        (["model=autoencoder", "data.image_size=8"], ["model: 4 blocks need pictures of at least 16"]),
+        (["model=autoencoder", "data.image_size=8"], ["model: ", "16 x 16", "8 x 8", "data.image_size"]),
         (["model=autoencoder", "model.latent_dim=0"], ["model.latent_dim: expected", "greater than or equal to 1"]),
         (["model=gan", "model.objective.augment.cutout=1.5"], ["model.objective.augment: cutout must be in [0, 1)"]),
         (["model=gan", "model.objective.penalty_every=0"], ["model.objective.penalty_every: expected"]),
