@@ -64,7 +64,10 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["data=folder", "data.root=nowhere"], ["data.root", "nowhere", "is not a folder"]),
         (["data.first_person=3", "data.last_person=3"], ["at least two people"]),
         (["split.train=0.9"], ["split: train + val + test must be 1"]),
-        (["split=few_shot", "split.train_per_identity=10"], ["40 have 10, 's1' among", "needs 11 a class"]),
+        (
+            ["split=few_shot", "split.train_per_identity=10"],
+            ["split.train_per_identity=10", "40 have 10", "'s1'", "needs 11"],
+        ),
         (["split.train=0.98", "split.val=0.01", "split.test=0.01"], ["40 of 40 classes have too few", "'s1'"]),
         (["model.encoder.widths=[8,8,8,8,8,8,8]"], ["model: 7 blocks need", "data.image_size"]),
         (["model=cnn_arcface", "model.loss.margin_rad=4"], ["margin_rad must be in [0, pi/2], got 4"]),
