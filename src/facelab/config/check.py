@@ -1,7 +1,7 @@
-"""Check a composed config against the signatures of what it names, and build from it.
+"""Check a composed config against the signatures of the targets it names.
 
-The signature is the schema: every node with a `_target_` is compared with the constructor it names, before anything is
-built, and all problems are reported at once.
+The signature is the schema: every node with a `_target_` is compared with the signature of its constructor, before
+anything is built. All problems are reported at once.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _NODE_KEYS = frozenset({"_target_", "_partial_"})
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a config: its full key and what to do about it."""
+    """One problem in a config: its full key, and a message with the fix."""
 
     key: str
     message: str
@@ -37,10 +37,10 @@ class Problem:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain dicts and lists, all interpolations resolved.
+    """Convert the config to plain dicts and lists with all interpolations resolved.
 
     Raises:
-        ConfigError: naming every key that has no value (`???`) or whose interpolation fails.
+        ConfigError: a key has no value (`???`) or its interpolation fails; names every such key.
     """
     problems = [*_resolvers(OmegaConf.to_container(config, resolve=False), ""), *_unresolved(config, "")]
     if problems:
@@ -49,7 +49,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _resolvers(node: Any, prefix: str) -> Iterator[Problem]:
-    """Interpolations that call a resolver, such as `${oc.env:NAME}`: they read what is not the config's."""
+    """Find interpolations that call a resolver, such as `${oc.env:NAME}`, and so read values outside the config."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _resolvers(value, f"{prefix}.{key}" if prefix else str(key))
@@ -79,15 +79,15 @@ def _unresolved(node: DictConfig | ListConfig, prefix: str) -> Iterator[Problem]
 
 
 def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequence[str] = ()) -> None:
-    """Compare a config with the signature of the task it is for, and with the constructors it names.
+    """Check a config against the signature of its task and of the constructors it names.
 
     Args:
         config: plain dicts and lists, as `plain` returns them.
         task: the function whose arguments are the config's root keys.
-        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
+        overlays: experiments to suggest for an unknown root key, such as `few_shot=sweep`.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the config has problems; lists all of them.
     """
     walk = _Walk()
     walk.arguments(task, dict(config), key="", runtime=frozenset(), overlays=overlays)
@@ -96,14 +96,14 @@ def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequenc
 
 
 def check_node(node: Mapping[str, Any], key: str) -> None:
-    """Compare one `_target_` node with the constructor it names.
+    """Check one `_target_` node against the signature of its constructor.
 
     Args:
         node: plain dicts and lists.
-        key: where it stands in the config.
+        key: of the node in the config.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the node has problems; lists all of them.
     """
     walk = _Walk()
     walk.node(dict(node), key)
@@ -112,7 +112,7 @@ def check_node(node: Mapping[str, Any], key: str) -> None:
 
 
 class _Unknown:
-    """Stands for a value whose type cannot be known before it is built."""
+    """Stand-in for a value whose type is unknown before it is built."""
 
 
 @dataclass
@@ -156,7 +156,7 @@ class _Walk:
         return checked
 
     def value(self, value: Any, key: str) -> Any:
-        """Check what is nested in a value; returns it with every `_target_` node replaced by a stand-in."""
+        """Check the nodes nested in a value; returns it with every `_target_` node replaced by a stand-in."""
         if isinstance(value, list):
             return [self.value(item, f"{key}.{i}") for i, item in enumerate(value)]
         if not isinstance(value, dict):
@@ -184,7 +184,7 @@ class _Walk:
         before = len(self.problems)
         checked = self.arguments(target, values, key, RUNTIME_ARGUMENTS if partial else frozenset())
         if target.__module__.startswith("albumentations."):
-            # Its classes accept any argument and only warn: they are built here to hear what they refuse.
+            # These classes accept any argument and only warn, so build them in strict mode.
             return self.transform(target, checked, key) if len(self.problems) == before else _Unknown()
         if partial:
             return functools.partial(target)
@@ -196,7 +196,7 @@ class _Walk:
         return _Unknown()
 
     def transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
-        """Build an albumentations transform strictly."""
+        """Build an albumentations transform in strict mode, and collect its errors."""
         try:
             return target(**values, strict=True)
         except (ValueError, TypeError) as error:
@@ -238,7 +238,7 @@ class _Walk:
 
 
 def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The parameter's annotation, evaluated if it is a string; empty where that cannot be done."""
+    """The parameter's annotation, evaluated if it is a string; `Parameter.empty` if evaluation fails."""
     if not isinstance(parameter.annotation, str):
         return parameter.annotation
     function = target.__init__ if inspect.isclass(target) else target
@@ -250,8 +250,7 @@ def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any
 
 
 def _refused_by_slot(annotation: Any, target: Callable[..., Any]) -> str | None:
-    """What a slot of type `Callable[..., X]` expects, if the target does not give it; None if it does, or if either is
-    not told by annotations."""
+    """Message if a slot of type `Callable[..., X]` does not accept the target; None if it does or a type is unknown."""
     members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
     for slot in members or (annotation,):
         if typing.get_origin(slot) is not Callable or len(typing.get_args(slot)) != 2:
@@ -281,7 +280,7 @@ def _shown(raw: Any) -> str:
 
 
 def _expected(message: str) -> str:
-    """pydantic's message, shorter."""
+    """Shorten a message of pydantic."""
     return message.replace("Input should be", "expected")
 
 

@@ -1,6 +1,6 @@
-"""From what is asked for on a command line to checked configs, and from what goes wrong on the way to advice.
+"""Locate and compose configs, and explain Hydra's errors.
 
-Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
+This module avoids slow imports, so that `--help` and `--cfg job` respond immediately.
 """
 
 import re
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def config_folder() -> Path:
-    """Where `conf/` lies: in the installed package, or in the checkout."""
+    """Path of `conf/`, in the installed package or in the checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def choices_of(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
-    """Which file of each config group was chosen.
+    """The chosen file of each config group.
 
     Args:
         hydra_config: Hydra's own part of a composed config.
@@ -36,7 +36,7 @@ def choices_of(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def explain_syntax(message: str) -> str:
-    """Hydra's lexer says where it stumbled, not why."""
+    """Add the syntax rules to an error of Hydra's lexer, which names the position but not the cause."""
     return (
         f"{' '.join(message.split())}\nValues are written key=value. Hydra gives ~ , {{ }} [ ] ( ) = and spaces "
         "a meaning: write $HOME for ~, runs=[a,b] for lists, and quote the rest, as in 'data.root=\"a, b\"'."
@@ -44,7 +44,7 @@ def explain_syntax(message: str) -> str:
 
 
 def explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
-    """Name the nearest valid key or choice."""
+    """Explain an error of Hydra's composition, with the nearest valid key or choice."""
     from facelab.config.build import nearest
 
     text = str(error)
@@ -64,7 +64,7 @@ def explain_composition(error: Exception, config_name: str, arguments: Sequence[
         keys = _known_keys(config_name, arguments)
         by_last = {known.rpartition(".")[2]: known for known in keys}
         hint = nearest(key, keys)
-        if not hint:  # the last part alone may be meant: batch_size for model.recipe.batch_size
+        if not hint:  # try the last part: batch_size for model.recipe.batch_size
             hint = nearest(key.rpartition(".")[2], list(by_last))
             for last, full in by_last.items():
                 hint = hint.replace(f"'{last}'?", f"'{full}'?")
@@ -73,7 +73,7 @@ def explain_composition(error: Exception, config_name: str, arguments: Sequence[
 
 
 def _known_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
-    """Every key of the config as composed with those arguments that compose."""
+    """All keys of the config, composed with the valid ones of the arguments."""
     from facelab.config.identity import flatten
 
     GlobalHydra.instance().clear()
@@ -94,12 +94,12 @@ def _known_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _options(group: str) -> list[str]:
-    """The choices of a config group."""
+    """All choices of a config group."""
     folders = (config_folder() / group, Path.cwd() / "conf" / group)
     return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
 
 
 def overlays() -> list[str]:
-    """The experiments, as they are added: `few_shot=sweep`."""
+    """All experiments, as typed after `+`, such as `few_shot=sweep`."""
     roots = {config_folder().parent / "experiments", Path.cwd() / "experiments"}
     return sorted({f"{path.parent.name}={path.stem}" for root in roots for path in root.glob("*/*.yaml")})
