@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a fresh clone needs nothing but Python 3.11 and make.
+# Every target installs its dependencies: a fresh clone only needs Python 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,32 +16,32 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-setup: $(READY) ## make .venv and install facelab with its pinned dependencies
+setup: $(READY) ## create .venv and install facelab with pinned dependencies
 
-train: setup ## train the default recogniser on the AT&T faces: python train.py model=cnn
+train: setup ## train the default CNN on the AT&T faces: python train.py model=cnn
 	$(BIN)/python train.py model=cnn
 
-test: setup ## the tests, without the slow ones
+test: setup ## run the tests, except slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: setup ## all tests
+test-all: setup ## run all tests
 	$(BIN)/python -m pytest
 
-test-slurm: setup ## sweeps through a SLURM cluster of one node, set up for the test (Debian, as root)
+test-slurm: setup ## test sweeps on a local one-node SLURM cluster (Debian, as root)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,slurm]'
 	$(BIN)/python -m pytest tests/slurm/sweeps.py
 
-check: setup ## ruff and mypy (strict)
+check: setup ## run ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## let ruff order the imports and lay out the code
+format: setup ## sort imports and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## speed, as ratios measured side by side (some minutes)
+bench: setup ## benchmark the speed as ratios (some minutes)
 	$(BIN)/python -m tests.bench
 
-ui: setup ## MLflow's page on the runs made in this folder
+ui: setup ## start MLflow's UI for the runs in this folder
 	$(BIN)/facelab ui

@@ -1,29 +1,29 @@
-"""What can go wrong in ways a user can mend. Each message says what happened, what was expected and what to do."""
+"""Errors a user can fix. Each message says what happened, what was expected and what to type."""
 
 
 class FacelabError(Exception):
-    """Base of all errors that are shown as a message, without a traceback."""
+    """Base class of errors shown to the user as a message, without a traceback."""
 
 
 class ConfigError(FacelabError):
-    """A key, a type or a choice of the config is wrong."""
+    """The config has a wrong key, type or choice."""
 
 
 class DataError(FacelabError):
-    """Images or splits cannot be used as they are."""
+    """The images or the split are unusable."""
 
 
 class TrackingError(FacelabError):
-    """The tracking store cannot be reached or written."""
+    """The tracking store is unreachable or not writable."""
 
 
 class TrainingError(FacelabError):
-    """Training stopped because going on would be of no use."""
+    """Training failed, for example because the loss became NaN."""
 
 
 class CheckpointError(FacelabError):
-    """A checkpoint cannot be written, or none can be used."""
+    """A checkpoint cannot be written, or no usable checkpoint exists."""
 
 
 class Interrupted(BaseException):
-    """The user or the system asks the program to stop. Not KeyboardInterrupt, which Lightning answers with an exit."""
+    """The user or the system requested a stop. Not a KeyboardInterrupt, on which Lightning exits the process."""

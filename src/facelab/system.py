@@ -1,4 +1,4 @@
-"""The machine and the terminal: cores, temporary folders, what can be printed."""
+"""Utilities for the machine and the terminal: CPU cores, temporary folders, printable text."""
 
 import codecs
 import os
@@ -13,42 +13,42 @@ if TYPE_CHECKING:
 
 _LOOK_ALIKES = {"·": "-", "–": "-", "—": "-", "…": "...", "±": "+-", "×": "x", "’": "'"}
 _PRINTABLE = "facelab.printable"
-_SOCKET_PATH_CHARACTERS = 107  # of sun_path, without its closing zero; on macOS 103
-_SOCKET_NAME_CHARACTERS = 36  # what multiprocessing appends: /pymp-12345678/listener-12345678, with some room
+_SOCKET_PATH_CHARACTERS = 107  # of sun_path, without its terminating zero; on macOS 103
+_SOCKET_NAME_CHARACTERS = 36  # appended by multiprocessing: /pymp-12345678/listener-12345678, with a margin
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def duration(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Format seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def make_console(stderr: bool = False, quiet: bool = False) -> "Console":
-    """A console that prints names as they are: `[/b]` is a name, and no markup; `:smile:` is no picture.
+    """Create a console that prints text literally, without markup (`[/b]`) or emoji codes (`:smile:`).
 
     Args:
-        stderr: whether it writes to standard error instead of standard output.
-        quiet: whether it prints nothing.
+        stderr: whether to write to standard error instead of standard output.
+        quiet: whether to print nothing.
     """
-    from rich.console import Console  # late: `--help` answers at once
+    from rich.console import Console  # imported late to keep `--help` fast
 
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
 
 
 def print_anything(*streams: TextIO) -> None:
-    """Let streams take any text, whatever the locale: what their encoding lacks comes out as a look-alike or an escape.
+    """Make streams accept any text: characters missing in their encoding become look-alikes or escapes.
 
     Args:
-        streams: standard output and standard error, unless others are given.
+        streams: by default, standard output and standard error.
     """
     for stream in streams or (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where a test or a notebook has put something else there
+        if hasattr(stream, "reconfigure"):  # tests and notebooks replace the streams by other objects
             stream.reconfigure(errors=_PRINTABLE)
 
 
@@ -64,9 +64,9 @@ codecs.register_error(_PRINTABLE, _printable)
 
 @contextmanager
 def short_temporary_folder() -> Iterator[None]:
-    """Within the block, temporary files lie where the path of a socket fits: some systems' TMPDIR is too long for it.
+    """Use a short temporary folder within the block, if TMPDIR is too long for the path of a socket.
 
-    Sockets of multiprocessing then stay there, also those of processes that are started later.
+    The sockets of multiprocessing stay in that folder, including those of processes that start later.
     """
     before = tempfile.tempdir
     if len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME_CHARACTERS > _SOCKET_PATH_CHARACTERS:

@@ -40,7 +40,7 @@ def test_the_first_of_several_stays(orl: FaceSet, rule: Split) -> None:
     gone = {faces.names[7], faces.names[8], faces.names[25]}
     assert set(faces.names) - set(left.names) == gone
     assert len(left) == 397
-    assert "split.duplicates=drop: 3 pictures" in splits.notes[0]
+    assert "split.duplicates=drop: 3 " in splits.notes[0]
     # As if the files were not there.
     without = faces.only(np.array([i for i in range(400) if faces.names[i] not in gone]))
     expected = rule.divide(without)
@@ -58,20 +58,21 @@ def test_a_picture_under_two_labels_stops_with_both_names(orl: FaceSet) -> None:
     faces = _with_copies(orl, (3, 17), (200, 205))
     with pytest.raises(DataError) as caught:
         split(faces, IdentityDisjoint(30))  # both are for training
-    for fact in ("s1/4.pgm (s1)", "s2/8.pgm (s2)", "1 pictures", "label", "split.duplicates=drop"):
+    for fact in ("s1/4.pgm (s1)", "s2/8.pgm (s2)", "1 images", "label", "split.duplicates=drop"):
         assert fact in str(caught.value)
 
 
 def test_a_picture_under_two_labels_is_left_out_with_all_its_copies(orl: FaceSet) -> None:
     left, splits = prepare(_with_copies(orl, (3, 4), (3, 17), (200, 205)), Ratio(duplicates="drop"))
     assert set(orl.names) - set(left.names) == {orl.names[i] for i in (3, 4, 17, 205)}
-    assert "1 pictures are copies of another" in splits.notes[0]
-    assert "3 pictures are copies of each other under two labels" in splits.notes[1]
+    assert "split.duplicates=drop: 1 " in splits.notes[0]
+    assert "split.duplicates=drop: 3 " in splits.notes[1]
+    assert "two labels" in splits.notes[1]
 
 
 def test_a_set_of_copies_alone_is_refused(orl: FaceSet) -> None:
     faces = dataclasses.replace(random_set([8, 8], 0), digests=["a"] * 16)
-    with pytest.raises(DataError, match="0 classes stay"):
+    with pytest.raises(DataError, match=r"16 .*0 classes"):
         split(faces, Ratio(duplicates="drop"))
 
 
@@ -97,7 +98,7 @@ def test_a_long_list_is_whole_in_a_file(orl: FaceSet, tmp_path: Path, monkeypatc
     faces, pairs = _leaking(orl)
     with pytest.raises(DataError) as caught:
         split(faces, Ratio())
-    assert f"All are in {tmp_path / LIST_NAME}" in str(caught.value)
+    assert str(tmp_path / LIST_NAME) in str(caught.value)
     assert "split.duplicates=drop" in str(caught.value)
     with (tmp_path / LIST_NAME).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -114,7 +115,7 @@ def test_the_list_never_goes_into_the_data(tmp_path: Path, monkeypatch: pytest.M
         (root / "person0" / f"y{number}.png").write_bytes((root / "person1" / f"{number}.png").read_bytes())
         (root / "person1" / f"z{number}.png").write_bytes((root / "person0" / f"{number}.png").read_bytes())
     monkeypatch.chdir(root / "person0")
-    with pytest.raises(DataError, match="All are in"):
+    with pytest.raises(DataError, match=LIST_NAME):
         split(Folder(str(root)).load(), Ratio())
     assert not list(root.rglob("*.csv"))
     assert (tmp_path / "cache" / "facelab" / LIST_NAME).is_file()
@@ -129,5 +130,5 @@ def test_identical_pictures_of_a_person_are_told_and_dropped(tmp_path: Path) -> 
     faces = Folder(str(root)).load()
     left, splits = prepare(faces, FewShot(train_per_identity=4, duplicates="drop"))
     assert len(left) == 24
-    assert "3 pictures" in splits.notes[0]
+    assert "split.duplicates=drop: 3 " in splits.notes[0]
     assert "noglasses" not in " ".join(left.names)

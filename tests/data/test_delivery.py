@@ -107,7 +107,7 @@ def test_ranks_share_each_batch(world_size: int) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be shared evenly"):
+    with pytest.raises(ValueError, match=r"batch_size .*\b2\b.*\b9\b"):
         EndlessBatchSampler(np.arange(13), 9, 80, seed=5, world_size=2)
 
 

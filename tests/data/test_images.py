@@ -64,9 +64,9 @@ def _png_header(width: int, height: int) -> bytes:
 BAD: list[tuple[Callable[[Path], None], str]] = [
     (_zero_byte, "is empty (0 bytes)"),
     (_corrupt, "is corrupt"),
-    (_truncated, "cut short"),
+    (_truncated, "truncated"),
     (_sixteen_bit, "convert it to 8-bit"),
-    (_cmyk, "is CMYK"),
+    (_cmyk, "CMYK"),
     (_huge, "make it smaller"),
 ]
 
@@ -162,7 +162,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
     # The tests may run as root, whom no permissions stop.
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DataError, match=r"person1/3.png may not be read"):
+    with pytest.raises(DataError, match=r"person1/3\.png .*permissions"):
         Folder(str(root)).load()
 
 
@@ -209,7 +209,7 @@ OTHERS = [
     (b"<!DOCTYPE html><html>404</html>", "web page"),
     (b"%PDF-1.4", "PDF"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-    (b"no picture at all", "no image of a format read here"),
+    (b"no picture at all", ", ".join(FORMATS)),
 ]
 
 
@@ -365,7 +365,7 @@ def test_a_linked_class_folder_is_refused_by_name(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "faces", people=2, pictures=2)
     (root / "person1").rename(tmp_path / "person1")
     (root / "person1").symlink_to(tmp_path / "person1")
-    with pytest.raises(DataError, match=r"person1 is a symbolic link out of"):
+    with pytest.raises(DataError, match=r"person1 .*symbolic link"):
         Folder(str(root)).load()
 
 

@@ -110,7 +110,7 @@ def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "faces", pictures=6)
     for number in range(1, 6):
         (root / "person0" / f"{number}.png").write_bytes((root / "person0" / "0.png").read_bytes())
-    with pytest.raises(DataError, match="Delete one of each pair"):
+    with pytest.raises(DataError, match=r"split\.duplicates=drop"):
         split(Folder(str(root)).load(), Ratio())
 
 

@@ -86,7 +86,7 @@ def test_a_logit_of_dcgan_depends_on_its_batch_in_training_alone() -> None:
 @pytest.mark.parametrize("shape", [(1, 15, 64), (1, 64, 15)])
 @pytest.mark.parametrize("make", DISCRIMINATORS)
 def test_pictures_too_small_are_refused(make: Make, shape: ImageShape) -> None:
-    with pytest.raises(ValueError, match=r"at least 16 pixels .* raise data\.image_size or shorten widths"):
+    with pytest.raises(ValueError, match=r"\b16\b.*data\.image_size.*widths"):
         make(shape, widths=(2, 4, 4, 8))
     make((1, 16, 16), widths=(2, 4, 4, 8))
 

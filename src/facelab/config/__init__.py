@@ -1,1 +1,1 @@
-"""Configs: composed, checked, built and identified."""
+"""Compose, check, build and hash configs."""

@@ -1,4 +1,4 @@
-"""Resolve what a config names and build it."""
+"""Resolve and build the classes and functions that a config names."""
 
 import difflib
 import importlib
@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from facelab.errors import ConfigError, FacelabError
 
 ALLOWED_PACKAGES = ("facelab", "albumentations", "torch.nn", "torch.optim", "torchmetrics")
-# Of other packages than facelab's, a config may name classes derived from one of these, and loss functions of torch.
+# From other packages than facelab, a config may name subclasses of these, and loss functions of torch.
 _LIBRARY_BASES = frozenset(
     {
         "albumentations.core.transforms_interface.BasicTransform",
@@ -34,23 +34,23 @@ def allowed_packages() -> tuple[str, ...]:
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:
-    """A hint for a misspelt name: ` Did you mean 'x'?`, or an empty string."""
+    """Suggest a correction of a misspelt name: ` Did you mean 'x'?`, or an empty string."""
     found = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     return f" Did you mean '{found[0]}'?" if found else ""
 
 
 def resolve_target(target: object) -> Callable[..., Any]:
-    """The class or plain function that a `_target_` names.
+    """Import the class or plain function that a `_target_` names.
 
     Args:
         target: dotted path, such as `facelab.models.cnn.CNN`.
 
     Raises:
-        ConfigError: it does not exist, is neither a class nor a function, or does not live in an allowed package.
+        ConfigError: it does not exist, is neither a class nor a function, or is not in an allowed package.
     """
     if not isinstance(target, str) or not target:
         raise ConfigError(f"_target_ must be the dotted path of a class or function, got {target!r}.")
-    if not _is_allowed(target):  # before the import: importing a module already runs its code
+    if not _is_allowed(target):  # checked before the import, since importing a module runs its code
         raise ConfigError(_refusal(target))
     parts = target.split(".")
     for length in range(len(parts) - 1, 0, -1):
@@ -69,7 +69,7 @@ def resolve_target(target: object) -> Callable[..., Any]:
             found = getattr(found, part)
         if not (inspect.isclass(found) or inspect.isfunction(found)):
             raise ConfigError(f"'{target}' is neither a class nor a plain function.")
-        # The object decides, not the path: facelab.config.build.os.system would pass a check of the string alone.
+        # Check the object, not only the path: facelab.config.build.os.system would pass a check of the string.
         if not _is_allowed(f"{found.__module__}."):
             raise ConfigError(_refusal(f"{found.__module__}.{found.__qualname__}"))
         _refuse_helpers(target, found)
@@ -78,8 +78,7 @@ def resolve_target(target: object) -> Callable[..., Any]:
 
 
 def _refuse_helpers(target: str, found: Any) -> None:
-    """A config may build components. The other functions and classes of allowed packages write files, or call what they
-    are given."""
+    """Refuse functions and classes that are not components, since some write files or call their arguments."""
     package, _, name = target.rpartition(".")
     if found.__module__.split(".")[0] == "facelab":
         exported = getattr(sys.modules.get(package), "__all__", ())
@@ -114,10 +113,10 @@ def _refusal(path: str) -> str:
 
 
 def build(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Build every root value of a config; every target it names is resolved, and so refused, before any is called.
+    """Build every root value of a config. All targets are resolved and checked before any is called.
 
     Raises:
-        ConfigError: a constructor refused its arguments.
+        ConfigError: a target is not allowed, or a constructor refused its arguments.
     """
     _resolve_all(config)
     built = {}
@@ -137,7 +136,7 @@ def build(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolve_all(node: Any) -> None:
-    """A config from a run's folder or a store may not have passed `check`."""
+    """Resolve all targets of a config, since one from a run's folder or a store may not have passed `check`."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             resolve_target(node["_target_"])
@@ -149,7 +148,7 @@ def _resolve_all(node: Any) -> None:
 
 
 def configured(key: str, make: Callable[[], Any]) -> Any:
-    """Call `make`, which finishes a `_partial_` target; what it refuses is reported under the config key.
+    """Call `make`, which completes a `_partial_` target, and report its errors under the config key.
 
     Raises:
         ConfigError: `make` raised ValueError or TypeError.

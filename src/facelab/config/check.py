@@ -1,7 +1,7 @@
-"""Check a composed config against the signatures of what it names, and build from it.
+"""Check a composed config against the signatures of the targets it names.
 
-The signature is the schema: every node with a `_target_` is compared with the constructor it names, before anything is
-built, and all problems are reported at once.
+The signature is the schema: every node with a `_target_` is compared with the signature of its constructor, before
+anything is built. All problems are reported at once.
 """
 
 import functools
@@ -29,7 +29,7 @@ _NODE_KEYS = frozenset({"_target_", "_partial_"})
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a config: its full key and what to do about it."""
+    """One problem in a config: its full key, and a message with the fix."""
 
     key: str
     message: str
@@ -39,10 +39,10 @@ class Problem:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain dicts and lists, all interpolations resolved.
+    """Convert the config to plain dicts and lists with all interpolations resolved.
 
     Raises:
-        ConfigError: naming every key that has no value (`???`) or whose interpolation fails.
+        ConfigError: a key has no value (`???`) or its interpolation fails; names every such key.
     """
     problems = [*_resolvers(OmegaConf.to_container(config, resolve=False), ""), *_unresolved(config, "")]
     if problems:
@@ -51,7 +51,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _resolvers(node: Any, prefix: str) -> Iterator[Problem]:
-    """Interpolations that call a resolver, such as `${oc.env:NAME}`: they read what is not the config's."""
+    """Find interpolations that call a resolver, such as `${oc.env:NAME}`, and so read values outside the config."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _resolvers(value, f"{prefix}.{key}" if prefix else str(key))
@@ -99,7 +99,7 @@ def check(
         The config, with text in place of a number wherever text is wanted.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the config has problems; lists all of them.
     """
     walk = _Walk(typed or {})
     found = with_texts(config, task, walk.typed)
@@ -110,14 +110,14 @@ def check(
 
 
 def check_node(node: Mapping[str, Any], key: str) -> None:
-    """Compare one `_target_` node with the constructor it names.
+    """Check one `_target_` node against the signature of its constructor.
 
     Args:
         node: plain dicts and lists.
-        key: where it stands in the config.
+        key: of the node in the config.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the node has problems; lists all of them.
     """
     walk = _Walk()
     walk.check_node(dict(node), key)
@@ -126,7 +126,7 @@ def check_node(node: Mapping[str, Any], key: str) -> None:
 
 
 class _Unknown:
-    """Stands for a value whose type cannot be known before it is built."""
+    """Stand-in for a value whose type is unknown before it is built."""
 
 
 @dataclass
@@ -269,7 +269,7 @@ def _shown(raw: Any) -> str:
 
 
 def _expected(message: str) -> str:
-    """pydantic's message, shorter."""
+    """Shorten a message of pydantic."""
     return message.replace("Input should be", "expected")
 
 

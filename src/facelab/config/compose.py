@@ -1,6 +1,6 @@
-"""From what is asked for on a command line to checked configs, and from what goes wrong on the way to advice.
+"""Locate and compose configs, and explain Hydra's errors.
 
-Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
+This module avoids slow imports, so that `--help` and `--cfg job` respond immediately.
 """
 
 import re
@@ -23,14 +23,14 @@ from facelab.errors import ConfigError
 
 
 def config_folder() -> Path:
-    """Where `conf/` lies: in the installed package, or in the checkout."""
+    """Path of `conf/`, in the installed package or in the checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def choices_of(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
-    """Which file of each config group was chosen.
+    """The chosen file of each config group.
 
     Args:
         hydra_config: Hydra's own part of a composed config.
@@ -143,6 +143,6 @@ def _folders(group: str) -> list[Path]:
 
 
 def overlays() -> list[str]:
-    """The experiments, as they are added: `few_shot=sweep`."""
+    """All experiments, as typed after `+`, such as `few_shot=sweep`."""
     roots = {config_folder().parent / "experiments", Path.cwd() / "experiments"}
     return sorted({f"{path.parent.name}={path.stem}" for root in roots for path in root.glob("*/*.yaml")})

@@ -1,4 +1,4 @@
-"""Hydra's own section of a config: what a user's config may set in it, and what it may not."""
+"""Restrict the keys that a user's config may set in Hydra's own section."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,17 +34,17 @@ _EMPTY: Mapping[str, Any] = {
 
 
 def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
-    """Check Hydra's section as a command line composes it, before Hydra acts on it.
+    """Check Hydra's section of the composed config before Hydra applies it.
 
-    A config may set `hydra.mode` and `hydra.sweeper.params`. Everything else that Hydra would obey (callbacks, logging
-    with class names, folders, environment variables, launchers, sweepers, search paths) is fixed.
+    A config may set `hydra.mode` and `hydra.sweeper.params`. Callbacks, logging with class names, folders, environment
+    variables, launchers, sweepers and search paths are fixed.
 
     Args:
         config_name: of the command.
         arguments: of the command line.
 
     Raises:
-        ConfigError: with the key and what it is fixed to.
+        ConfigError: a fixed key is changed; names the key and its fixed value.
     """
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word and "," not in word]
     GlobalHydra.instance().clear()
@@ -96,7 +96,7 @@ _LOGGING_CLASSES = ("logging.StreamHandler", "logging.NullHandler")
 
 
 def _class_names(node: Any, key: str) -> list[str]:
-    """Keys by which a logging config calls something."""
+    """Keys of a logging config that name a class, a callable or a file."""
     if isinstance(node, list):
         return [found for number, value in enumerate(node) for found in _class_names(value, f"{key}.{number}")]
     if not isinstance(node, dict):

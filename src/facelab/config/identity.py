@@ -1,20 +1,20 @@
-"""The identity of a config: its flat keys and its hash."""
+"""Flatten and hash configs."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-# Root keys that say where and how a run is made, and not which.
+# Root keys that set where and how a run executes; they do not affect its result.
 NO_PART_OF_A_RUN = ("runtime", "tracking", "resume", "sweep", "executor", "search")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """What a run is, in 64 hexadecimal digits: two runs of one hash on the same pictures and kind of machine would give
-    the same result.
+    """SHA-256 of the keys that determine a run's result, in hexadecimal.
 
-    Left out are `runtime`, `tracking`, the name, and on how many devices of which kind. Precision and number of threads
-    count, since both change rounding. The pictures of a folder have a fingerprint of their own, a tag of the run.
+    Runs with equal hashes, on the same images and kind of machine, give equal results. The hash excludes
+    `NO_PART_OF_A_RUN`, `name`, `trainer.accelerator` and `trainer.devices`. It includes precision and threads, since
+    both change rounding. The images have a fingerprint of their own, a tag of the run.
 
     Args:
         config: of a run, with every `auto` resolved.
@@ -25,7 +25,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested config by dotted key; lists are leaves unless they hold nodes."""
+    """Flatten a nested config to leaves by dotted key; lists are leaves unless they hold dicts."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"

@@ -1,4 +1,4 @@
-"""Face sets, splits, augmentation and loaders."""
+"""Face data sets, splits, augmentation and data loaders."""
 
 from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet, FaceSource, from_files

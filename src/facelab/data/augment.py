@@ -1,4 +1,4 @@
-"""Augmentation of training pictures: the one place that knows albumentations."""
+"""Augmentation of training images with albumentations, and two transforms for faces."""
 
 import functools
 import math
@@ -16,25 +16,25 @@ from facelab.errors import ConfigError
 
 
 class Augmentation:
-    """A chain of albumentations transforms whose randomness depends on (seed, epoch, index) alone.
+    """Sequence of albumentations transforms, seeded by (seed, epoch, index).
 
-    The same picture therefore comes out whatever the number of loader workers, and another one every epoch.
+    The result does not depend on the number of loader workers, and differs in every epoch.
 
     Args:
-        transforms: albumentations transforms, applied in order; empty for none.
+        transforms: albumentations transforms, applied in order; empty for no augmentation.
     """
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
         self._compose = A.Compose(list(transforms)) if transforms else None
 
     def __call__(self, image: NDArray[np.uint8], seed: int, epoch: int, index: int) -> NDArray[np.uint8]:
-        """Augment one picture.
+        """Augment one image.
 
         Args:
-            image: (H, W, C) uint8; left as it is.
+            image: (H, W, C) uint8; not modified.
             seed: of the run.
-            epoch: how often the training set has been gone through.
-            index: the picture's number in the face set.
+            epoch: number of completed passes over the training set.
+            index: of the image in the face set.
 
         Returns:
             (H, W, C) uint8.
@@ -43,26 +43,26 @@ class Augmentation:
             return image
         sequence = np.random.SeedSequence([seed, epoch, index])
         generator = np.random.default_rng(sequence)
-        # Compose.set_random_seed would give all transforms equal streams: two flips at p=0.5 would always agree.
+        # Compose.set_random_seed would seed all transforms alike: two flips at p=0.5 would always agree.
         self._compose.set_random_state(generator, random.Random(int(generator.integers(1 << 62))))
         augmented: NDArray[np.uint8] = self._compose(image=image)["image"]
         return augmented if augmented is not image else image.copy()
 
     def check(self, image: NDArray[np.uint8]) -> None:
-        """Try the chain on one picture.
+        """Apply the transforms to one image as a test.
 
         Raises:
-            ConfigError: it fails, or changes the picture's shape or type.
+            ConfigError: a transform fails, or changes the image's shape or dtype.
         """
         try:
             result = self(image, seed=0, epoch=0, index=0)
-        except Exception as error:  # albumentations and OpenCV raise whatever they like
-            raise ConfigError(f"augment.transforms fail on a picture of shape {image.shape}: {error}") from error
+        except Exception as error:  # albumentations and OpenCV raise exceptions of any type
+            raise ConfigError(f"augment.transforms fail on an image of shape {image.shape}: {error}") from error
         if result.shape != image.shape or result.dtype != image.dtype:
             raise ConfigError(
-                f"augment.transforms turn pictures of shape {image.shape} {image.dtype} into {result.shape} "
-                f"{result.dtype}. They must keep shape and type: data.image_size sets the size, and the model "
-                "itself turns uint8 into floats."
+                f"augment.transforms turn images of shape {image.shape} {image.dtype} into {result.shape} "
+                f"{result.dtype}. Expected the same shape and dtype. Set the size by data.image_size; the model "
+                "converts uint8 to float."
             )
 
 
@@ -71,17 +71,17 @@ Plane = NDArray[np.float32]
 
 
 class HeadTurn(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Turns the head to a side and up or down, as far as one picture allows.
+    """Rotates the head sideways and up or down (yaw and pitch), approximated from one image.
 
-    The face is taken for an ellipsoid with a nose, centred in the picture: a pixel of the new picture is looked up
-    where the surface that is seen there was before the turn. What was hidden cannot appear, so the far cheek is drawn
-    out. Rendering a generic head in new poses to train on is the idea of Masi et al., "Do We Really Need to Collect
-    Millions of Faces for Effective Face Recognition?", 2016, section 3; they use meshes.
+    The face is modelled as an ellipsoid with a nose, centred in the image. Every pixel of the result is sampled from
+    the position of its surface point before the rotation. Hidden surfaces cannot appear, so the far cheek is
+    stretched. Masi et al., "Do We Really Need to Collect Millions of Faces for Effective Face Recognition?", 2016,
+    section 3, render a generic head mesh in new poses for training.
 
     Args:
-        yaw_deg: largest turn to either side.
-        pitch_deg: largest turn up or down.
-        p: share of the pictures that are turned.
+        yaw_deg: largest rotation to either side, in degrees.
+        pitch_deg: largest rotation up or down, in degrees.
+        p: share of the images that are rotated.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class HeadTurn(A.ImageOnlyTransform):  # type: ignore[misc]
         self.yaw_deg, self.pitch_deg = yaw_deg, pitch_deg
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the turn, in radians."""
+        """Draw yaw and pitch, in radians."""
         return {
             "yaw_rad": math.radians(self.py_random.uniform(-self.yaw_deg, self.yaw_deg)),
             "pitch_rad": math.radians(self.py_random.uniform(-self.pitch_deg, self.pitch_deg)),
         }
 
     def apply(self, img: NDArray[np.uint8], yaw_rad: float, pitch_rad: float, **params: Any) -> NDArray[np.uint8]:
-        """(H, W, C) uint8 -> the same; a positive yaw moves the nose to the right, a positive pitch moves it down."""
+        """(H, W, C) uint8 -> (H, W, C) uint8; positive yaw moves the nose to the right, positive pitch down."""
         height, width = img.shape[:2]
         x, y, roundness, depth = _head(height, width)
         source_x = x * (1 - (1 - math.cos(yaw_rad)) * roundness) - math.sin(yaw_rad) * depth
@@ -113,14 +113,14 @@ class HeadTurn(A.ImageOnlyTransform):  # type: ignore[misc]
         return np.asarray(turned, dtype=np.uint8).reshape(img.shape)
 
 
-# Of a head that fills its picture, as in AT&T's pictures of 92 x 112 whatever they were resized to.
+# Aspect ratio of a head that fills the image, as in the AT&T images of 92 x 112 pixels before resizing.
 _WIDTH_BY_HEIGHT = 92 / 112
 
 
 @functools.lru_cache(maxsize=8)
 def _head(height: int, width: int) -> tuple[Plane, Plane, Plane, Plane]:
-    """For every pixel: x and y in [-1, 1], roundness (1 in the middle, 0 outside the head), and depth towards the
-    viewer in half widths of the picture."""
+    """Head model, (height, width) each: x and y in [-1, 1], roundness (1 in the middle, 0 outside the head), and depth
+    towards the viewer in half widths of the image."""
     y, x = np.meshgrid(
         np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"
     )
@@ -130,15 +130,14 @@ def _head(height: int, width: int) -> tuple[Plane, Plane, Plane, Plane]:
 
 
 class SideLight(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Light from one side: beyond a soft edge across the picture it gets darker by a factor.
+    """Simulates light from one side: darkens the image by a factor beyond a soft edge.
 
-    Where the edge lies and how soft it is, from a shadow's to a ramp over the whole picture, is drawn, and so is the
-    side, to the left and right more than above and below. Grey levels are multiplied, as light does.
+    The position, direction and softness of the edge are random; the softness ranges from a shadow's edge to a ramp
+    over the whole image, and horizontal light is more likely than vertical. Grey levels are multiplied, as with light.
 
     Args:
-        strength: largest share of the light that is taken from the dark side, in [0, 1); the factor is drawn evenly
-            on a logarithmic scale.
-        p: share of the pictures that are lit so.
+        strength: largest share of light removed from the dark side, in [0, 1); the factor is log-uniform.
+        p: share of the images that are changed.
     """
 
     def __init__(
@@ -148,8 +147,11 @@ class SideLight(A.ImageOnlyTransform):  # type: ignore[misc]
         self.strength = strength
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the direction the light comes from, in radians from the right, clockwise; the place of the edge and its
-        width, in half widths of the picture; and the factor of the dark side."""
+        """Draw the parameters of the light.
+
+        `from_rad`: its direction, in radians clockwise from the right; `edge` and `softness`: position and width of the
+        edge, in half widths of the image; `dark`: the factor of the dark side.
+        """
         return {
             "from_rad": self.py_random.uniform(0, 2 * math.pi),
             "edge": self.py_random.uniform(-0.6, 0.6),
@@ -160,7 +162,7 @@ class SideLight(A.ImageOnlyTransform):  # type: ignore[misc]
     def apply(
         self, img: NDArray[np.uint8], from_rad: float, edge: float, softness: float, dark: float, **params: Any
     ) -> NDArray[np.uint8]:
-        """(H, W, C) uint8 -> the same, nowhere lighter."""
+        """(H, W, C) uint8 -> (H, W, C) uint8, no pixel brighter than before."""
         height, width = img.shape[:2]
         x = np.linspace(-1, 1, width, dtype=np.float32)
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -1,8 +1,8 @@
-"""Decoded pictures, kept between runs in the user's cache folder.
+"""Cache of decoded images in the user's cache folder.
 
-One file for each (folder, size, channels): a numpy file of a row for each picture, and behind it the SHA-256 of all
-before. Its name says what it was made of, so that changed pictures never find it. Nothing is lost with it: what is
-missing, stale or damaged is decoded anew.
+There is one file per (folder, size, channels): a NumPy file with one row per image, followed by its SHA-256. The file
+name contains a hash of the source files' state, so changed images miss the cache. A missing, stale or damaged file is
+decoded again.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import PIL
 
 from facelab.data.reading import Table
 
-_VERSION = 1  # of decoding: raise it where `images.decode` would give other pixels
+_VERSION = 1  # of decoding: increase it when `images.decode` returns other pixels
 _SUM_BYTES = 32
 _LEFT_BEHIND_S = 3600.0
 
@@ -31,13 +31,13 @@ def cache_folder() -> Path:
 
 
 class PictureCache:
-    """What is kept of the pictures of one folder at one size.
+    """Cached rows of the images of one folder at one size.
 
     Args:
         root: the folder.
-        of: all that the rows follow from, besides `root` and `row`: the files with sizes and times.
-        row: type of a row.
-        count: how many rows.
+        of: state that the rows depend on besides `root` and `row`: the files with sizes and times.
+        row: dtype of a row.
+        count: number of rows.
     """
 
     def __init__(self, root: Path, of: Sequence[str], row: np.dtype[Any], count: int) -> None:
@@ -47,18 +47,18 @@ class PictureCache:
         self.path = cache_folder() / f"{place}-{state}.npy"
 
     def read(self) -> Table | None:
-        """The rows, mapped from the file; None where there are none, or others than were written."""
+        """Memory-map the rows; None if the file is missing, damaged or of another type."""
         try:
             if not self._is_whole():
                 return None
-            # Copied where it is written to: PyTorch wants writable memory.
+            # Copy-on-write, since PyTorch needs writable memory.
             table = np.load(self.path, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError, EOFError, SyntaxError):
             return None
         return np.asarray(table) if table.dtype == self._row and table.shape == (self._count,) else None
 
     def write(self, table: Table) -> None:
-        """Keep the rows, instead of what was kept of this folder before; a full or locked disk is no fault."""
+        """Write the rows and delete older files of this folder; errors such as a full disk are ignored."""
         folder = self.path.parent
         temporary = None
         try:
@@ -71,7 +71,7 @@ class PictureCache:
                 file.write(digest)
             temporary.replace(self.path)
             for other in folder.glob(f"{self._place}-*"):
-                # What a killed process left, too; what another one is writing now is younger.
+                # Also temporary files of killed processes; files that another process is writing are younger.
                 is_old = other.suffix == ".npy" or time.time() - other.stat().st_mtime > _LEFT_BEHIND_S
                 if other != self.path and is_old:
                     other.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class PictureCache:
                     temporary.unlink(missing_ok=True)
 
     def _is_whole(self) -> bool:
-        """Whether the file ends in the SHA-256 of what is before."""
+        """Whether the file ends with the SHA-256 of its other bytes."""
         total = hashlib.sha256()
         with self.path.open("rb") as file:
             left = os.fstat(file.fileno()).st_size - _SUM_BYTES

@@ -1,4 +1,4 @@
-"""Pictures that a set holds more than once: found, left out, or refused with a list of them all."""
+"""Duplicate images in a set: find them, drop them, or raise an error that lists them."""
 
 import csv
 import tempfile
@@ -15,18 +15,18 @@ from facelab.errors import DataError
 
 Duplicates = Literal["error", "drop"]
 Indices = NDArray[np.int64]
-Pair = tuple[int, int]  # numbers of two pictures of equal content
+Pair = tuple[int, int]  # indices of two images of equal content
 
 _SHOWN = 20
 LIST_NAME = "facelab-duplicates.csv"
 
 
 def first_copies(faces: FaceSet, order: Indices) -> Indices:
-    """(N,) int64: for each picture the first one of equal content, itself where it is the first.
+    """Index (N,) int64 of the first image of equal content, for each image.
 
     Args:
-        faces: the set.
-        order: (N,) numbers of all pictures, in the order by which one is the first.
+        faces: the face set.
+        order: (N,) indices of all images; of equal images, the first one in this order counts.
     """
     first, seen = np.empty(len(faces), dtype=np.int64), dict[str, int]()
     digests = faces.digests
@@ -36,52 +36,54 @@ def first_copies(faces: FaceSet, order: Indices) -> Indices:
 
 
 def without_copies(faces: FaceSet, duplicates: Duplicates, order: Indices) -> tuple[Indices, tuple[str, ...]]:
-    """The pictures that stay, and what to say about the others.
+    """Indices of the images to keep, and notes about the dropped ones.
 
-    With `drop` the first of several equal pictures stays, unless they stand under two labels: then none stays, since
-    nobody can tell which label is right.
+    `drop` keeps the first of several equal images. If they have different labels it drops them all, since the correct
+    label is unknown.
 
     Args:
-        faces: the set.
-        duplicates: what to do about equal pictures; with `error` those of one class stay.
+        faces: the face set.
+        duplicates: handling of equal images; `error` keeps those of one class.
         order: as for `first_copies`.
 
     Raises:
-        DataError: with `error`, a picture stands under two labels; with `drop`, fewer than two classes would stay.
+        DataError: with `error`, equal images have different labels; with `drop`, fewer than two classes would remain.
     """
     first = first_copies(faces, order)
     is_copy = first != np.arange(len(faces))
-    disputed = is_copy & (faces.labels != faces.labels[first])
+    conflicts = is_copy & (faces.labels != faces.labels[first])
     if duplicates == "error":
-        if disputed.any():
-            _refuse_two_labels(faces, first, disputed)
+        if conflicts.any():
+            _refuse_two_labels(faces, first, conflicts)
         return np.arange(len(faces)), ()
-    in_dispute = np.isin(first, first[disputed])
-    kept = np.flatnonzero(~is_copy & ~in_dispute)
-    dropped, disputes = int((is_copy & ~in_dispute).sum()), int(in_dispute.sum())
+    in_conflict = np.isin(first, first[conflicts])
+    kept = np.flatnonzero(~is_copy & ~in_conflict)
+    dropped, ambiguous = int((is_copy & ~in_conflict).sum()), int(in_conflict.sum())
     notes = []
     if dropped:
-        notes.append(f"split.duplicates=drop: {dropped:,} pictures are copies of another one and are left out.")
-    if disputes:
+        notes.append(f"split.duplicates=drop: {dropped:,} images are copies of another one and are left out.")
+    if ambiguous:
         notes.append(
-            f"split.duplicates=drop: {disputes:,} pictures are copies of each other under two labels and are all left "
-            "out, since nobody can tell which label is right."
+            f"split.duplicates=drop: {ambiguous:,} images are copies of each other under two labels and are all left "
+            "out, since the correct label is unknown."
         )
     classes = len(np.unique(faces.labels[kept]))
     if notes and classes < 2:
-        raise DataError(f"{' '.join(notes)} So {classes} classes stay, and a recogniser needs at least two.")
+        raise DataError(
+            f"{' '.join(notes)} {classes} classes remain; expected at least two. Add images, or correct the labels."
+        )
     return kept, tuple(notes)
 
 
 def refuse_leaks(faces: FaceSet, splits: Mapping[str, Indices]) -> None:
-    """See that no picture of one part is equal to one of another.
+    """Check that no image of one split equals an image of another.
 
     Args:
-        faces: the set.
-        splits: numbers of pictures by part.
+        faces: the face set.
+        splits: image indices by split.
 
     Raises:
-        DataError: some are; with all of them.
+        DataError: equal images are in two splits; lists them.
     """
     part = np.full(len(faces), "", dtype="<U5")
     for name, indices in splits.items():
@@ -93,23 +95,23 @@ def refuse_leaks(faces: FaceSet, splits: Mapping[str, Indices]) -> None:
     if len(leaks):
         pairs = [(int(first[index]), int(index)) for index in leaks]
         raise DataError(
-            f"{len(leaks):,} pictures of {faces.source} are equal to one in another part of the split, so that a test "
-            "would be asked what was trained on. Delete one of each pair, or leave one out with "
-            f"split.duplicates=drop:{_listed(faces, pairs, part)}"
+            f"{len(leaks):,} images of {faces.source} equal an image in another split, which would leak between "
+            "training and test. Delete one of each pair, or type split.duplicates=drop to leave one out:"
+            f"{_listed(faces, pairs, part)}"
         )
 
 
-def _refuse_two_labels(faces: FaceSet, first: Indices, disputed: NDArray[np.bool_]) -> None:
-    pairs = [(int(first[index]), int(index)) for index in np.flatnonzero(disputed)]
+def _refuse_two_labels(faces: FaceSet, first: Indices, conflicts: NDArray[np.bool_]) -> None:
+    pairs = [(int(first[index]), int(index)) for index in np.flatnonzero(conflicts)]
     raise DataError(
-        f"{len(pairs):,} pictures of {faces.source} are equal to one under another label, so that one of the two "
-        "labels is wrong. Delete the wrong one of each pair, or leave both out with "
-        f"split.duplicates=drop:{_listed(faces, pairs, faces.columns.get('part'))}"
+        f"{len(pairs):,} images of {faces.source} equal an image with another label, so one of the two labels is "
+        "wrong. Delete the wrong one of each pair, or type split.duplicates=drop to leave both out:"
+        f"{_listed(faces, pairs, faces.columns.get('part'))}"
     )
 
 
 def _listed(faces: FaceSet, pairs: Sequence[Pair], part: NDArray[np.str_] | None) -> str:
-    """The pairs as lines; the first ones of many, and where all of them are."""
+    """Format the pairs, one per line; write a long list to a file and show its first lines and its path."""
 
     def described(index: int) -> tuple[str, str, str]:
         in_part = "" if part is None else str(part[index])
@@ -126,12 +128,12 @@ def _listed(faces: FaceSet, pairs: Sequence[Pair], part: NDArray[np.str_] | None
         try:
             lines.append(f"... and {len(pairs) - _SHOWN:,} more. All are in {_write([header, *rows], faces.source)}")
         except OSError as error:
-            lines.append(f"... and {len(pairs) - _SHOWN:,} more. The list of all cannot be written: {error}")
+            lines.append(f"... and {len(pairs) - _SHOWN:,} more. The complete list could not be written: {error}")
     return "".join(f"\n  - {line}" for line in lines)
 
 
 def _write(rows: Sequence[Sequence[str]], source: str) -> Path:
-    """Write a table into the working folder, or, where that lies in the data, into the cache folder."""
+    """Write a CSV file to the working folder, or to the cache folder if the working folder is inside the data."""
     folder = Path.cwd()
     if Path(source).is_absolute() and folder.resolve().is_relative_to(Path(source).resolve()):
         folder = cache_folder()

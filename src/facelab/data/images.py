@@ -1,7 +1,7 @@
-"""Decode one image file, or say plainly what is wrong with it.
+"""Decode one image file, or report why it is unusable.
 
-Pictures are not trusted: only the formats of `FORMATS` are opened, chosen by what a file holds and not by its name, and
-every fault ends in a sentence that names it.
+Image files are untrusted: Pillow only opens the formats of `FORMATS`, detected from the content and not from the name.
+Every failure becomes one sentence with its cause.
 """
 
 import os
@@ -18,24 +18,24 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelab.errors import DataError
 
-# Pillow's own readers of these; others call programs (EPS), or raise whatever they like on damaged files.
+# Other Pillow readers call external programs (EPS) or raise arbitrary exceptions on damaged files.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-# Pictures of other formats: refused by name, since a set without them would quietly be another set.
+# Unsupported image formats are errors: skipping them would silently change the data set.
 OTHER_SUFFIXES = (
     *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".dds", ".tga", ".psd", ".svg", ".eps", ".ps", ".pdf"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
 )
-MAX_PIXELS = 64_000_000  # a face picture has no need of more; a few hundred bytes can claim billions
+MAX_PIXELS = 64_000_000  # a header of a few hundred bytes can claim billions
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # eight bits a channel, grey or RGB
-_OTHER_CONTENTS = (  # where, what stands there, and what that is
+_OTHER_CONTENTS = (  # offset, magic bytes, kind of file
     (0, b"%!PS", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
     (0, b"%PDF", "PDF"),
     (4, b"ftypavi", "AVIF"),
     (4, b"ftyphe", "HEIC"),
-    (4, b"ftypm", "HEIC or a film"),
-    (4, b"ftyp", "a film"),
+    (4, b"ftypm", "HEIC or a video"),
+    (4, b"ftyp", "a video"),
     (0, b"DDS ", "DDS"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
@@ -45,20 +45,20 @@ _OTHER_CONTENTS = (  # where, what stands there, and what that is
     (0, b"<svg", "SVG"),
     (0, b"<html", "a web page"),
     (0, b"<!doctype", "a web page"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the picture)"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the image)"),
 )
 
-# Without a file's name they say nothing; what they warn of is found out here, or harmless (an odd EXIF block).
+# Pillow's warnings name no file; this module checks their causes, except harmless ones such as an odd EXIF block.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class _UnusableError(Exception):
-    """What keeps a file from being used: a sentence without its subject."""
+    """The file is unusable. The message is a sentence without its subject, the file."""
 
 
 def problem_with(path: Path) -> str | None:
-    """What keeps an image file from being used, judged by its header, with the way out; None if nothing does."""
+    """Check the header of an image file; returns the problem and its fix as a sentence, or None if it is usable."""
     try:
         with _opened(path):
             return None
@@ -67,18 +67,18 @@ def problem_with(path: Path) -> str | None:
 
 
 def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Read one image, turn it upright as its EXIF tag says, and resize it.
+    """Read one image, rotate it upright by its EXIF tag, and resize it.
 
     Args:
         path: an image file.
-        image_size: side of the square result, in pixels; bilinear, with antialiasing; the aspect is not kept.
+        image_size: side of the square result, in pixels; bilinear with antialiasing, ignoring the aspect ratio.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
 
     Returns:
         (image_size, image_size, channels) uint8.
 
     Raises:
-        DataError: the file cannot be used; says why and what to do.
+        DataError: the file is unusable; says why and what to do.
     """
     try:
         with _opened(path) as image:
@@ -90,7 +90,7 @@ def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
 
 
 def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
-    """(image_size, image_size, C) uint8 of a grey or RGB image, bilinear with antialiasing."""
+    """Resize a grey or RGB image to (image_size, image_size, C) uint8, bilinear with antialiasing."""
     if image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image, dtype=np.uint8)
@@ -99,7 +99,7 @@ def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture with its header read and found usable; whatever Pillow raises becomes an `_UnusableError`."""
+    """Open an image and check its header; every exception of Pillow becomes an `_UnusableError`."""
     try:
         _check_file(path.stat())
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -112,25 +112,25 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise _UnusableError(_content_of(path)) from error
     except PermissionError as error:
-        raise _UnusableError("may not be read; change its permissions") from error
+        raise _UnusableError("is not readable; change its permissions") from error
     except FileNotFoundError as error:
-        raise _UnusableError("is no longer there, or is a symbolic link to nothing") from error
+        raise _UnusableError("does not exist, or is a broken symbolic link; restore it or delete the link") from error
     except MemoryError as error:
-        raise _UnusableError("asks for more memory than there is; make it smaller") from error
-    except Exception as error:  # a damaged file gets anything out of a decoder: struct.error, KeyError, EOFError, ...
-        raise _UnusableError(f"is damaged or cut short ({_first_line(error)}); delete it or copy it again") from error
+        raise _UnusableError("needs more memory than is available; make it smaller") from error
+    except Exception as error:  # decoders raise anything on damaged files: struct.error, KeyError, EOFError, ...
+        raise _UnusableError(f"is damaged or truncated ({_first_line(error)}); delete it or copy it again") from error
 
 
 def _check_file(found: os.stat_result) -> None:
-    """Before it is opened: who opens a FIFO waits for its writer."""
+    """Refuse non-regular and empty files before opening them: opening a FIFO would block."""
     if not stat.S_ISREG(found.st_mode):
-        raise _UnusableError(f"is {kind_of_file(found.st_mode)} and not an image file; delete it")
+        raise _UnusableError(f"is {kind_of_file(found.st_mode)}, not an image file; delete it")
     if found.st_size == 0:
         raise _UnusableError("is empty (0 bytes); delete it or copy it again")
 
 
 def kind_of_file(mode: int) -> str:
-    """What something that is no file is, from its `st_mode`."""
+    """Name the kind of a non-regular file from its `st_mode`."""
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
@@ -140,15 +140,15 @@ def _check_header(image: Image.Image, file: BinaryIO) -> None:
     if width * height > MAX_PIXELS:
         raise _UnusableError(f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller")
     if image.mode == "CMYK":
-        raise _UnusableError("is CMYK, meant for print; convert it to RGB")
+        raise _UnusableError("is CMYK; convert it to RGB")
     if image.mode not in _MODES:
-        raise _UnusableError(f"has mode '{image.mode}', not 8 bits a channel; convert it to 8-bit grey or RGB")
+        raise _UnusableError(f"has mode '{image.mode}', not 8 bits per channel; convert it to 8-bit grey or RGB")
     if image.format == "PPM" and _netpbm_maximum(file) > 255:
-        raise _UnusableError("has 16 bits a channel; convert it to 8-bit grey or RGB")
+        raise _UnusableError("has 16 bits per channel; convert it to 8-bit grey or RGB")
 
 
 def _netpbm_maximum(file: BinaryIO) -> int:
-    """The largest value a PGM or PPM file announces; Pillow shrinks 16 bits to 8 without a word."""
+    """Read the maximum value from a PGM or PPM header; Pillow silently converts 16 bits to 8."""
     place = file.tell()
     file.seek(0)
     text = b"\n".join(line.split(b"#")[0] for line in file.read(512).split(b"\n")[:16])
@@ -158,13 +158,12 @@ def _netpbm_maximum(file: BinaryIO) -> int:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode the pixels and turn them upright."""
+    """Decode the pixels and rotate them upright."""
     image.load()
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
-        # An unreadable EXIF block tells nothing; the picture stays as it is stored, as every viewer shows it.
-        return
+        return  # an unreadable EXIF block is ignored, as in image viewers
 
 
 def _content_of(path: Path) -> str:
@@ -172,8 +171,8 @@ def _content_of(path: Path) -> str:
         head = file.read(64)
     for offset, magic, kind in _OTHER_CONTENTS:
         if head[offset:].lower().startswith(magic.lower()):
-            return f"holds {kind}, whatever its name says; convert it to PNG or JPEG, or delete it"
-    return f"is no image of a format read here ({', '.join(FORMATS)}), or is corrupt; delete it or copy it again"
+            return f"holds {kind}, despite its name; convert it to PNG or JPEG, or delete it"
+    return f"is not an image of a supported format ({', '.join(FORMATS)}), or is corrupt; delete it or copy it again"
 
 
 def _first_line(error: Exception) -> str:

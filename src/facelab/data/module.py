@@ -1,4 +1,4 @@
-"""The LightningDataModule that delivers face batches."""
+"""LightningDataModule for face sets."""
 
 import multiprocessing
 import signal
@@ -23,9 +23,9 @@ EVALUATION_BATCH_SIZE = 256
 
 
 class Sample(TypedDict):
-    """One picture: `image` (C, H, W) uint8, `original` the same before augmentation, the rest scalar int64.
+    """One sample: `image` (C, H, W) uint8, `original` the image before augmentation, the others scalar int64.
 
-    Batches hold the same with N in front.
+    Batches have a leading dimension N.
     """
 
     image: Tensor
@@ -36,13 +36,13 @@ class Sample(TypedDict):
 
 
 class FaceDataset(Dataset[Sample]):
-    """Pictures by (epoch, index), augmented if asked.
+    """Dataset of face images by (epoch, index), optionally augmented.
 
     Args:
-        faces: the set.
-        augmentation: applied to every picture; None to show them as they are.
+        faces: the face set.
+        augmentation: applied to every image; None for no augmentation.
         seed: of the run, for the augmentation.
-        with_originals: whether each picture also comes as it is.
+        with_originals: whether samples also hold the image before augmentation.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FaceDataset(Dataset[Sample]):
         self.with_originals = with_originals
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """The picture `index` as it is shown in `epoch`."""
+        """Image `index` with its augmentation for `epoch`."""
         epoch, index = draw
         image = original = self.faces.pixels[index]
         if self.augmentation is not None:
@@ -69,10 +69,10 @@ class FaceDataset(Dataset[Sample]):
 
 
 class _TensorLoader(DataLoader[Sample]):
-    """Batches come from the workers as arrays, through pipes, and leave here as tensors.
+    """DataLoader whose workers send batches as arrays through pipes; it converts them to tensors.
 
-    torch would put tensors into shared memory (64 MB in a container of Docker's) and send their handles through sockets
-    (whose paths cannot be as long as some TMPDIR). Pipes have neither limit, and are not slower for batches of images.
+    torch would put tensors into shared memory (64 MB in a Docker container) and send their handles through sockets
+    (whose path length some TMPDIR exceed). Pipes have neither limit, and are not slower for batches of images.
     """
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
@@ -82,17 +82,17 @@ class _TensorLoader(DataLoader[Sample]):
 
 
 class FaceDataModule(pl.LightningDataModule):
-    """Training batches without end, and validation and test pictures each once, on every rank its share.
+    """Loaders for training batches across epochs, and for one pass over validation or test images; each per rank.
 
     Args:
-        faces: the set.
-        parts: its split.
-        augmentation: for training pictures.
-        batch_size: training pictures a step, over all ranks together.
+        faces: the face set.
+        splits: its train, val and test indices.
+        augmentation: for training images.
+        batch_size: training images per step, over all ranks together.
         total_images: length of the run in images seen.
         seed: of the run.
-        workers: loader processes; the pictures do not depend on it.
-        with_originals: whether training pictures also come as they were before augmentation.
+        workers: number of loader processes; it does not affect the batches.
+        with_originals: whether training samples also hold the image before augmentation.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed, self.workers, self.with_originals = seed, workers, with_originals
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented batches, from where the module's count of images stands to the end of the run."""
+        """Augmented batches from `lightning_module.images_seen` to the end of the run."""
         rank, world_size = self._place()
         start_images = int(self.trainer.lightning_module.images_seen) if self.trainer else 0  # type: ignore[arg-type]
         sampler = EndlessBatchSampler(
@@ -129,18 +129,18 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def first_batch(self) -> Sample:
-        """The run's first training pictures, as the model will see them."""
+        """First training batch of the run, augmented."""
         sampler = EndlessBatchSampler(self.splits.train, self.batch_size, self.total_images, self.seed)
         dataset = FaceDataset(self.faces, self.augmentation, self.seed)
         batch: Sample = default_collate([dataset[draw] for draw in next(iter(sampler))])
         return batch
 
     def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
-        """The validation pictures; an empty list where the split has none."""
+        """Loader of the validation images; an empty list if the split has none."""
         return self.evaluation_loader(self.splits.val) if len(self.splits.val) else []
 
     def evaluation_loader(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
-        """Pictures as they are, in order, each once over all ranks but for padding."""
+        """Loader of images without augmentation, in order, each once over all ranks except for padding."""
         rank, world_size = self._place()
         return DataLoader(
             FaceDataset(self.faces, None, self.seed),
@@ -157,12 +157,12 @@ def _channels_first(image: NDArray[np.uint8]) -> Tensor:
 
 
 def _as_arrays(samples: list[Sample]) -> dict[str, NDArray[Any]]:
-    """As torch's default collation joins them, in arrays of this process alone."""
+    """Collate samples as torch's default does, into NumPy arrays."""
     return {name: np.stack([sample[name].numpy() for sample in samples]) for name in samples[0]}  # type: ignore
 
 
 def _can_start_workers(rank: int, wanted: int) -> bool:
-    """Whether this machine has the semaphores that loader processes need; Linux keeps them in /dev/shm."""
+    """Whether loader processes can start: they need semaphores, which Linux keeps in /dev/shm."""
     if not wanted:
         return True
     try:
@@ -170,7 +170,7 @@ def _can_start_workers(rank: int, wanted: int) -> bool:
     except (OSError, ImportError) as error:
         if rank == 0:
             print(
-                f"Note: loader processes cannot be started here ({error}; is /dev/shm there, writable and not full?). "
+                f"Note: cannot start loader processes ({error}). Does /dev/shm exist, is it writable and not full? "
                 "Images are loaded in the training process, as with runtime.workers=0: slower, with the same results.",
                 file=sys.stderr,
                 flush=True,
@@ -180,8 +180,8 @@ def _can_start_workers(rank: int, wanted: int) -> bool:
 
 
 def _begin_worker(_worker: int) -> None:
-    """Use one thread, since training threads run beside it, and leave signals to the process that trains: one to the
-    whole group, as of `timeout` or SLURM, must not end a worker before the step that waits for it."""
+    """Limit a loader worker to one thread, so that it does not compete with the training threads, and make it ignore
+    signals to the whole process group, which the training process handles after its step."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)

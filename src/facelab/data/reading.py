@@ -1,4 +1,4 @@
-"""Read many image files at once, with progress and bounded memory, and name all that cannot be used."""
+"""Read many image files in parallel, with a progress bar and bounded memory; report all unusable files at once."""
 
 import hashlib
 import os
@@ -18,36 +18,36 @@ from facelab.data.images import decode, kind_of_file, problem_with
 from facelab.errors import DataError
 from facelab.system import cores, make_console
 
-_CHUNK = 64  # pictures a thread takes at once: a future for each of a million would need gigabytes
+_CHUNK = 64  # images per task: one future for each of a million images would need gigabytes
 _SHOW_AFTER_S = 2.0
 _SHOWN_PROBLEMS = 20
 
-Table = NDArray[np.void]  # a row for each picture; see `table_type`
+Table = NDArray[np.void]  # one row per image; see `table_type`
 
 
 def table_type(image_size: int, channels: int, with_pixels: bool) -> np.dtype[Any]:
-    """Of the rows of a `Table`: `digest`, 32 bytes, and `pixels`, (H, W, C) uint8, where these are held."""
+    """Row type of a `Table`: `digest`, 32 bytes, and `pixels`, (H, W, C) uint8, if `with_pixels`."""
     pixels = [("pixels", "u1", (image_size, image_size, channels))] if with_pixels else []
     return np.dtype([("digest", "u1", (32,)), *pixels])
 
 
 def fill(table: Table, paths: Sequence[Path], image_size: int, channels: int) -> None:
-    """Read every picture into its row.
+    """Read every image into its row of the table.
 
-    The digest is the SHA-256 of the resized pixels, or of the file where the table does not hold pixels.
+    The digest is the SHA-256 of the resized pixels, or of the file if the table holds no pixels.
 
     Args:
-        table: of `table_type`; written to.
+        table: (N,) of `table_type`; filled in place.
         paths: N files.
-        image_size: side of the square the pictures are resized to, in pixels.
+        image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
 
     Raises:
-        DataError: naming every file that cannot be used, why, and what to do.
+        DataError: some files are unusable; names each one, why, and what to do.
     """
     digests = table["digest"]
 
-    def hold(index: int) -> str | None:
+    def read_pixels(index: int) -> str | None:
         try:
             pixels = decode(paths[index], image_size, channels)
         except DataError as error:
@@ -56,7 +56,7 @@ def fill(table: Table, paths: Sequence[Path], image_size: int, channels: int) ->
         digests[index] = np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), np.uint8)
         return None
 
-    def look(index: int) -> str | None:
+    def read_digest(index: int) -> str | None:
         problem = problem_with(paths[index])
         if problem is not None:
             return f"{paths[index]} {problem}."
@@ -64,24 +64,24 @@ def fill(table: Table, paths: Sequence[Path], image_size: int, channels: int) ->
             digests[index] = np.frombuffer(hashlib.file_digest(file, "sha256").digest(), np.uint8)
         return None
 
-    refuse(_of_each(len(paths), hold if "pixels" in (table.dtype.names or ()) else look))
+    refuse(_of_each(len(paths), read_pixels if "pixels" in (table.dtype.names or ()) else read_digest))
 
 
 def check_files(paths: Sequence[Path]) -> list[os.stat_result]:
-    """See that all are regular files, before any is opened.
+    """Check that all paths are regular files, before any is opened.
 
     Returns:
-        What the file system says of each.
+        The stat result of each.
 
     Raises:
-        DataError: naming every one that is a folder, a FIFO, a device or the like.
+        DataError: some are folders, FIFOs, devices or the like; names each one.
     """
     problems, stats = [], []
     for path in paths:
         try:
             found = path.stat()
         except OSError as error:
-            problems.append(f"{path} cannot be read ({error.strerror}); delete it or copy it again.")
+            problems.append(f"{path} is not readable ({error.strerror}); delete it or copy it again.")
             continue
         if not stat.S_ISREG(found.st_mode):
             problems.append(f"{path} is {kind_of_file(found.st_mode)}, not an image file; delete or rename it.")
@@ -91,22 +91,22 @@ def check_files(paths: Sequence[Path]) -> list[os.stat_result]:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Stop where there are problems with pictures.
+    """Raise an error if there are problems with images.
 
     Raises:
-        DataError: naming them, the first twenty of many.
+        DataError: lists the problems, at most the first twenty.
     """
     if len(problems) == 1:
         raise DataError(problems[0])
     if problems:
-        lines = [f"{len(problems):,} images cannot be used:", *(f"  - {text}" for text in problems[:_SHOWN_PROBLEMS])]
+        lines = [f"{len(problems):,} images are unusable:", *(f"  - {text}" for text in problems[:_SHOWN_PROBLEMS])]
         if len(problems) > _SHOWN_PROBLEMS:
             lines.append(f"  ... and {len(problems) - _SHOWN_PROBLEMS:,} more")
         raise DataError("\n".join(lines))
 
 
 def _of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
-    """Call `work` with 0 to count - 1 in threads (decoders let go of the interpreter); the problems, in order."""
+    """Call `work` with 0 to count - 1 in threads (decoders release the GIL); returns the problems in order."""
 
     def chunk(start: int) -> list[str]:
         found = (work(index) for index in range(start, min(start + _CHUNK, count)))
@@ -120,15 +120,15 @@ def _of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
                 problems += found
                 advance(_CHUNK)
     finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C need not wait for the rest
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining images
     return problems
 
 
 @contextmanager
 def _progress(count: int) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, once it takes long; where output is no terminal, a line at the end."""
+    """Show a progress bar after two seconds; without a terminal, print one line at the end."""
     console = make_console(stderr=True, quiet=int(os.environ.get("RANK", 0)) > 0)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures · ETA"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images · ETA"), TimeRemainingColumn())
     bar = Progress(TextColumn("reading"), *columns, console=console, transient=True)
     task = bar.add_task("", total=count)
     began = time.monotonic()
@@ -145,7 +145,7 @@ def _progress(count: int) -> Iterator[Callable[[int], None]]:
     try:
         yield advance
     finally:
-        if shown and console.is_terminal:  # `stop` of a bar that never began prints an empty line
+        if shown and console.is_terminal:  # stopping a bar that never started prints an empty line
             bar.stop()
     if shown:
-        console.print(f"Read {count:,} pictures in {time.monotonic() - began:.0f} s.", highlight=False)
+        console.print(f"Read {count:,} images in {time.monotonic() - began:.0f} s.", highlight=False)

@@ -1,4 +1,4 @@
-"""Which pictures come when: pure functions of the seed and the number of images seen."""
+"""Samplers: the order of images is a pure function of the seed and the number of images seen."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,23 @@ Draw = tuple[int, int]  # (epoch, index)
 
 
 class EndlessBatchSampler(Sampler[list[Draw]]):
-    """Batches of (epoch, index), epoch after epoch without a seam; a batch may be larger than the set.
+    """Batches of (epoch, index) that continue across epochs; a batch may be larger than the set.
 
-    Position p of the run shows picture `permutation(seed, epoch)[p % N]` with epoch = p // N. Nothing is remembered,
-    so a run goes on from any number of images seen, and every rank knows its share: positions rank, rank + world_size,
-    ... of each batch.
+    Position p of the run is image `permutation(seed, epoch)[p % N]` with epoch = p // N. The sampler is stateless: a
+    run can resume from any number of images seen, and each rank takes positions rank, rank + world_size, ... of every
+    batch.
 
     Args:
-        indices: (N,) numbers of the training pictures.
-        batch_size: pictures a step, over all ranks together.
-        total_images: where the run ends, in images seen; the last batch is full.
+        indices: (N,) of the training images.
+        batch_size: images per step, over all ranks together.
+        total_images: length of the run in images seen; the last batch is full.
         seed: of the run.
-        start_images: images seen before; iteration goes on from there.
+        start_images: images seen before; iteration starts there.
         rank: of this process.
         world_size: number of processes.
 
     Raises:
-        ValueError: the batch cannot be shared evenly by the ranks.
+        ValueError: `batch_size` is not a multiple of `world_size`.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class EndlessBatchSampler(Sampler[list[Draw]]):
         world_size: int = 1,
     ) -> None:
         if batch_size % world_size:
-            raise ValueError(f"a batch of {batch_size} pictures cannot be shared evenly by {world_size} processes")
+            raise ValueError(f"batch_size must be a multiple of the {world_size} processes, got {batch_size}")
         self.indices, self.batch_size, self.seed = indices, batch_size, seed
         self.total_batches = -(-total_images // batch_size)
         self.start_batch = start_images // batch_size
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        """Batches of the whole run, those before `start_images` included."""
+        """Number of batches of the whole run, including those before `start_images`."""
         return self.total_batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -64,13 +64,13 @@ class EndlessBatchSampler(Sampler[list[Draw]]):
 
 
 class EvaluationSampler(Sampler[Draw]):
-    """Every picture once, shared by the ranks in strides.
+    """Every image once, distributed over the ranks in strides.
 
-    All ranks get equally many, as collective operations need: the last ones may see a picture a second time, which
-    whoever gathers the results drops by its index.
+    Collective operations need equally many images on all ranks, so the last ranks may repeat an image. Drop repeated
+    indices when gathering results.
 
     Args:
-        indices: (N,) numbers of pictures.
+        indices: (N,) of the images.
         rank: of this process.
         world_size: number of processes.
     """
@@ -83,5 +83,5 @@ class EvaluationSampler(Sampler[Draw]):
         return len(self.share)
 
     def __iter__(self) -> Iterator[Draw]:
-        """(0, index) pairs: pictures are shown as they are, so the epoch does not matter."""
+        """Pairs (0, index); without augmentation the epoch does not matter."""
         return ((0, int(index)) for index in self.share)

@@ -1,4 +1,4 @@
-"""The rules by which pictures are for training, validation and test."""
+"""Rules that split a face set into train, val and test."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar
@@ -19,15 +19,15 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Ratio(PerClass):
-    """Shares of every class's pictures, drawn at random: people are shared between the parts, pictures never.
+    """Random split of every class by shares: all splits contain the same people, but no image twice.
 
     Args:
         train: share for training.
-        val: share for validation, by which the best weights are kept; may be 0.
-        test: share for the test.
-        seed: of the draw; the training seed does not touch it.
-        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
-        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
+        val: share for validation, which selects the best weights; may be 0.
+        test: share for testing.
+        seed: of the random split; independent of the training seed.
+        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Ratio(PerClass):
 
     @property
     def has_validation(self) -> bool:
-        """Unless its share is 0."""
+        """True unless the validation share is 0."""
         return self.shares["val"] > 0
 
     @property
@@ -62,30 +62,30 @@ class Ratio(PerClass):
         return " ".join(f"split.{part}={share:g}" for part, share in self.shares.items())
 
     def cut(self, count: int) -> NDArray[np.int8] | None:
-        """By the largest remainder method, so that the counts add up; too few where a part would stay empty."""
+        """Largest remainder method, so that the counts add up; too few if a split would be empty."""
         counts = _largest_remainder(count, self.shares)
         if any(share > 0 and counts[part] == 0 for part, share in self.shares.items()):
             return None
         return np.repeat(np.array([TRAIN, VAL, TEST], np.int8), list(counts.values()))
 
     def shuffler(self) -> Callable[[Indices], Indices]:
-        """One generator for all classes."""
+        """A generator shared by all classes."""
         return np.random.default_rng(self.seed).permutation
 
 
 class KFold(PerClass):
-    """Cross-validation: every class's pictures, shuffled, are cut into parts, and each fold tests on another part.
+    """K-fold cross-validation, stratified by class: each fold tests on another part of every class's images.
 
-    Part number `fold` is the test, the next one validation (after the last comes the first), the others training. Over
-    all folds every picture is tested exactly once. Where a class's pictures are no multiple of `folds`, its first parts
-    have one more.
+    Each class is shuffled and cut into `folds` parts. Part `fold` is the test split, the next part (cyclically) is
+    validation, the others are training. Over all folds every image is tested exactly once. If `folds` does not divide
+    the number of a class's images, its first parts have one more.
 
     Args:
-        folds: how many parts.
-        fold: which of them is the test, counted from 0.
-        seed: of the shuffle, the same for all folds; the training seed does not touch it.
-        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
-        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
+        folds: number of parts.
+        fold: the part that is the test split, from 0.
+        seed: of the shuffle, the same for all folds; independent of the training seed.
+        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class KFold(PerClass):
 
     @property
     def has_validation(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     @property
@@ -119,7 +119,7 @@ class KFold(PerClass):
         return f"split.folds={self.folds}"
 
     def cut(self, count: int) -> NDArray[np.int8] | None:
-        """As even as can be; too few where there is not one for each part."""
+        """Parts of equal size up to one image; too few if a part would be empty."""
         if count < self.folds:
             return None
         part = np.full(self.folds, TRAIN, dtype=np.int8)
@@ -129,21 +129,21 @@ class KFold(PerClass):
         return np.repeat(part, sizes)
 
     def shuffler(self) -> Callable[[Indices], Indices]:
-        """One generator for all classes."""
+        """A generator shared by all classes."""
         return np.random.default_rng(self.seed).permutation
 
 
 class FewShot(PerClass):
-    """The fixed few-shot protocol: k pictures a person to train, all others to test, no validation.
+    """Fixed few-shot protocol: k training images per person, all others for testing, no validation.
 
     For split seed s: `r = numpy.random.RandomState(s)`; for each identity in order `p = r.permutation(n)` over its n
-    pictures in order; the first k are training, the rest test.
+    images in order; the first k are training, the rest test.
 
     Args:
-        train_per_identity: k, training pictures of each person.
-        seed: s; ten splits, 0 to 9, are used for published figures.
-        few: what to do about classes with too few pictures: `error`, `drop` these people, or `train` on them only.
-        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
+        train_per_identity: k, training images per person.
+        seed: s; published figures use the ten seeds 0 to 9.
+        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
     def __init__(
@@ -163,34 +163,34 @@ class FewShot(PerClass):
 
     @property
     def has_validation(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     @property
     def keys(self) -> str:
-        """The number of training pictures."""
+        """The number of training images per person."""
         return f"split.train_per_identity={self.train_per_identity}"
 
     def cut(self, count: int) -> NDArray[np.int8] | None:
-        """The first k train; too few where none is left to test."""
+        """The first k images are for training; too few if none is left for testing."""
         if count <= self.train_per_identity:
             return None
         return np.where(np.arange(count) < self.train_per_identity, TRAIN, TEST).astype(np.int8)
 
     def shuffler(self) -> Callable[[Indices], Indices]:
-        """As published: a permutation of n numbers for each person."""
+        """One permutation of n numbers per person, as in the published protocol."""
         random = np.random.RandomState(self.seed)
         return lambda members: members[random.permutation(len(members))]
 
 
 class IdentityDisjoint(Split):
-    """The first people in order are for training, all others for the test; nobody is in both, and nobody validates.
+    """Split by people: the first ones in order are for training, all others for testing; no validation.
 
-    On AT&T with 20 people to train: s1 to s20 train, s21 to s40 test.
+    On AT&T with `train_people=20`: s1 to s20 train, s21 to s40 test.
 
     Args:
-        train_people: how many people are for training.
-        duplicates: what to do about equal pictures: `error`, or `drop` all but the first.
+        train_people: number of people for training.
+        duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
     def __init__(self, train_people: Annotated[int, Field(ge=2)] = 20, duplicates: Duplicates = "error") -> None:
@@ -203,30 +203,30 @@ class IdentityDisjoint(Split):
 
     @property
     def has_validation(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def divide(self, faces: FaceSet) -> Splits:
-        """Divide by people."""
+        """Split by people."""
         people = np.unique(faces.identities)
         if len(people) < self.train_people + 2:
             raise DataError(
-                f"split.train_people={self.train_people}: {faces.source} holds {len(people)} people, and at least two "
-                f"must be left to test. Lower it to {len(people) - 2} or less, or add people."
+                f"split.train_people={self.train_people}: {faces.source} holds {len(people)} people. At least two "
+                f"must remain for testing. Lower it to {len(people) - 2} or less, or add people."
             )
         is_train = np.isin(faces.identities, people[: self.train_people])
         return Splits(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
 
 
 class Official(Split):
-    """The parts a set comes in: `root/train`, `root/test` and, if it is there, `root/val`, of `data=folder`.
+    """The split a data set comes with: `root/train`, `root/test` and optionally `root/val` of `data=folder`.
 
-    Without a val part the last weights are kept. Classes without training pictures may be in the test alone, for
-    protocols that ask about strangers.
+    Without a val folder, training keeps the last weights. The test split may contain people without training images,
+    for open-set protocols such as verification.
 
     Args:
-        duplicates: what to do about equal pictures: `error`, or `drop` all but one. A picture of the test stays, so
-            that figures compare with published ones, and its copies in validation and training go.
+        duplicates: handling of equal images: `error`, or `drop` all but one. The test image is kept, so that results
+            are comparable with published ones, and its copies in val and train are dropped.
     """
 
     takes_parts: ClassVar[bool] = True
@@ -241,30 +241,30 @@ class Official(Split):
 
     @property
     def has_validation(self) -> bool:
-        """Taken for granted: before the set is read, nobody knows."""
+        """Always True, since the answer is unknown before the set is read."""
         return True
 
     def copies_order(self, faces: FaceSet) -> Indices:
-        """The test first, then validation, then training."""
+        """Test images first, then val, then train."""
         return np.concatenate([np.flatnonzero(_parts_of(faces) == part) for part in ("test", "val", "train")])
 
     def divide(self, faces: FaceSet) -> Splits:
-        """By the column `part`."""
+        """Split by the column `part`."""
         part = _parts_of(faces)
         train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
         missing = [name for name, indices in (("train", train), ("test", test)) if len(indices) == 0]
         if missing:
             raise DataError(
-                f"split=official: {faces.source} has no pictures for {' and '.join(missing)}; its parts are "
-                f"{', '.join(np.unique(part))}. Expected folders train and test; rename one, or name one by data.root "
-                "and choose split=ratio, which divides it."
+                f"split=official: {faces.source} has no images for {' and '.join(missing)}, only for "
+                f"{', '.join(np.unique(part))}. Expected folders train and test. Rename one, or set data.root to one "
+                "of them and type split=ratio, which splits it at random."
             )
-        strangers = np.setdiff1d(faces.labels[val], faces.labels[train])
-        if len(strangers):
+        unseen = np.setdiff1d(faces.labels[val], faces.labels[train])
+        if len(unseen):
             raise DataError(
-                f"split=official: {len(strangers):,} classes of {faces.source}'s validation have no training picture, "
-                f"'{faces.label_names[strangers[0]]}' among them, and a classifier cannot know them. Add some, or move "
-                "these folders to test and choose protocol=verification."
+                f"split=official: {len(unseen):,} classes of the val split of {faces.source} have no training image, "
+                f"such as '{faces.label_names[unseen[0]]}'. A classifier cannot predict them. Add training images, or "
+                "move these folders to test and type protocol=verification."
             )
         return Splits(train, val, test)
 
@@ -272,14 +272,15 @@ class Official(Split):
 def _parts_of(faces: FaceSet) -> NDArray[np.str_]:
     if "part" not in faces.columns:
         raise DataError(
-            f"split=official: {faces.source} is not divided. Expected data=folder and a data.root that holds train, "
-            "test and, if you like, val, each with one folder a person; or choose split=ratio, which divides it."
+            f"split=official: {faces.source} comes without a split. Expected data=folder and a data.root with folders "
+            "train, test and optionally val, each with one folder per person. Or type split=ratio, which splits it at "
+            "random."
         )
     return faces.columns["part"]
 
 
 def _largest_remainder(total: int, shares: dict[str, float]) -> dict[str, int]:
-    """Whole numbers that add up to `total`, as near to the shares as can be."""
+    """Integers that sum to `total`, as close to the shares as possible."""
     exact = {part: total * share for part, share in shares.items()}
     counts = {part: int(value + 1e-9) for part, value in exact.items()}
     by_remainder = sorted(exact, key=lambda part: counts[part] - exact[part])

@@ -1,4 +1,4 @@
-"""Losses: pure functions of tensors, each with its equation."""
+"""Losses: pure functions of tensors. Each docstring cites its equation."""
 
 from facelab.losses.adversarial import (
     hinge,

@@ -1,8 +1,8 @@
-"""Losses of generative adversarial networks, and penalties on the discriminator's gradient.
+"""Losses of generative adversarial networks (GANs) and gradient penalties for the discriminator.
 
-A logit is the discriminator's raw output: the higher, the more it takes a picture for a real one. Every adversarial
-loss is a pair of one term for the discriminator and one for the generator, both to be minimised, made of the same two
-arguments: logits (N,) of N real pictures and of N generated ones.
+A logit is the discriminator's raw output; higher means more real. Every adversarial loss takes the logits (N,) of N
+real and N generated images, and returns one term for the discriminator and one for the generator. Each network
+minimises its own term.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Discriminate = Callable[[Tensor], Tensor]  # pictures (N, C, H, W) -> logits (N,)
+Discriminate = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N,)
 
 
 class AdversarialTerms(NamedTuple):
-    """Two scalars: the discriminator minimises one, the generator the other."""
+    """The scalar loss of the discriminator and that of the generator."""
 
     discriminator: Tensor
     generator: Tensor
 
 
 def non_saturating(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
-    """Goodfellow et al., "Generative Adversarial Nets", 2014: equation 1 for the discriminator, and for the generator
-    -log D(G(z)) in place of log(1 - D(G(z))), as the end of section 3 advises.
+    """Non-saturating GAN loss: the generator minimises -log D(G(z)) instead of log(1 - D(G(z))).
+
+    Goodfellow et al., "Generative Adversarial Nets", 2014: equation 1 for the discriminator, end of section 3 for the
+    generator.
 
     Args:
         real_logits: (N,).
@@ -38,7 +40,9 @@ def non_saturating(real_logits: Tensor, generated_logits: Tensor) -> Adversarial
 
 
 def hinge(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
-    """Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization for Generative Adversarial Networks",
+    """Hinge GAN loss.
+
+    Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization for Generative Adversarial Networks",
     2018, equations 16 and 17.
 
     Args:
@@ -46,34 +50,38 @@ def hinge(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
         generated_logits: (N,).
 
     Returns:
-        Two scalars; the generator's has no bound.
+        Two scalars; the generator's is unbounded.
     """
     discriminator = F.relu(1 - real_logits).mean() + F.relu(1 + generated_logits).mean()
     return AdversarialTerms(discriminator, -generated_logits.mean())
 
 
 def wasserstein(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
-    """Gulrajani et al., "Improved Training of Wasserstein GANs" (WGAN-GP), 2017, equation 3 without its last term,
-    which is `interpolated_gradient_penalty`.
+    """Wasserstein GAN loss; combine it with `interpolated_gradient_penalty`.
+
+    Gulrajani et al., "Improved Training of Wasserstein GANs" (WGAN-GP), 2017, equation 3 without its last term, the
+    penalty.
 
     Args:
         real_logits: (N,).
         generated_logits: (N,).
 
     Returns:
-        Two scalars without bounds.
+        Two unbounded scalars.
     """
     return AdversarialTerms(generated_logits.mean() - real_logits.mean(), -generated_logits.mean())
 
 
 def relativistic_logistic(real_logits: Tensor, generated_logits: Tensor) -> AdversarialTerms:
-    """Jolicoeur-Martineau, "The Relativistic Discriminator", 2019 (RSGAN); Huang et al., "The GAN is dead; long live
-    the GAN!" (R3GAN), 2024, equation 2 with f(t) = -log(1 + exp(-t)), the generator's term turned round as in RSGAN:
-    real pictures are to look more real than generated ones, pair by pair.
+    """Relativistic GAN loss: the discriminator compares real and generated images pair by pair.
+
+    Jolicoeur-Martineau, "The Relativistic Discriminator", 2019 (RSGAN); Huang et al., "The GAN is dead; long live the
+    GAN!" (R3GAN), 2024, equation 2 with f(t) = -log(1 + exp(-t)). The generator's term swaps real and generated, as in
+    RSGAN.
 
     Args:
         real_logits: (N,).
-        generated_logits: (N,), the i-th is compared with the i-th real one.
+        generated_logits: (N,); entry i is compared with entry i of `real_logits`.
 
     Returns:
         Two scalars, in nats, not below 0.
@@ -83,14 +91,14 @@ def relativistic_logistic(real_logits: Tensor, generated_logits: Tensor) -> Adve
 
 
 def r1(discriminate: Discriminate, real: Tensor, generated: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """gamma / 2 times the mean squared norm of the logit's gradient at real pictures.
+    """R1 penalty: gamma / 2 times the mean squared norm of the logit's gradient at real images.
 
     Mescheder, Geiger and Nowozin, "Which Training Methods for GANs do actually Converge?", 2018, equation 9.
 
     Args:
-        discriminate: pictures (N, C, H, W) -> logits (N,); a picture's logit must depend on that picture alone.
+        discriminate: images (N, C, H, W) -> logits (N,); an image's logit must depend on that image alone.
         real: (N, C, H, W) float.
-        generated: (N, C, H, W) float; not looked at.
+        generated: (N, C, H, W) float; unused.
         gamma: weight, above 0.
 
     Returns:
@@ -100,11 +108,11 @@ def r1(discriminate: Discriminate, real: Tensor, generated: Tensor, *, gamma: fl
 
 
 def r2(discriminate: Discriminate, real: Tensor, generated: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """As `r1`, at generated pictures: Mescheder et al., 2018, equation 10.
+    """R2 penalty: as `r1`, at generated images. Mescheder et al., 2018, equation 10.
 
     Args:
-        discriminate: pictures (N, C, H, W) -> logits (N,); a picture's logit must depend on that picture alone.
-        real: (N, C, H, W) float; not looked at.
+        discriminate: images (N, C, H, W) -> logits (N,); an image's logit must depend on that image alone.
+        real: (N, C, H, W) float; unused.
         generated: (N, C, H, W) float.
         gamma: weight, above 0.
 
@@ -117,13 +125,13 @@ def r2(discriminate: Discriminate, real: Tensor, generated: Tensor, *, gamma: fl
 def interpolated_gradient_penalty(
     discriminate: Discriminate, real: Tensor, generated: Tensor, *, weight: float = 10.0
 ) -> Tensor:
-    """weight times the mean of (norm of the logit's gradient - 1) squared, between real and generated pictures.
+    """WGAN-GP penalty: weight times the mean of (gradient norm - 1)^2 between real and generated images.
 
-    Gulrajani et al., "Improved Training of Wasserstein GANs" (WGAN-GP), 2017, equation 3, last term. Where between, is
-    drawn uniformly for every pair.
+    Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, equation 3, last term. Each pair is interpolated
+    at a uniformly drawn point.
 
     Args:
-        discriminate: pictures (N, C, H, W) -> logits (N,); a picture's logit must depend on that picture alone.
+        discriminate: images (N, C, H, W) -> logits (N,); an image's logit must depend on that image alone.
         real: (N, C, H, W) float.
         generated: (N, C, H, W) float.
         weight: lambda of the paper, above 0.
@@ -137,7 +145,7 @@ def interpolated_gradient_penalty(
 
 
 def _squared_gradient_norm(discriminate: Discriminate, images: Tensor) -> Tensor:
-    """(N,), differentiable."""
+    """Squared norm (N,) of the gradient of each logit with respect to its image; differentiable."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3))

@@ -10,8 +10,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     Args:
         logits: (N, C) float.
         labels: (N,) int64 in [0, C).
-        label_smoothing: share of the target spread evenly over all classes, in [0, 1); Szegedy et al., "Rethinking the
-            Inception Architecture for Computer Vision", 2016, section 7.
+        label_smoothing: share of the target distributed evenly over all classes, in [0, 1); Szegedy et al.,
+            "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
 
     Returns:
         Scalar, in nats.

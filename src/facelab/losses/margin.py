@@ -1,4 +1,4 @@
-"""Losses with a margin between identities."""
+"""Softmax losses over cosines, with and without an angular margin between identities."""
 
 import math
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def additive_angular_margin(cosines: Tensor, labels: Tensor, *, margin_rad: float) -> Tensor:
-    """Cosines in which every sample's angle to its own identity is widened by the margin.
+    """Add the margin to every sample's angle to its own identity.
 
     Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", 2019, equation 3:
-    cos(theta + m) for the own identity. Where theta + m would pass pi, so that the cosine would rise again, it is
-    continued as cos(theta) - m sin(m), as the authors' code does.
+    cos(theta + m) for the true identity. Where theta + m exceeds pi and the cosine would rise again, the result is
+    cos(theta) - m sin(m), as in the authors' code.
 
     Args:
         cosines: (N, C) float in [-1, 1], between embeddings and identity centres.
@@ -20,7 +20,7 @@ def additive_angular_margin(cosines: Tensor, labels: Tensor, *, margin_rad: floa
         margin_rad: m, in radians, in [0, pi/2].
 
     Returns:
-        (N, C) float; equal to `cosines` but for the entries of the own identity.
+        (N, C) float; only the entries of the true identities differ from `cosines`.
 
     Raises:
         ValueError: `margin_rad` is outside [0, pi/2].
@@ -36,11 +36,11 @@ def additive_angular_margin(cosines: Tensor, labels: Tensor, *, margin_rad: floa
 
 
 def scale_for(num_classes: int) -> float:
-    """The scale of a softmax over cosines, by the number of classes.
+    """Choose the scale of a softmax over cosines from the number of classes.
 
     Zhang et al., "AdaCos: Adaptively Scaling Cosine Logits for Effectively Learning Deep Face Representations", 2019,
-    equation 12, the fixed one: sqrt(2) log(C - 1). The more classes, the larger it has to be for the own one to
-    outweigh all others together. Up to 35 classes it is 5, which had been best on 20 people.
+    equation 12, the fixed scale: sqrt(2) log(C - 1). More classes need a larger scale for the true class to outweigh
+    all others together. Up to 35 classes the scale is 5, the best value on 20 people.
 
     Args:
         num_classes: C, at least 1.
@@ -51,14 +51,13 @@ def scale_for(num_classes: int) -> float:
 def normalised_softmax(cosines: Tensor, labels: Tensor, *, scale: float | None = None) -> Tensor:
     """Mean cross-entropy over scaled cosines: softmax on normalised embeddings and centres.
 
-    Wang et al., "NormFace: L2 Hypersphere Embedding for Face Verification", 2017, equation 6. Few pictures and few
-    identities train best with a small scale, which keeps the loss from being satisfied too soon; many identities cannot
-    be told apart with it.
+    Wang et al., "NormFace: L2 Hypersphere Embedding for Face Verification", 2017, equation 6. A small scale keeps the
+    loss from saturating early and suits few images and identities; it cannot separate many identities.
 
     Args:
         cosines: (N, C) float in [-1, 1].
         labels: (N,) int64 in [0, C).
-        scale: s, length of the normalised embedding; None for `scale_for` the number of classes.
+        scale: s, length of the normalised embedding; None for `scale_for(C)`.
 
     Returns:
         Scalar, in nats.
@@ -79,8 +78,8 @@ def arcface(cosines: Tensor, labels: Tensor, *, margin_rad: float = 0.5, scale: 
     Args:
         cosines: (N, C) float in [-1, 1].
         labels: (N,) int64 in [0, C).
-        margin_rad: widening of the angle to the own identity, in radians; the paper's is 0.5.
-        scale: s, length of the normalised embedding; the paper's is 64, small sets train better with less.
+        margin_rad: added to the angle to the true identity, in radians; 0.5 in the paper.
+        scale: s, length of the normalised embedding; 64 in the paper, small data sets train better with less.
 
     Returns:
         Scalar, in nats.

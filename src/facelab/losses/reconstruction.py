@@ -1,11 +1,11 @@
-"""Losses of autoencoders, as pure functions."""
+"""Losses of autoencoders."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def squared_error(reconstruction: Tensor, original: Tensor) -> Tensor:
-    """Mean squared error over pictures, channels and pixels.
+    """Mean squared error over images, channels and pixels.
 
     Args:
         reconstruction: (N, C, H, W) float in [-1, 1].
@@ -18,7 +18,7 @@ def squared_error(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def absolute_error(reconstruction: Tensor, original: Tensor) -> Tensor:
-    """Mean absolute error over pictures, channels and pixels; outliers such as a hidden patch count less.
+    """Mean absolute error over images, channels and pixels; less sensitive to outliers than `squared_error`.
 
     Args:
         reconstruction: (N, C, H, W) float in [-1, 1].
@@ -31,15 +31,15 @@ def absolute_error(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of a diagonal normal distribution from the standard one, a mean over pictures.
+    """Kullback-Leibler divergence of a diagonal normal distribution from the standard normal, averaged over images.
 
-    Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, appendix B, with the sign turned.
+    Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, appendix B, with the opposite sign.
 
     Args:
         mean: (N, D) float.
         log_variance: (N, D) float.
 
     Returns:
-        Scalar, in nats a picture, not below 0.
+        Scalar, in nats per image, not below 0.
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()

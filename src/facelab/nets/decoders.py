@@ -1,4 +1,4 @@
-"""Decoders: latents to pictures. An autoencoder's second half, and a GAN's generator."""
+"""Decoders, from latents to images: an autoencoder's second half, and a GAN's generator."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,10 +14,10 @@ from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
 class UpBlock(nn.Sequential):
     """4x4 transposed convolution of stride 2, leaky ReLU: (N, in_channels, H, W) -> (N, width, 2 H, 2 W).
 
-    Without normalisation: what comes of a latent does not depend on the others in its batch.
+    It has no normalisation, so an output does not depend on the other latents of its batch.
 
     Args:
-        in_channels: of the input.
+        in_channels: input channels.
         width: output channels.
     """
 
@@ -26,16 +26,16 @@ class UpBlock(nn.Sequential):
 
 
 class ConvDecoder(nn.Module):
-    """A linear map to a small feature map, and transposed convolutions that double it: (N, latent_dim) -> (N, C, H, W).
+    """Linear map to a small feature map, then transposed convolutions that double it: (N, latent_dim) -> (N, C, H, W).
 
     Args:
         latent_dim: length of the latents.
-        image_shape: (C, H, W) of the pictures.
-        widths: channels of the feature maps, the smallest map first; each map is doubled in height and width, the last
-            one into the picture.
+        image_shape: (C, H, W) of the images.
+        widths: channels of the feature maps, the smallest map first; each layer doubles height and width, the last one
+            returns the image.
 
     Raises:
-        ValueError: the pictures' sides cannot be halved so often, or an argument is out of range.
+        ValueError: height or width is not a multiple of 2^len(widths), or an argument is out of range.
     """
 
     def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
@@ -58,16 +58,16 @@ class ConvDecoder(nn.Module):
 
 
 class ConditionalDecoder(ConvDecoder):
-    """A `ConvDecoder` that is told a label, as a learnt direction put behind the latent.
+    """`ConvDecoder` conditioned on a label: a learnt label embedding is concatenated to the latent.
 
-    Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014, section 3.2, with an embedding for the one-hot
-    label.
+    Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014, section 3.2, with an embedding in place of the
+    one-hot label.
 
     Args:
         latent_dim: length of the latents.
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         num_classes: number of labels.
-        label_dim: length of a label's vector.
+        label_dim: length of a label's embedding.
         widths: as for `ConvDecoder`.
 
     Raises:
@@ -90,24 +90,24 @@ class ConditionalDecoder(ConvDecoder):
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """(N, latent_dim) float, labels (N,) int64 -> (N, C, H, W) float in [-1, 1]."""
-        # As large as a standard normal latent of its length, so that neither drowns the other.
-        told = F.normalize(self.labels(labels)) * self.labels.embedding_dim**0.5
-        return super().forward(torch.cat([latents, told.to(latents)], dim=1))
+        # Scaled to the expected norm of a standard normal latent of this length, so that neither dominates.
+        embedded = F.normalize(self.labels(labels)) * self.labels.embedding_dim**0.5
+        return super().forward(torch.cat([latents, embedded.to(latents)], dim=1))
 
 
 class DCGANGenerator(nn.Module):
-    """The generator of DCGAN: transposed convolutions, batch normalisation, ReLU, tanh.
+    """Generator of DCGAN: transposed convolutions, batch normalisation, ReLU, tanh.
 
     Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
-    2016, section 3 and figure 1; there with widths of 1024, 512, 256 and 128.
+    2016, section 3 and figure 1. The paper's widths are 1024, 512, 256 and 128.
 
     Args:
         latent_dim: length of the latents.
-        image_shape: (C, H, W) of the pictures.
-        widths: channels of the feature maps, the smallest map first; each is doubled, the last one into the picture.
+        image_shape: (C, H, W) of the images.
+        widths: as for `ConvDecoder`.
 
     Raises:
-        ValueError: the pictures' sides cannot be halved so often, or an argument is out of range.
+        ValueError: height or width is not a multiple of 2^len(widths), or an argument is out of range.
     """
 
     def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
@@ -132,10 +132,10 @@ def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
 
 
 def smallest_map(latent_dim: int, image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
-    """Height and width of the feature map that `len(widths)` doublings turn into a picture.
+    """Height and width of the feature map that `len(widths)` doublings turn into an image.
 
     Raises:
-        ValueError: there is none, or an argument is out of range.
+        ValueError: height or width is not a multiple of 2^len(widths), or an argument is out of range.
     """
     _, height, width = image_shape
     if not widths or min(widths) < 1 or latent_dim < 1:
@@ -143,7 +143,7 @@ def smallest_map(latent_dim: int, image_shape: ImageShape, widths: Sequence[int]
     growth = 2 ** len(widths)
     if height % growth or width % growth:
         raise ValueError(
-            f"{len(widths)} widths double as many times and need pictures whose sides are multiples of {growth}, got "
+            f"{len(widths)} widths need images whose height and width are multiples of {growth}, got "
             f"{height} x {width}; change data.image_size, or the number of widths"
         )
     return height // growth, width // growth

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what a discriminator sees."""
+"""Differentiable augmentation of a discriminator's inputs."""
 
 import torch
 import torch.nn.functional as F
@@ -6,23 +6,23 @@ from torch import Tensor
 
 
 class DiffAugment:
-    """The same kinds of change to real and to generated pictures, through which gradients reach the generator.
+    """Augments real and generated images alike; gradients pass through to the generator.
 
-    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020, section 3. Random numbers
-    come from outside, so that a picture's change can be keyed by the picture and not by the process that draws it.
+    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020, section 3. The caller passes the
+    random numbers, so that they can depend on the image and not on the process that augments it.
 
     Args:
-        flip: share of the pictures that are mirrored, in [0, 1].
-        brightness: largest shift of all pixels, on the scale of [-1, 1].
-        contrast: largest change of the deviation from the picture's mean, as a share, in [0, 1].
-        translation: largest shift, as a share of width and height, in [0, 1); zeros (mid grey) come in.
+        flip: share of the images that are mirrored, in [0, 1].
+        brightness: largest offset added to all pixels, on the scale of [-1, 1].
+        contrast: largest relative change of the deviation from the image's mean, in [0, 1].
+        translation: largest shift, as a share of width and height, in [0, 1); zeros (mid grey) fill the gap.
         cutout: side of the square that is set to mid grey, as a share of width and height, in [0, 1); 0 for none.
 
     Raises:
         ValueError: a value is out of range.
     """
 
-    DRAWS = 7  # random numbers a picture takes
+    DRAWS = 7  # random numbers per image
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class DiffAugment:
         self.translation, self.cutout = translation, cutout
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Change every picture by its own draws.
+        """Augment every image with its own random numbers.
 
         Args:
             images: (N, C, H, W) float in [-1, 1].
@@ -66,16 +66,16 @@ class DiffAugment:
         most_y, most_x = round(height * self.translation), round(width * self.translation)
         if most_x == most_y == 0:
             return images
-        # Whole pixels, by looking rows and columns up in a picture with a margin: exact, and differentiable.
+        # Indexing rows and columns of the padded image shifts by whole pixels: exact and differentiable.
         padded = F.pad(images, (most_x, most_x, most_y, most_y))
         rows = torch.arange(height, device=images.device) + (y * (2 * most_y + 1)).long()[:, None]
         columns = torch.arange(width, device=images.device) + (x * (2 * most_x + 1)).long()[:, None]
-        picture = torch.arange(len(images), device=images.device)
-        moved = padded.permute(0, 2, 3, 1)[picture[:, None, None], rows[:, :, None], columns[:, None, :]]
+        image = torch.arange(len(images), device=images.device)
+        moved = padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]]
         return moved.permute(0, 3, 1, 2)
 
     def _kept(self, images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """(N, 1, H, W): 0 in a square whose middle lies anywhere in the picture, 1 elsewhere."""
+        """Cutout mask (N, 1, H, W): 0 in a square centred anywhere in the image, 1 elsewhere."""
         height, width = images.shape[2:]
 
         def outside(length: int, centre: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Discriminators: pictures to features, and to a logit that says how real each looks."""
+"""Discriminators, from images to features and to one logit per image; higher means more real."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
 class DownBlock(nn.Sequential):
     """4x4 convolution of stride 2, leaky ReLU: (N, in_channels, H, W) -> (N, width, H // 2, W // 2).
 
-    Without normalisation: a gradient penalty needs every picture's logit to depend on that picture alone.
+    It has no normalisation: a gradient penalty needs every image's logit to depend on that image alone.
 
     Args:
-        in_channels: of the input.
+        in_channels: input channels.
         width: output channels.
     """
 
@@ -25,11 +25,11 @@ class DownBlock(nn.Sequential):
 
 
 class Discriminator(nn.Module):
-    """Blocks, each of which gives a feature map, then one linear unit on the last map: (N, C, H, W) -> (N,).
+    """A sequence of blocks, then one linear unit on the last feature map: (N, C, H, W) -> (N,).
 
     Args:
-        blocks: of layers.
-        last_dim: how many numbers the last feature map has.
+        blocks: each returns a feature map.
+        last_dim: number of elements of the last feature map.
     """
 
     def __init__(self, blocks: nn.Sequential, last_dim: int) -> None:
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
         self.blocks, self.output = blocks, nn.Linear(last_dim, 1)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, 16 x the sum of all maps' channels): every map, max-pooled to 4 x 4.
+        """All feature maps, max-pooled to 4 x 4: (N, C, H, W) float in [-1, 1] -> (N, 16 x the sum of their channels).
 
         Radford et al. (DCGAN), 2016, section 5.1.
         """
@@ -54,14 +54,14 @@ class Discriminator(nn.Module):
 
 
 class ConvDiscriminator(Discriminator):
-    """Blocks that halve the picture, then one linear unit: (N, C, H, W) -> (N,).
+    """Convolution blocks that halve height and width, then one linear unit: (N, C, H, W) -> (N,).
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         widths: channels of the blocks; each halves height and width.
 
     Raises:
-        ValueError: the pictures are too small for so many blocks, or a width is out of range.
+        ValueError: the images are too small for this number of blocks, or a width is out of range.
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
@@ -74,13 +74,13 @@ class ConvDiscriminator(Discriminator):
 
 
 class ProjectionDiscriminator(ConvDiscriminator):
-    """A `ConvDiscriminator` that is told the label: to its logit comes the inner product of the features' mean over the
-    map with a vector of the label.
+    """`ConvDiscriminator` conditioned on a label.
 
-    Miyato and Koyama, "cGANs with Projection Discriminator", 2018, figure 1 (d).
+    Adds to the logit the inner product of the spatial mean of the last feature map and a learnt, normalised label
+    embedding. Miyato and Koyama, "cGANs with Projection Discriminator", 2018, figure 1 (d).
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         num_classes: number of labels.
         widths: channels of the blocks; each halves height and width.
 
@@ -102,17 +102,17 @@ class ProjectionDiscriminator(ConvDiscriminator):
 
 
 class DCGANDiscriminator(Discriminator):
-    """The discriminator of DCGAN: convolutions of stride 2, batch normalisation but for the first, leaky ReLU.
+    """Discriminator of DCGAN: convolutions of stride 2, batch normalisation on all but the first, leaky ReLU.
 
     Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
-    2016, section 3; there with twice to four times the widths.
+    2016, section 3. The paper's widths are two to four times these.
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         widths: channels of the convolutions; each halves height and width.
 
     Raises:
-        ValueError: the pictures are too small for so many convolutions, or a width is out of range.
+        ValueError: the images are too small for this number of convolutions, or a width is out of range.
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int] = (32, 64, 128, 256)) -> None:

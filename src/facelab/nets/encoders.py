@@ -1,4 +1,4 @@
-"""Encoders: pictures to embeddings."""
+"""Encoders, from images to embeddings."""
 
 from collections.abc import Sequence
 
@@ -28,14 +28,14 @@ class ConvBlock(nn.Sequential):
 
 
 class ConvBlocks(nn.Sequential):
-    """Convolution blocks in a row: (N, C, H, W) -> (N, widths[-1], H // 2^n, W // 2^n) for n widths.
+    """Sequence of convolution blocks: (N, C, H, W) -> (N, widths[-1], H // 2^n, W // 2^n) for n widths.
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         widths: channels of the blocks; each halves height and width.
 
     Raises:
-        ValueError: the pictures are too small for so many blocks, or a width is out of range.
+        ValueError: the images are too small for this number of blocks, or a width is out of range.
     """
 
     def __init__(self, image_shape: ImageShape, widths: Sequence[int]) -> None:
@@ -46,10 +46,10 @@ class ConvBlocks(nn.Sequential):
 
 
 def last_map(image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
-    """Height and width of the feature map that is left after halving the pictures once for each width.
+    """Height and width of the feature map after halving the images once for each width.
 
     Raises:
-        ValueError: nothing is left, or a width is out of range.
+        ValueError: the images are too small, or a width is out of range.
     """
     _, height, width = image_shape
     if not widths or min(widths) < 1:
@@ -57,7 +57,7 @@ def last_map(image_shape: ImageShape, widths: Sequence[int]) -> tuple[int, int]:
     shrink = 2 ** len(widths)
     if min(height, width) < shrink:
         raise ValueError(
-            f"{len(widths)} blocks need pictures of at least {shrink} pixels a side, got {height} x {width}; "
+            f"{len(widths)} blocks need images of at least {shrink} x {shrink} pixels, got {height} x {width}; "
             "raise data.image_size or shorten widths"
         )
     return height // shrink, width // shrink
@@ -67,13 +67,13 @@ class ConvEncoder(nn.Module):
     """Convolution blocks, then a linear map of the last feature map: (N, C, H, W) float -> (N, embedding_dim).
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         widths: channels of the blocks; each halves height and width.
         embedding_dim: length of the embedding.
-        normalisation: what is done about the light first, (N, C, H, W) -> the same; None to standardise each picture.
+        normalisation: module applied to the images first, (N, C, H, W) -> (N, C, H, W); None to standardise each image.
 
     Raises:
-        ValueError: the pictures are too small for so many blocks, or an argument is out of range.
+        ValueError: the images are too small for this number of blocks, or an argument is out of range.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class ConvEncoder(nn.Module):
 
 
 class BottleneckEncoder(nn.Module):
-    """The blocks of `ConvEncoder` and a plain linear map; light is kept, since a decoder has to paint it again.
+    """The blocks of `ConvEncoder`, then a linear map: (N, C, H, W) float -> (N, latent_dim).
 
-    (N, C, H, W) float -> (N, latent_dim).
+    The images are not normalised, since a decoder has to reproduce their lighting.
 
     Args:
-        image_shape: (C, H, W) of the pictures.
+        image_shape: (C, H, W) of the images.
         latent_dim: length of the bottleneck.
         widths: channels of the blocks; each halves height and width.
 
     Raises:
-        ValueError: the pictures are too small for so many blocks, or an argument is out of range.
+        ValueError: the images are too small for this number of blocks, or an argument is out of range.
     """
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
@@ -129,17 +129,17 @@ class BottleneckEncoder(nn.Module):
 
 
 class ClassicEncoder(nn.Module):
-    """The founding document's network up to its dense layer: (N, C, 64, 64) float -> (N, 512).
+    """Three unpadded convolutions, dense 512, dropout, as in introductory Keras tutorials: (N, C, H, W) -> (N, 512).
 
-    3x3 convolutions without padding, 32, 64 and 128 of them, each with ReLU and 2x2 max pooling; a dense layer of 512
-    with ReLU; dropout 0.5. Glorot-uniform weights (Glorot and Bengio, 2010, equation 16), zero biases. Its input has
-    three channels: grey pictures are repeated. Pictures of another size than 64 only change the dense layer's input.
+    3x3 convolutions with 32, 64 and 128 filters, each followed by ReLU and 2x2 max pooling; a dense layer of 512 units
+    with ReLU; dropout 0.5. Glorot-uniform weights (Glorot and Bengio, 2010, equation 16), zero biases. The first
+    convolution has three input channels; grey images are repeated.
 
     Args:
-        image_shape: (C, H, W) of the pictures, C 1 or 3.
+        image_shape: (C, H, W) of the images, C 1 or 3.
 
     Raises:
-        ValueError: the pictures are smaller than 22 pixels, so that nothing would be left of them.
+        ValueError: the images are smaller than 22 x 22 pixels, so the last feature map would be empty.
     """
 
     embedding_dim = 512
@@ -147,10 +147,10 @@ class ClassicEncoder(nn.Module):
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__()
         _, height, width = image_shape
-        left_height, left_width = _after_seed_blocks(height), _after_seed_blocks(width)
+        left_height, left_width = _after_blocks(height), _after_blocks(width)
         if min(left_height, left_width) < 1:
             raise ValueError(
-                f"needs pictures of at least 22 pixels a side, got {height} x {width}; raise data.image_size"
+                f"ClassicEncoder needs images of at least 22 x 22 pixels, got {height} x {width}; raise data.image_size"
             )
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 32), (32, 64), (64, 128)):
@@ -167,14 +167,14 @@ class ClassicEncoder(nn.Module):
         return embeddings
 
 
-def _after_seed_blocks(side: int) -> int:
+def _after_blocks(side: int) -> int:
     for _ in range(3):
         side = (side - 2) // 2
     return side
 
 
 def glorot_uniform(module: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases for a convolution or linear layer; for `nn.Module.apply`."""
+    """Initialise a convolution or linear layer with Glorot-uniform weights and zero biases; for `nn.Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

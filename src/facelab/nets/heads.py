@@ -1,4 +1,4 @@
-"""Heads: embeddings to one score a class. The class of the highest score is the prediction."""
+"""Heads, from embeddings to one score per class. The class with the highest score is the prediction."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from facelab.nets.encoders import glorot_uniform
 
 
 class ClassicHead(nn.Module):
-    """The founding document's output layer: a sigmoid unit for two classes, softmax for more.
+    """Linear output layer: one sigmoid unit for two classes, softmax for more.
 
-    The sigmoid unit's logit z is returned as the pair (0, z): softmax over it gives sigmoid(z) for the second class,
-    and its cross-entropy is the binary cross-entropy of that sigmoid.
+    The sigmoid unit's logit z is returned as the pair (0, z): softmax of the pair gives sigmoid(z) for the second
+    class, and its cross-entropy equals the binary cross-entropy of that sigmoid.
 
     Args:
         embedding_dim: length of the embeddings.
@@ -30,7 +30,7 @@ class ClassicHead(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Cosines between embeddings and one learnt centre an identity: (N, embedding_dim) -> (N, num_classes) in [-1, 1].
+    """Cosines between embeddings and one learnt centre per identity: (N, embedding_dim) -> (N, num_classes).
 
     Args:
         embedding_dim: length of the embeddings.

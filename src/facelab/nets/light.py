@@ -1,17 +1,17 @@
-"""What a network sees of a picture's light: the picture as a whole standardised, or every neighbourhood for itself."""
+"""Normalisation of lighting: per image, or per neighbourhood of every pixel."""
 
 import torch
 from torch import Tensor, nn
 
 
 def standardise(images: Tensor) -> Tensor:
-    """Every picture with mean 0 and standard deviation 1, so that the overall light no longer matters.
+    """Scale every image to mean 0 and standard deviation 1, which removes its overall brightness and contrast.
 
     Args:
         images: (N, C, H, W) float.
 
     Returns:
-        (N, C, H, W) float; a picture of one colour becomes all zeros.
+        (N, C, H, W) float; an image of one colour becomes all zeros.
     """
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     deviation = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
@@ -19,7 +19,7 @@ def standardise(images: Tensor) -> Tensor:
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian means of each pixel's neighbourhood; at the edge, of that part of it that lies inside.
+    """Gaussian blur; weights outside the image are dropped and the others renormalised.
 
     Args:
         images: (N, C, H, W) float.
@@ -28,32 +28,32 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     Returns:
         (N, C, H, W) float.
     """
-    # Two products with a matrix cost a tenth of a convolution with so wide a kernel.
+    # Two matrix products cost a tenth of a convolution with such a wide kernel.
     rows, columns = (_gaussian(side, sigma).to(images) for side in images.shape[2:])
     return rows @ images @ columns.T
 
 
 def _gaussian(side: int, sigma: float) -> Tensor:
-    """(side, side): row i holds the weights of the pixels for the mean around pixel i."""
+    """Weight matrix (side, side); row i holds the weights for the mean around pixel i."""
     place = torch.arange(side, dtype=torch.float32)
     weights = torch.exp(-0.5 * ((place[:, None] - place) / sigma).square())
     return weights / weights.sum(dim=1, keepdim=True)
 
 
 class LocalContrastNormalisation(nn.Module):
-    """Logarithm of the grey levels, then in every neighbourhood mean 0 and contrast 1: shadows across a face go.
+    """Removes shadows: logarithm of the grey levels, then mean 0 and contrast 1 in every neighbourhood.
 
-    Light multiplies what a surface reflects, so in the logarithm it is a summand; where it changes slowly, the mean of
-    a neighbourhood takes it away (homomorphic filtering; Land and McCann, "Lightness and Retinex Theory", 1971). The
-    subtractive and divisive steps are those of Jarrett et al., "What is the Best Multi-Stage Architecture for Object
-    Recognition?", 2009, section 2.2, with one contrast for all channels. Tan and Triggs, "Enhanced Local Texture
-    Feature Sets for Face Recognition under Difficult Lighting Conditions", 2010, is the same idea with a power in place
-    of the logarithm and a difference of Gaussians. It has no weights.
+    Light multiplies a surface's reflectance, so it is additive in the logarithm; subtracting the mean of a
+    neighbourhood removes light that changes slowly (homomorphic filtering; Land and McCann, "Lightness and Retinex
+    Theory", 1971). The subtractive and divisive steps follow Jarrett et al., "What is the Best Multi-Stage Architecture
+    for Object Recognition?", 2009, section 2.2, with one contrast for all channels. Tan and Triggs, "Enhanced Local
+    Texture Feature Sets for Face Recognition under Difficult Lighting Conditions", 2010, use a power instead of the
+    logarithm and a difference of Gaussians. The module has no weights.
 
     Args:
-        sigma: standard deviation of the neighbourhood's Gaussian, as a share of the picture's shorter side.
-        offset: added to grey levels in [0, 1] before the logarithm: noise in what is darker is not blown up.
-        floor: contrast, as a share of the whole picture's, below which a neighbourhood is not raised to 1.
+        sigma: standard deviation of the Gaussian neighbourhood, as a share of the image's shorter side.
+        offset: added to grey levels in [0, 1] before the logarithm, so that noise in dark areas is not amplified.
+        floor: contrast relative to the whole image's, below which a neighbourhood is not raised to 1.
 
     Raises:
         ValueError: an argument is not above 0.
@@ -67,8 +67,8 @@ class LocalContrastNormalisation(nn.Module):
         self.sigma, self.offset, self.floor = sigma, offset, floor
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float in [-1, 1] -> (N, C, H, W) float32, about in [-5, 5]; one grey level becomes all zeros."""
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 has no digits for the small differences
+        """(N, C, H, W) float in [-1, 1] -> (N, C, H, W) float32, roughly in [-5, 5]; a constant image becomes zeros."""
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 cannot resolve the small differences
             levels = ((images.float() + 1) / 2).clamp_min(0)
             logarithms = standardise((levels + self.offset).log())
             sigma = self.sigma * min(images.shape[2:])

@@ -1,4 +1,4 @@
-"""Several views of one picture, over which embeddings are averaged at test time."""
+"""Test-time augmentation: embeddings are averaged over several variants of each image."""
 
 import math
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class AffineTestTimeAugmentation:
-    """The picture as it is, moved to four sides, smaller, larger, turned both ways; and each of these mirrored: 18.
+    """Yields 18 variants of every image: unchanged, 4 shifts, 2 zooms and 2 rotations, each also mirrored.
 
     Args:
-        shift: by which share of the width or height it is moved.
-        zoom: by which share it is made smaller and larger.
-        turn_deg: by how many degrees it is turned in the plane.
-        max_images: evaluations of more images, training and test together, use each image alone; None for no limit.
+        shift: shift to each side, as a share of the width or height.
+        zoom: relative change of size, smaller and larger.
+        turn_deg: rotation in the plane, in degrees, in both directions.
+        max_images: with more training and test images together, augmentation is off; None for no limit.
 
     Raises:
         ValueError: `shift` or `zoom` is outside [0, 1), or `max_images` below 1.
@@ -35,14 +35,14 @@ class AffineTestTimeAugmentation:
         self.shift, self.zoom, self.turn_deg, self.max_images = shift, zoom, turn_deg, max_images
 
     def __call__(self, images: Tensor) -> Iterator[Tensor]:
-        """(N, C, H, W) float -> 18 times the same shape; what comes in from outside repeats the edge."""
+        """(N, C, H, W) float -> 18 tensors of the same shape; pixels from outside the image repeat the edge."""
         moves = [(1.0, 0.0, x, y) for x, y in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
         zooms = [(1 + factor * self.zoom, 0.0, 0, 0) for factor in (-1, 1)]
         turns = [(1.0, factor * math.radians(self.turn_deg), 0, 0) for factor in (-1, 1)]
         for scale, angle, x, y in (*moves, *zooms, *turns):
-            view = self._moved(images, scale, angle, 2 * self.shift * x, 2 * self.shift * y)
-            yield view
-            yield view.flip(3)
+            variant = self._moved(images, scale, angle, 2 * self.shift * x, 2 * self.shift * y)
+            yield variant
+            yield variant.flip(3)
 
     def _moved(self, images: Tensor, scale: float, angle: float, x: float, y: float) -> Tensor:
         cosine, sine = scale * math.cos(angle), scale * math.sin(angle)

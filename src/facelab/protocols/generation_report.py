@@ -56,8 +56,8 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
     of two random halves of all real faces over 100 draws, for the Frechet distance that of training to held-out faces.
     `generation/precision` and `generation/recall` (Kynkaanniemi et al., 2019, k = 3) of samples against the training
     faces; with `_real`, of held-out faces against the training faces.
-    `generation/face_share` is the share of samples that the face classifier accepts; with `_real`, of held-out faces. A note
-    warns where it accepts fewer than 95 % of these.
+    `generation/face_share` is the share of samples that the face classifier accepts; with `_real`, of held-out faces.
+    A note warns where it accepts fewer than 95 % of these.
     `generation/copy_z` is the statistic of Meehan et al., 2020: below -3, samples lie closer to the training faces than
     unseen real faces do. `generation/copy_share` is the share of samples whose distance to the nearest training face is
     below that of 99 % of the held-out faces.

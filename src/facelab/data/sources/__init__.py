@@ -1,1 +1,1 @@
-"""One file for each data set."""
+"""Data sources, one module per data set."""

@@ -1,4 +1,4 @@
-"""Faces against other images: two classes."""
+"""Faces versus other images: binary classification."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, InMemor
 from facelab.data.images import resize
 from facelab.errors import DataError
 
-_PATCHES = 5  # along each side of an image, for shuffling them
-_FURTHER_PATCH = 7  # pixels: the patches of a further set's faces, which makes them 35 x 35
+_PATCHES = 5  # patches along each side of a shuffled image
+_FURTHER_PATCH = 7  # pixels per patch of a further set's faces, which are resized to 35 x 35
 _MOST_FURTHER = 2000
 
 Pixels = NDArray[np.uint8]
@@ -19,14 +19,14 @@ Images = Sequence[Pixels]
 
 
 class FaceNonFace(FaceSource):
-    """100 faces and 100 non-faces, 25 x 25 grey, embedded in the wheel of scikit-image: the binary task.
+    """100 faces and 100 non-faces, grey, 25 x 25 pixels, from the scikit-image package: binary classification.
 
-    Format: `lfw_subset.npy`, (200, 25, 25) float in [0, 1]. Classes: face, non_face. Nobody is known to be on two
-    pictures, so each has an identity of its own.
+    Format: `lfw_subset.npy`, (200, 25, 25) float in [0, 1]. Classes: face, non_face. People are unknown, so every image
+    has its own identity.
     Source: cut from Labeled Faces in the Wild (Huang et al., 2007) by the scikit-image developers.
 
     Args:
-        image_size: side of the square the pictures are resized to, in pixels.
+        image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB (three equal channels).
     """
 
@@ -36,7 +36,7 @@ class FaceNonFace(FaceSource):
         self.image_size, self.channels = image_size, channels
 
     def load(self) -> FaceSet:
-        """Every image."""
+        """Read all images."""
         path = package_folder("skimage") / "data" / "lfw_subset.npy"
         if not path.is_file():
             raise DataError(f"{path} is missing; reinstall scikit-image: pip install --force-reinstall scikit-image.")
@@ -62,18 +62,18 @@ class FaceNonFace(FaceSource):
 
 
 class FaceSpoiltFace(FaceNonFace):
-    """As `FaceNonFace`, with two spoilt copies of every face among the non-faces, and with faces of a further set.
+    """`FaceNonFace` with two corrupted copies of every face as non-faces, and optionally faces of a further set.
 
-    One copy has its 5 x 5 patches shuffled; the other keeps the magnitude of each spatial frequency and gets the phases
-    of noise. A classifier has to learn how a face is built to tell faces from these; one of faces against other things
-    accepts plain noise and shuffled faces. It also knows only faces like those it was trained on, so the set that a
-    generator imitates belongs into `faces`.
+    One copy has its 5 x 5 patches shuffled; the other keeps the magnitude of each spatial frequency and takes its phase
+    from noise. A classifier has to learn the structure of a face to reject these; one trained on faces versus other
+    objects accepts noise and shuffled faces. It generalises only to faces like its training images: to evaluate a
+    generator, pass the generator's training set as `faces`.
 
     Args:
         image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
-        faces: a further set; at most 2,000 of its images, evenly spread, count as faces too. None for scikit-image's
-            alone.
+        faces: a further set; at most 2,000 of its images, evenly spaced, are added as faces. None for scikit-image's
+            faces only.
     """
 
     name = "face_spoilt_face"
@@ -97,13 +97,13 @@ def _resized(image: Pixels, image_size: int) -> Pixels:
 
 
 def _further(image: Pixels, channels: int) -> Pixels:
-    """The image with sides that `_PATCHES` divides and so many channels."""
+    """Convert the image to `channels`, and resize it to a side that is a multiple of `_PATCHES`."""
     mode = "L" if channels == 1 else "RGB"
     return resize(Image.fromarray(image.squeeze()).convert(mode), _PATCHES * _FURTHER_PATCH)
 
 
 def _shuffled(image: Pixels, random: np.random.Generator) -> Pixels:
-    """A square image whose sides `_PATCHES` divides, with its patches in another order."""
+    """Shuffle the patches of a square image whose side is a multiple of `_PATCHES`."""
     patch = len(image) // _PATCHES
     grid = image.reshape(_PATCHES, patch, _PATCHES, patch, -1).swapaxes(1, 2)
     mixed = random.permutation(grid.reshape(_PATCHES**2, patch, patch, -1)).reshape(grid.shape)
@@ -111,7 +111,7 @@ def _shuffled(image: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def _scrambled(image: Pixels, random: np.random.Generator) -> Pixels:
-    """An image of equal spectrum and mean, with the phases of white noise, the same in every channel."""
+    """Replace the phases of an image by those of white noise, equal in all channels; magnitudes and mean are kept."""
     noise = np.fft.rfft2(random.standard_normal(image.shape[:2]))[..., None]
     spectrum = np.fft.rfft2(image, axes=(0, 1))
     mixed = np.abs(spectrum) * np.exp(1j * np.angle(noise))

@@ -1,4 +1,4 @@
-"""A folder of folders, one for each class, or of parts that hold such folders."""
+"""Data source for a folder with one subfolder per class, optionally below train, val and test."""
 
 import os
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ _PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_NOT_FOR_PEOPLE = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
+_SYSTEM_NAMES = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
 
 
 class Folder(FaceSource):
-    """A folder of folders, one for each person; their names are the classes.
+    """A folder with one subfolder of images per person; the subfolder names are the classes.
 
-    Format: `root/PERSON/picture.jpg`, 8 bits a channel, grey or RGB, of any size, turned upright by their EXIF tag. Or
-    `root/train/PERSON/picture.jpg` and `root/test/...`, with or without `root/val/...`: then every picture's part is
-    the set's column `part`, which `split=official` goes by. Folders and files are read in natural order (s2 before
-    s10); those whose names begin with a dot are passed over, and so is what is no picture.
+    Format: `root/PERSON/image.jpg`, 8 bits per channel, grey or RGB, of any size, rotated upright by the EXIF tag. Or
+    `root/train/PERSON/image.jpg` and `root/test/...`, optionally `root/val/...`: the column `part` then holds the split
+    of every image, for `split=official`. Folders and files are read in natural order (s2 before s10). Names that begin
+    with a dot are ignored, as are files that are not images.
 
     Args:
-        root: the folder.
-        image_size: side of the square the pictures are resized to, in pixels.
+        root: path of the folder.
+        image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
     """
 
@@ -37,17 +37,17 @@ class Folder(FaceSource):
         self.root, self.image_size, self.channels = Path(root), image_size, channels
 
     def load(self) -> FaceSet:
-        """Every picture below the root."""
+        """Read all images below the root."""
         where = f"data.root: {readable(str(self.root.absolute()))}"
         if not self.root.is_dir():
             raise DataError(
-                f"{where} is not a folder. Expected one folder a person in it. "
-                "Hydra does not expand ~; write $HOME/... instead."
+                f"{where} is not a folder. Expected a folder with one subfolder per person. "
+                "Hydra does not expand ~; type $HOME/... instead."
             )
         scan = _Scan(self.root)
         folders = scan.folders(self.root)
         if not folders:
-            raise DataError(f"{where} holds no folders. Expected one folder a person in it.")
+            raise DataError(f"{where} holds no folders. Expected one subfolder per person.")
         parts = _parts_of(folders, scan)
         if parts:
             files = scan.classes([folder for part in parts.values() for folder in scan.folders(part)])
@@ -64,10 +64,10 @@ class Folder(FaceSource):
 
 
 class _Scan:
-    """Lists folders, and collects what keeps some of their contents from being used.
+    """Lists folders and images, and collects problems with them.
 
     Args:
-        root: the folder that nothing may lead out of.
+        root: symbolic links must not lead out of this folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,11 +75,11 @@ class _Scan:
         self.problems: list[str] = []
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder, in natural order."""
+        """Subfolders of a folder, in natural order."""
         return [folder / entry.name for entry in self._entries(folder) if entry.is_dir() and self._is_inside(entry)]
 
     def classes(self, folders: Sequence[Path]) -> dict[str, list[Path]]:
-        """The pictures in folders, by the folders' names; each of them must hold some."""
+        """Images by folder name; a folder without images is a problem."""
         files: dict[str, list[Path]] = {}
         for folder in folders:
             found = self._images(folder)
@@ -89,7 +89,7 @@ class _Scan:
         return files
 
     def has_images(self, folder: Path) -> bool:
-        """Whether a folder holds pictures itself."""
+        """Whether a folder directly holds images."""
         return any(_suffix(entry.name) in SUFFIXES for entry in self._entries(folder))
 
     def _images(self, folder: Path) -> list[Path]:
@@ -98,7 +98,7 @@ class _Scan:
             suffix = _suffix(entry.name)
             if suffix in OTHER_SUFFIXES:
                 self.problems.append(
-                    f"{readable(entry.path)} is of a format that is not read ({suffix}); convert it to PNG or JPEG."
+                    f"{readable(entry.path)} has an unsupported format ({suffix}); convert it to PNG or JPEG."
                 )
             elif suffix in SUFFIXES and self._is_inside(entry):
                 found.append(folder / entry.name)
@@ -107,9 +107,9 @@ class _Scan:
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
-                seen = [e for e in entries if not e.name.startswith(".") and e.name not in _NOT_FOR_PEOPLE]
+                seen = [e for e in entries if not e.name.startswith(".") and e.name not in _SYSTEM_NAMES]
         except PermissionError as error:
-            raise DataError(f"{readable(str(folder))} may not be read; change its permissions.") from error
+            raise DataError(f"{readable(str(folder))} is not readable; change its permissions.") from error
         return sorted(seen, key=lambda entry: natural_order(entry.name))
 
     def _is_inside(self, entry: os.DirEntry[str]) -> bool:
@@ -118,31 +118,31 @@ class _Scan:
         try:
             if Path(entry.path).resolve(strict=True).is_relative_to(self.inside):
                 return True
-        except (OSError, RuntimeError):  # leads to nothing, or in a circle
+        except (OSError, RuntimeError):  # broken or circular link
             pass
         self.problems.append(
-            f"{readable(entry.path)} is a symbolic link out of {readable(str(self.inside))}, or to nothing; put what "
-            "it leads to in its place (cp -rL copies a folder so)."
+            f"{readable(entry.path)} is a symbolic link out of {readable(str(self.inside))}, or a broken one; replace "
+            "it by its target (cp -rL copies a folder that way)."
         )
         return False
 
     def _seen(self, folder: Path) -> str:
-        """What a folder without pictures holds instead, and what to do about it."""
+        """Describe the contents of a folder without images, and the fix."""
         entries = self._entries(folder)
         inner = [readable(entry.name) for entry in entries if entry.is_dir()]
         if inner:
             shown = ", ".join(inner[:3]) + (", ..." if len(inner) > 3 else "")
             return (
-                f"it holds {len(inner)} folders ({shown}). Expected ROOT/PERSON/picture; name the folder whose folders "
-                f"are the people, such as data.root={readable(str(folder))}, or ROOT/train/PERSON/picture and "
-                "ROOT/test/PERSON/picture with split=official."
+                f"it holds {len(inner)} folders ({shown}). Expected ROOT/PERSON/IMAGE, or ROOT/train/PERSON/IMAGE and "
+                "ROOT/test/PERSON/IMAGE with split=official. Set data.root to the folder of the people, such as "
+                f"data.root={readable(str(folder))}."
             )
         others = f"{len(entries)} files of other kinds" if entries else "nothing"
         return f"it holds {others}. Add some ({', '.join(SUFFIXES)}), or delete the folder."
 
 
 def _parts_of(folders: Sequence[Path], scan: _Scan) -> dict[str, Path]:
-    """The folders train, val and test, by part; empty where the folders are people."""
+    """Folders train, val and test by split name; empty if the folders are people."""
     named = [(folder, _PARTS[folder.name.lower()]) for folder in folders if folder.name.lower() in _PARTS]
     holds_folders = [folder for folder, _ in named if scan.folders(folder) and not scan.has_images(folder)]
     if len(holds_folders) < 2 or len(holds_folders) < len(named):
@@ -152,11 +152,11 @@ def _parts_of(folders: Sequence[Path], scan: _Scan) -> dict[str, Path]:
     if others or len(parts) < len(named):
         raise DataError(
             f"data.root: {readable(str(scan.inside))} holds {', '.join(folder.name for folder in holds_folders)}, each "
-            f"with folders in it{', beside ' + ', '.join(others[:5]) if others else ''}. Expected one folder train, "
-            "one test and at most one val (or validation), and no other; rename or move the rest, or name one of them, "
-            f"such as data.root={readable(str(holds_folders[0]))}."
+            f"with subfolders{', beside ' + ', '.join(others[:5]) if others else ''}. Expected one folder train, one "
+            "test, at most one val (or validation), and no others. Rename or move the rest, or set data.root to one of "
+            f"them, such as data.root={readable(str(holds_folders[0]))}."
         )
-    # In this order whatever their names, and so the classes: those of the training first.
+    # A fixed order, so that training classes come first.
     return {part: parts[part] for part in ("train", "val", "test") if part in parts}
 
 

