@@ -27,7 +27,7 @@ OTHER_SUFFIXES = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
 )
 MAX_PIXELS = 64_000_000  # a header of a few hundred bytes can claim billions
-_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # eight bits a channel, grey or RGB
+_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # 8 bits per channel, grey or RGB
 _OTHER_CONTENTS = (  # offset, magic bytes, kind of file
     (0, b"%!PS", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
