@@ -1,4 +1,4 @@
-"""Metrics: pure functions of tensors, and the declaration of a metric."""
+"""Metrics: pure functions of tensors, and declarations of their names, directions and units."""
 
 from facelab.metrics.declaration import Metric
 

@@ -9,13 +9,13 @@ NAMES = ("accuracy", "precision", "recall", "f1")
 def per_class_metrics(
     predicted: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Precision, recall and F1 of every class; a value that has nothing to divide by counts as 0.
+    """Precision, recall and F1 of every class; a ratio with denominator 0 is 0.
 
     Args:
         predicted: (N,) int64 in [0, num_classes).
         labels: (N,) int64 in [0, num_classes).
-        num_classes: length of the class list.
-        weights: (B, N) float, not below 0: how often each picture counts in each of B resamples; None for once.
+        num_classes: number of classes.
+        weights: (B, N) non-negative float: how often each image counts in each of B resamples; None for once.
 
     Returns:
         `precision`, `recall`, `f1`, each (num_classes,) in [0, 1], or (B, num_classes) with weights.
@@ -42,16 +42,16 @@ def per_class_metrics(
 def classification_metrics(predicted: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:
     """Accuracy, and macro precision, recall and F1.
 
-    The macro averages run over all `num_classes` classes, also those that do not occur, as with scikit-learn's
+    The macro averages run over all `num_classes` classes, including those that do not occur, as with scikit-learn's
     `labels=range(num_classes), zero_division=0`.
 
     Args:
         predicted: (N,) int64 in [0, num_classes).
         labels: (N,) int64 in [0, num_classes).
-        num_classes: length of the class list.
+        num_classes: number of classes.
 
     Returns:
-        Scalars in [0, 1] by the names in `NAMES`.
+        Scalars in [0, 1], named as in `NAMES`.
     """
     macro = {name: values.mean() for name, values in per_class_metrics(predicted, labels, num_classes).items()}
     return {"accuracy": (predicted == labels).double().mean(), **macro}

@@ -1,4 +1,4 @@
-"""What a metric is: its name, direction and unit, declared once by whoever computes it."""
+"""Declarations of metrics: name, title, direction and unit."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["", "share", "dB", "s", "images"]
-# Prefixes of the same metric, computed on another split or at another time.
+# Prefixes of a metric computed on another split or at another time.
 _PREFIXES = ("val/", "best/", "train/")
 _INTERVAL_ENDS = ("_low", "_high")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A declared metric.
+    """Declaration of a metric.
 
     Args:
-        name: as it is recorded, such as `verification/eer`; for a term of training or validation without its prefix,
-            such as `loss`.
-        title: in words, for tables.
-        higher_is_better: whether more of it is better.
-        unit: `share` for values in [0, 1] that are shown in percent.
-        headline: whether comparisons show it without being asked.
+        name: name under which it is recorded, such as `verification/eer`; for a term of training or validation without
+            its prefix, such as `loss`.
+        title: short description for tables.
+        higher_is_better: whether higher values are better.
+        unit: unit of the values; `share` for values in [0, 1] that are shown in percent.
+        headline: whether comparisons show it by default.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Metric:
 
 
 def find_metric(name: str, declared: Mapping[str, Metric]) -> Metric | None:
-    """The declaration of a recorded name; None if there is none.
+    """Find the declaration of a recorded metric; None if there is none.
 
-    `val/f1`, `best/f1` and `train/f1` are declared by `test/f1` or `f1`, `val/verification/eer` by `verification/eer`,
-    and the ends of an interval by the metric itself.
+    The declaration of `test/f1` or `f1` also covers `val/f1`, `best/f1` and `train/f1`; that of `verification/eer`
+    covers `val/verification/eer`. A metric's declaration covers the ends of its interval.
 
     Args:
-        name: as recorded.
-        declared: by name.
+        name: name as recorded.
+        declared: declarations by name.
     """
     for end in ("", *_INTERVAL_ENDS):
         if name.endswith(end):
@@ -57,18 +57,17 @@ def _without(prefix: str, name: str) -> tuple[str, ...]:
 
 
 def validation_name(metric: str) -> str:
-    """The name of a metric on the validation split: `val/f1` of `test/f1`, `val/verification/eer` of
-    `verification/eer`."""
+    """Name of a metric on the validation split, such as `val/f1` for `test/f1`."""
     return f"val/{metric.removeprefix('test/')}"
 
 
 def to_text(metrics: Iterable[Metric]) -> str:
-    """Names with unit, direction and headline, short enough for a tag of a run."""
+    """Serialise declarations without titles, short enough for a tag of a run."""
     return json.dumps({m.name: [m.unit, int(m.higher_is_better), int(m.headline)] for m in metrics})
 
 
 def from_text(text: str) -> dict[str, Metric]:
-    """What `to_text` wrote, by name; empty for a text that is none of its own."""
+    """Read the declarations written by `to_text`, by name; empty for any other text."""
     try:
         found = json.loads(text)
         return {

@@ -1,26 +1,26 @@
-"""How far generated pictures are from real ones, and whether they copy the training pictures, in feature space."""
+"""Metrics of generated images in feature space: distance from real images, diversity, and data copying."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# Rows compared with a whole set at once: bounds the memory at this many times the size of that set.
+# Rows compared with a whole set at once, to bound memory.
 _ROWS = 1024
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> float:
     """Unbiased squared maximum mean discrepancy with the polynomial kernel (x.y / D + 1)^3.
 
-    Binkowski et al., "Demystifying MMD GANs", 2018: the estimator of equation 4 and the kernel of section 4, which
-    make the kernel inception distance (KID) where the features are Inception's.
+    Binkowski et al., "Demystifying MMD GANs", 2018: the estimator of equation 4 and the kernel of section 4. With
+    Inception features, this is the kernel inception distance (KID).
 
     Args:
         real: (N, D) float features, N at least 2.
         generated: (M, D) float features, M at least 2.
 
     Returns:
-        0 on average where both sets come from one distribution, and so also below 0.
+        The distance, in expectation 0 if both sets come from the same distribution; it can be negative.
 
     Raises:
         ValueError: a set has too few rows or features that are not finite, or the widths differ.
@@ -29,8 +29,8 @@ def kernel_distance(real: Tensor, generated: Tensor) -> float:
 
     def within(features: Tensor) -> float:
         """Mean kernel of all pairs of different rows."""
-        themselves = float(_kernel(features.square().sum(1), features.shape[1]).sum())
-        return (_kernel_sum(features, features) - themselves) / (len(features) * (len(features) - 1))
+        diagonal = float(_kernel(features.square().sum(1), features.shape[1]).sum())
+        return (_kernel_sum(features, features) - diagonal) / (len(features) * (len(features) - 1))
 
     between = _kernel_sum(real, generated) / (len(real) * len(generated))
     return within(real) + within(generated) - 2 * between
@@ -39,25 +39,25 @@ def kernel_distance(real: Tensor, generated: Tensor) -> float:
 def kernel_distance_subsets(
     real: Tensor, generated: Tensor, subsets: int, subset_size: int, seed: int
 ) -> tuple[float, float]:
-    """Mean and spread of `kernel_distance` over random subsets, as in the experiments of Binkowski et al., 2018.
+    """Mean and standard deviation of `kernel_distance` over random subsets, as in Binkowski et al., 2018.
 
     Args:
         real: (N, D) float features, N at least 2.
         generated: (M, D) float features, M at least 2.
-        subsets: how many pairs of subsets, at least 1.
-        subset_size: rows drawn from each set for every pair, without replacement, at least 2; no more than the smaller
-            set has are drawn.
-        seed: the same subsets are drawn for the same seed and set sizes.
+        subsets: number of pairs of subsets, at least 1.
+        subset_size: rows drawn from each set for every pair, without replacement, at least 2, capped at the size of the
+            smaller set.
+        seed: seed of the draws; equal seeds and set sizes give equal subsets.
 
     Returns:
         Mean, and standard deviation (divided by the number of subsets, as in NumPy). The subsets share rows, so the
-        standard deviation over the root of their number is no standard error of the mean.
+        standard deviation over the root of their number is not the standard error of the mean.
 
     Raises:
         ValueError: `subsets` or `subset_size` is too small, or as in `kernel_distance`.
     """
     if subsets < 1 or subset_size < 2:
-        raise ValueError(f"need at least 1 subset of at least 2 rows, got {subsets} of {subset_size}")
+        raise ValueError(f"expected at least 1 subset of at least 2 rows, got {subsets} of {subset_size}")
     real, generated = _checked(real, generated, rows=2)
     size = min(subset_size, len(real), len(generated))
     generator = torch.Generator().manual_seed(seed)
@@ -72,18 +72,18 @@ def kernel_distance_subsets(
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Squared Frechet distance between the Gaussians that share the sets' means and covariances.
+    """Squared Frechet distance between Gaussians with the means and covariances of the two sets.
 
     Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017,
-    equation 6, which is the FID where the features are Inception's. Small sets give larger values than large ones:
-    compare sets of equal sizes.
+    equation 6. With Inception features, this is the FID. Small sets give larger values than large ones, so compare sets
+    of equal sizes.
 
     Args:
         first: (N, D) float features, N at least 2; fewer than D are allowed.
         second: (M, D) float features, M at least 2.
 
     Returns:
-        Not below 0, in the unit of the features squared.
+        The distance, at least 0, in squared units of the features.
 
     Raises:
         ValueError: a set has too few rows or features that are not finite, or the widths differ.
@@ -97,15 +97,16 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 def precision_recall(real: Tensor, generated: Tensor, neighbours: int = 3) -> tuple[float, float]:
-    """Shares of generated features that look real, and of real features that the generator covers.
+    """Precision, the share of realistic generated features, and recall, the share of real features that are covered.
 
     Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", 2019, equations 1
-    and 2. A set's manifold is the union of balls around its rows that reach to the k-th nearest other row.
+    and 2. The manifold of a set is the union of balls around its rows, with the distance to the k-th nearest other row
+    as radius.
 
     Args:
         real: (N, D) float features, N above `neighbours`.
         generated: (M, D) float features, M above `neighbours`.
-        neighbours: k, at least 1; the paper's is 3.
+        neighbours: k, at least 1; 3 in the paper.
 
     Returns:
         Precision and recall, each in [0, 1].
@@ -121,15 +122,15 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = 3) -> tu
 
 
 def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest reference of every query.
+    """Find the nearest reference of every query.
 
     Args:
         queries: (N, D) float features, N at least 1.
         references: (M, D) float features, M at least 1.
 
     Returns:
-        Euclidean distance (N,) float64, exactly 0 for a copy, and index (N,) int64 in [0, M), any of those that are
-        equally near.
+        Euclidean distance (N,) float64, exactly 0 for a copy, and index (N,) int64 in [0, M), any one of
+        equally near references.
 
     Raises:
         ValueError: a set has no rows or features that are not finite, or the widths differ.
@@ -142,19 +143,20 @@ def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def copy_statistic(generated_to_training: Tensor, held_out_to_training: Tensor) -> float:
-    """Mann-Whitney z-score of generated samples' distances to the training pictures against unseen real pictures'.
+    """Mann-Whitney z-score of distances to the training images: generated samples against unseen real images.
 
     Meehan, Chaudhuri and Dasgupta, "A Non-Parametric Test to Detect Data-Copying in Generative Models", 2020: their
-    Z_U over the whole space, that is without the partition into cells. Ties get midranks and the variance is
-    corrected for them.
+    Z_U over the whole space, without the partition into cells. Ties get midranks, and the variance is corrected for
+    them.
 
     Args:
-        generated_to_training: (M,) distance of every generated sample to its nearest training picture, M at least 1.
-        held_out_to_training: (N,) likewise of real pictures that were not trained on, N at least 1.
+        generated_to_training: (M,) distances of generated samples to their nearest training image, M at least 1.
+        held_out_to_training: (N,) distances of unseen real images to their nearest training image, N at least 1.
 
     Returns:
-        Below 0 where generated samples lie closer to the training pictures than unseen real pictures do: copying.
-        About standard normal where both sets of distances come from one distribution; 0 where all are equal.
+        The score, negative if generated samples lie closer to the training images than unseen real images do, which
+        indicates copying. About standard normal if both sets of distances come from the same distribution; 0 if all
+        distances are equal.
 
     Raises:
         ValueError: there are no distances of one kind, or a distance is NaN.
@@ -163,7 +165,7 @@ def copy_statistic(generated_to_training: Tensor, held_out_to_training: Tensor) 
         raise ValueError("distances must be vectors")
     first, second = len(generated_to_training), len(held_out_to_training)
     if min(first, second) < 1:
-        raise ValueError(f"need distances of both kinds, got {first} generated and {second} held out")
+        raise ValueError(f"expected distances of both kinds, got {first} generated and {second} held out")
     distances = torch.cat([generated_to_training.double(), held_out_to_training.double()])
     if distances.isnan().any():
         raise ValueError("distances must not be NaN")
@@ -178,11 +180,11 @@ def copy_statistic(generated_to_training: Tensor, held_out_to_training: Tensor) 
 
 
 def _checked(first: Tensor, second: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
-    """Both sets in float64, of one width and at least `rows` rows each."""
+    """Validate both sets and convert them to float64."""
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise ValueError(f"features must be (N, D) with one D, got {[*first.shape]} and {[*second.shape]}")
+        raise ValueError(f"features must be (N, D) with equal D, got {[*first.shape]} and {[*second.shape]}")
     if min(len(first), len(second)) < rows:
-        raise ValueError(f"need at least {rows} rows in each set, got {len(first)} and {len(second)}")
+        raise ValueError(f"expected at least {rows} rows in each set, got {len(first)} and {len(second)}")
     if not (first.isfinite().all() and second.isfinite().all()):
         raise ValueError("features must be finite")
     return first.double(), second.double()
@@ -197,15 +199,15 @@ def _kernel_sum(first: Tensor, second: Tensor) -> float:
 
 
 def _covariance_root(features: Tensor) -> Tensor:
-    """R, (min(N, D), D), with R^T R the sample covariance, divided by N - 1."""
+    """R, (min(N, D), D), such that R^T R is the sample covariance with divisor N - 1."""
     centred = features - features.mean(0)
     triangle: Tensor = torch.linalg.qr(centred, mode="r").R
     return triangle / math.sqrt(len(features) - 1)
 
 
 def _distances(rows: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distances (N, M), the same both ways round and exactly 0 between equal rows."""
-    # The faster way through matrix products leaves about 1e-8 between equal rows.
+    """Euclidean distances (N, M), symmetric and exactly 0 between equal rows."""
+    # The faster computation by matrix products gives about 1e-8 between equal rows.
     return torch.cdist(rows, references, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -1,4 +1,4 @@
-"""How near a reconstructed picture is to the original, as pure functions."""
+"""Metrics of reconstructed images against the originals."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 
 def squared_errors(reconstruction: Tensor, original: Tensor) -> Tensor:
-    """Mean squared error of every picture, on the scale of grey levels in [0, 1].
+    """Mean squared error of every image, for grey levels in [0, 1].
 
     Args:
         reconstruction: (N, C, H, W) float in [-1, 1].
@@ -19,25 +19,26 @@ def squared_errors(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def psnr_db(squared_error: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, in dB, of a mean squared error on the scale of grey levels in [0, 1]; at most 100."""
+    """Peak signal-to-noise ratio in dB, at most 100, of a mean squared error for grey levels in [0, 1]."""
     return -10 * torch.log10(squared_error.clamp_min(1e-10))
 
 
 def ssim(reconstruction: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of every picture (Wang et al., "Image Quality Assessment: From Error Visibility to
-    Structural Similarity", 2004, equation 13), as torchmetrics computes it.
+    """Structural similarity (SSIM) of every image, computed by torchmetrics.
+
+    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", 2004, equation 13.
 
     Args:
-        reconstruction: (N, C, H, W) float in [-1, 1]; H and W at least 11.
+        reconstruction: (N, C, H, W) float in [-1, 1].
         original: (N, C, H, W) float in [-1, 1].
 
     Returns:
-        (N,) in [-1, 1]; NaN for pictures smaller than 11 pixels, the width of its window.
+        (N,) in [-1, 1]; NaN for images smaller than 11 pixels, the width of the window.
     """
     if min(original.shape[2:]) < 11:
         return torch.full((len(original),), torch.nan, device=original.device)
     with torch.autocast(original.device.type, enabled=False):  # variances are differences of nearly equal numbers
-        # On grey levels from 0: the comparison of mean light would mean nothing around 0.
+        # SSIM compares mean luminance, which must not be negative.
         levels = [(images + 1) / 2 for images in (reconstruction, original)]
         found = structural_similarity_index_measure(levels[0], levels[1], data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)

@@ -1,4 +1,4 @@
-"""Curves and error rates of face verification: are two pictures of the same person?"""
+"""ROC curves and error rates of face verification."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Roc:
-    """Operating points of a verifier, from the one that accepts nothing to the one that accepts every pair.
+    """ROC curve: operating points from the one that accepts no pair to the one that accepts every pair.
 
-    A pair is accepted where its score is at least the threshold. FMR is `far`, FNMR is 1 - `tar`.
+    A pair is accepted if its score is at least the threshold. FMR is `far`, FNMR is 1 - `tar`.
 
     Attributes:
-        far: (P,) float64 in [0, 1], rising from 0 to 1: share of impostor pairs that are accepted.
-        tar: (P,) float64 in [0, 1], rising from 0 to 1: share of genuine pairs that are accepted.
-        threshold: (P,) float64, strictly falling from infinity, in the unit of the scores.
+        far: (P,) float64 in [0, 1], ascending from 0 to 1: share of impostor pairs that are accepted.
+        tar: (P,) float64 in [0, 1], ascending from 0 to 1: share of genuine pairs that are accepted.
+        threshold: (P,) float64, strictly descending from infinity, in the unit of the scores.
     """
 
     far: Tensor
@@ -30,24 +30,24 @@ def roc(
     genuine_weights: Tensor | None = None,
     impostor_weights: Tensor | None = None,
 ) -> Roc:
-    """One operating point per distinct score, after the one that accepts nothing.
+    """Compute the ROC curve, with one operating point per distinct score after the one that accepts no pair.
 
     Pairs with equal scores are accepted together, so a tie between a genuine and an impostor pair moves `far` and
     `tar` in one step. A pair with weight 0 counts as absent.
 
     Args:
-        genuine: (G,) scores of pairs of one person, higher is more alike; minus infinity stands for a pair that could
-            not be compared.
+        genuine: (G,) scores of pairs of one person, higher for more similar images; minus infinity for a pair that
+            could not be compared.
         impostor: (I,) scores of pairs of two persons.
-        genuine_weights: (G,) not below 0: how often each pair counts in a resample; None for once.
+        genuine_weights: (G,) non-negative: how often each pair counts in a resample; None for once.
         impostor_weights: (I,) likewise.
 
     Returns:
-        The curve, of at most 1 + G + I points.
+        The curve, with at most 1 + G + I points.
 
     Raises:
-        ValueError: there are no genuine or no impostor pairs of a weight above 0, a score is NaN or plus infinity, or
-            the weights are negative, not finite, or of another shape than the scores.
+        ValueError: there are no genuine or no impostor pairs of positive weight, a score is NaN or plus infinity, or
+            the weights are negative, not finite, or differ in shape from the scores.
     """
     genuine, weight_genuine = _present(genuine, genuine_weights, "genuine")
     impostor, weight_impostor = _present(impostor, impostor_weights, "impostor")
@@ -67,15 +67,15 @@ def roc(
 
 
 def auc(curve: Roc) -> float:
-    """Area under the curve by the trapezoid rule, in [0, 1].
+    """Area under the curve by the trapezoidal rule, in [0, 1].
 
-    It is the chance that a genuine pair scores above an impostor pair, a tie counting as half.
+    It is the probability that a genuine pair scores above an impostor pair; ties count half.
     """
     return float(torch.trapezoid(curve.tar, curve.far))
 
 
 def eer(curve: Roc) -> float:
-    """Equal error rate, in [0, 1]: FMR where it equals FNMR, on straight lines between neighbouring points."""
+    """Equal error rate in [0, 1]: the FMR that equals the FNMR, by linear interpolation between operating points."""
     excess = 1 - curve.tar - curve.far
     after = int((excess <= 0).nonzero()[0])
     step = excess[after - 1] / (excess[after - 1] - excess[after])
@@ -85,11 +85,11 @@ def eer(curve: Roc) -> float:
 def tar_at_far(curve: Roc, far: float) -> float:
     """Highest TAR of the operating points whose FAR does not exceed `far`, without interpolation.
 
-    It is 1 - FNMR at FMR as NIST's face recognition evaluations report it.
+    This is 1 - FNMR at FMR, as NIST's face recognition evaluations report it.
 
     Args:
         curve: the operating points.
-        far: the FAR allowed, in [0, 1]. Below 1 / (number of impostor pairs) no impostor pair may be accepted.
+        far: maximum FAR, in [0, 1]. Below 1 / (number of impostor pairs), no impostor pair may be accepted.
 
     Returns:
         TAR in [0, 1].
@@ -103,18 +103,18 @@ def tar_at_far(curve: Roc, far: float) -> float:
 
 
 def _present(scores: Tensor, weights: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
-    """Scores and weights, (K,) float64, of the pairs whose weight is above 0."""
+    """Validated scores and weights (K,) float64 of the pairs with positive weight."""
     scores = scores.double()
     weights = torch.ones_like(scores) if weights is None else weights.double()
     if scores.ndim != 1 or weights.shape != scores.shape:
         raise ValueError(
-            f"{kind} scores and weights must be vectors of one length, got {[*scores.shape]} and {[*weights.shape]}"
+            f"{kind} scores and weights must be vectors of equal length, got {[*scores.shape]} and {[*weights.shape]}"
         )
     if not (scores < math.inf).all():
         raise ValueError(f"{kind} scores must not be NaN or plus infinity")
     if not ((weights >= 0) & (weights < math.inf)).all():
-        raise ValueError(f"{kind} weights must be finite and not below 0")
+        raise ValueError(f"{kind} weights must be finite and non-negative")
     present = weights > 0
     if not present.any():
-        raise ValueError(f"there are no {kind} pairs")
+        raise ValueError(f"there are no {kind} pairs of positive weight")
     return scores[present], weights[present]
