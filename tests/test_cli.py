@@ -107,6 +107,10 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["trainer.devices=3", "model.recipe.batch_size=16"], ["batch_size=16", "devices=3", "multiple"]),
         (["tracking=server", "tracking.uri=http://127.0.0.1:9"], ["tracking.uri", "127.0.0.1:9", "tracking=sqlite"]),
         (["tracking=server", "tracking.uri=nonsense"], ["tracking: uri must be an http"]),
+        (["tracking=server", "tracking.uri=http://host:port"], ["tracking: uri must be an http", "http://host:port"]),
+        (["tracking=server", "tracking.uri=http://host:99999"], ["tracking: uri must be an http", "http://host:99999"]),
+        (["split.seed=4294967296"], ["split.seed", "4294967295", "4294967296"]),
+        (["seed=2147483648"], ["seed", "2147483648"]),
         (["runtime.runs_folder=/dev/null"], ["runtime.runs_folder", "/dev/null", "Choose another one"]),
         (["tracking.folder=/proc/none"], ["tracking.folder", "Choose a writable folder"]),
         (["search=tpe"], ["search: this is for sweeps", "-m"]),
@@ -170,3 +174,41 @@ def test_the_page_is_served_until_interrupted(facelab: Command, experiment: tupl
 
 def test_a_page_on_no_port_is_refused(facelab: Command) -> None:
     assert "port: expected" in facelab("ui", "port=0").error
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("resume abc", "facelab train resume=abc"),
+        ("resume", "facelab train resume=<run id>"),
+        ("sweep model=cnn,gan", "facelab train -m model=cnn,gan"),
+        ("tran", "Did you mean 'train'?"),
+        ("ls", "facelab runs"),
+        ("model=cnn", "facelab train model=cnn"),
+        ("-m seed=1,2", "facelab train -m seed=1,2"),
+        ("-sc", "python train.py -sc install=bash"),
+    ],
+)
+def test_a_wrong_command_is_told_what_to_write(facelab: Command, line: str, says: str) -> None:
+    outcome = facelab(*line.split())
+    assert outcome.status == 2
+    assert says in outcome.error
+    assert "facelab generate" in outcome.error, "the commands are listed"
+
+
+def test_the_version_is_facelabs(facelab: Command) -> None:
+    import facelab as package
+
+    expected = (0, f"facelab {package.__version__}\n", "")
+    for line in (["--version"], ["train", "--version"], ["runs", "--version"]):
+        outcome = facelab(*line)
+        assert (outcome.status, outcome.out, outcome.error) == expected
+
+
+@pytest.mark.parametrize("command", ["train", "generate", "compare", "best", "runs", "sync", "ui"])
+def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
+    outcome = facelab(command, "--help")
+    assert outcome.status == 0
+    assert f"facelab {command}" in outcome.out or "python train.py" in outcome.out
+    if command not in ("generate", "sync"):
+        assert "sqlite" in outcome.out

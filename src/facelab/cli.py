@@ -4,16 +4,23 @@ Nothing heavy is imported here: `--help` and `--cfg job` answer at once.
 """
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, OverrideParseException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from facelab.config.compose import config_folder, explain_composition, explain_syntax
+import facelab
+from facelab.commands.output import guarded_output
+from facelab.config.build import nearest
+from facelab.config.command_line import check_arguments, unambiguous
+from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
 from facelab.system import print_anything
@@ -32,6 +39,20 @@ Every command takes --help, which lists its choices, and --cfg job, which prints
 """
 
 
+# What people type for something that is written otherwise; the rest of the line follows.
+_MEANT = {
+    "resume": "train resume=",
+    "sweep": "train -m",
+    "search": "train -m search=tpe",
+    "list": "runs",
+    "ls": "runs",
+    "mlflow": "ui",
+    "sample": "generate",
+    "report": "compare",
+    "fit": "train",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `facelab` command.
 
@@ -39,21 +60,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0 for success, 2 for a wrong command or config, 1 for all else that fails, 130 after Ctrl-C.
+        Exit status: 0 for success, 2 for a wrong command or config, 1 for all else that fails, 130 after Ctrl-C, 141 if
+        the reader of the output left before its end (`| head`).
     """
-    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if command in _TASKS:
-        return _run(command, _TASKS[command], rest)
-    if command in ("--help", "-h", "help"):
-        print(USAGE, end="")
-        return 0
-    print(f"facelab: there is no command '{command}'.\n\n{USAGE}", end="", file=sys.stderr)
-    return 2
+    with guarded_output() as output:
+        return output.status(_main(list(sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """`python train.py`: compose, check, train. Arguments and exit status as for `main`."""
-    return _run("train", _train_task, sys.argv[1:] if arguments is None else arguments)
+    with guarded_output() as output:
+        words = sys.argv[1:] if arguments is None else arguments
+        return output.status(_run("train", _train_task, "python train.py", words))
+
+
+def _main(arguments: Sequence[str]) -> int:
+    command, *rest = arguments
+    if command == "help" and rest and rest[0] in _TASKS:
+        command, rest = rest[0], ["--help"]
+    if command in _TASKS:
+        return _run(command, _TASKS[command], f"facelab {command}", rest)
+    if command in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    if command == "--version":
+        return _print_version()
+    return _complain(f"{_unknown_command(command, rest)}\n\n{USAGE.rstrip()}")
+
+
+def _unknown_command(command: str, rest: Sequence[str]) -> str:
+    """What to write for what was typed in place of a command."""
+    line = shlex.join(rest)
+    if command in ("-sc", "--shell-completion"):
+        return f'{command}: shell completion is of train.py. In bash: eval "$(python train.py -sc install=bash)"'
+    if command.startswith("-") or "=" in command:
+        return f"{command}: the command comes first. Write: facelab train {shlex.join([command, *rest])}"
+    if command in _MEANT:
+        meant = _MEANT[command]
+        written = f"{meant}{line or '<run id>'}" if meant.endswith("=") else f"{meant} {line}".rstrip()
+        return f"there is no command '{command}'. Write: facelab {written}"
+    return f"there is no command '{command}'.{nearest(command, list(_TASKS))}"
+
+
+def _print_version() -> int:
+    print(f"facelab {facelab.__version__}")
+    return 0
 
 
 def _train_task(composed: DictConfig) -> None:
@@ -100,10 +151,9 @@ def _ui_task(composed: DictConfig) -> None:
 
 def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
     from facelab.config.check import check, plain
+    from facelab.config.texts import typed_values
 
-    config = plain(composed)
-    check(config, root)
-    return config
+    return check(plain(composed), root, typed=typed_values(HydraConfig.get()))
 
 
 _TASKS = {
@@ -117,13 +167,15 @@ _TASKS = {
 }
 
 
-def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
+def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str, arguments: Sequence[str]) -> int:
     """Run a task under Hydra, turning every error a user can mend into a message."""
     print_anything()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out here, not as Hydra's shortened tracebacks
-    folder = config_folder()
+    if "--version" in arguments:
+        return _print_version()
     failed = False
     try:
+        arguments = check_arguments(program_name, arguments)
         refuse_foreign_hydra(config_name, arguments)
     except ConfigError as error:
         return _complain(str(error))
@@ -139,7 +191,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
             failed = True
             _complain(str(error))
 
-    program = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(guarded)
+    program = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
     before = sys.argv
     sys.argv = [f"{config_name}.py", *arguments]
     try:
@@ -147,10 +199,8 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
     except (KeyboardInterrupt, Interrupted):
         print("Interrupted.", file=sys.stderr)
         return 130
-    except OverrideParseException as error:
-        return _complain(explain_syntax(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
-        return _complain(explain_composition(error, config_name, arguments))
+        return _complain(_explained(error, config_name, program_name, arguments))
     except FacelabError as error:
         return _complain(str(error))
     except SystemExit as error:
@@ -158,6 +208,13 @@ def _run(config_name: str, task: Callable[[DictConfig], None], arguments: Sequen
     finally:
         sys.argv = before
     return 1 if failed else 0
+
+
+def _explained(error: Exception, config_name: str, program_name: str, arguments: Sequence[str]) -> str:
+    ambiguous = re.search(r"Ambiguous value for argument '(.*)'\n", str(error))
+    if ambiguous and ambiguous[1] in arguments:
+        return unambiguous(program_name, arguments, ambiguous[1])
+    return explain_composition(error, config_name, arguments)
 
 
 def _complain(message: str) -> int:

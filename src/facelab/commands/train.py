@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.build import resolve_target
 from facelab.config.check import check, plain
 from facelab.config.compose import choices_of, explain_composition, overlays
+from facelab.config.texts import typed_values
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
@@ -57,9 +58,9 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
         ConfigError: with everything that is wrong.
     """
     job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    config = plain(job)
-    check(config, TrainConfig, overlays=overlays())
-    return config
+    section = composed.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+    typed = typed_values(section) if section else {}
+    return check(plain(job), TrainConfig, overlays=overlays(), typed=typed)
 
 
 def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Dependency]:

@@ -25,14 +25,6 @@ _LIBRARY_BASES = frozenset(
     }
 )
 _LIBRARY_FUNCTIONS = "torch.nn.functional"
-# Known only after loading the data: facelab.runs.prepare passes them to the `_partial_` targets.
-RUNTIME_ARGUMENTS = frozenset(
-    {
-        *("image_shape", "num_classes", "embedding_dim", "latent_dim", "params"),
-        *("logits", "cosines", "labels", "reconstruction", "original"),
-        *("real_logits", "generated_logits", "discriminate", "real", "generated"),
-    }
-)
 
 
 def allowed_packages() -> tuple[str, ...]:

@@ -4,12 +4,10 @@ The signature is the schema: every node with a `_target_` is compared with the s
 anything is built. All problems are reported at once.
 """
 
-import dataclasses
 import functools
 import inspect
 import json
 import re
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from facelab.config.build import RUNTIME_ARGUMENTS, nearest, resolve_target
+from facelab.config.build import nearest, resolve_target
+from facelab.config.command_line import quoted
+from facelab.config.foreign import foreign_hint
+from facelab.config.signatures import annotation_of, known_later, parameters_of, refused_by_slot, wants_text
+from facelab.config.texts import with_texts
 from facelab.errors import ConfigError
 
 _NODE_KEYS = frozenset({"_target_", "_partial_"})
@@ -66,33 +68,45 @@ def _unresolved(node: DictConfig | ListConfig, prefix: str) -> Iterator[Problem]
     keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
     for key in keys:
         path = f"{prefix}{key}"
-        if OmegaConf.is_missing(node, key):
-            yield Problem(path, f"has no value yet. Give it on the command line: {path}=<value>.")
-            continue
         try:
+            if OmegaConf.is_missing(node, key):
+                yield Problem(path, f"has no value yet. Give it on the command line: {path}=<value>.")
+                continue
             value = node[key]
         except OmegaConfBaseException as error:
-            yield Problem(path, str(error).splitlines()[0])
+            problem = str(error).splitlines()[0]
+            yield Problem(path, f"{problem}. ${{...}} stands for another key; as text it is written \\${{...}}.")
             continue
         if isinstance(value, DictConfig | ListConfig):
             yield from _unresolved(value, f"{path}.")
 
 
-def check(config: Mapping[str, Any], task: Callable[..., Any], overlays: Sequence[str] = ()) -> None:
-    """Check a config against the signature of its task and of the constructors it names.
+def check(
+    config: Mapping[str, Any],
+    task: Callable[..., Any],
+    overlays: Sequence[str] = (),
+    typed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compare a config with the signature of the task it is for, and with the constructors it names.
 
     Args:
         config: plain dicts and lists, as `plain` returns them.
         task: the function whose arguments are the config's root keys.
-        overlays: experiments to suggest for an unknown root key, such as `few_shot=sweep`.
+        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
+        typed: values as they were typed on the command line, by key.
+
+    Returns:
+        The config, with text in place of a number wherever text is wanted.
 
     Raises:
-        ConfigError: the config has problems; lists all of them.
+        ConfigError: with every problem found.
     """
-    walk = _Walk()
-    walk.arguments(task, dict(config), key="", runtime=frozenset(), overlays=overlays)
+    walk = _Walk(typed or {})
+    found = with_texts(config, task, walk.typed)
+    walk.check_arguments(task, found, key="", partial=False, overlays=overlays)
     if walk.problems:
         raise ConfigError(_report(walk.problems))
+    return found
 
 
 def check_node(node: Mapping[str, Any], key: str) -> None:
@@ -106,7 +120,7 @@ def check_node(node: Mapping[str, Any], key: str) -> None:
         ConfigError: the node has problems; lists all of them.
     """
     walk = _Walk()
-    walk.node(dict(node), key)
+    walk.check_node(dict(node), key)
     if walk.problems:
         raise ConfigError(_report(walk.problems))
 
@@ -119,53 +133,54 @@ class _Unknown:
 class _Walk:
     """One pass over a config; collects problems."""
 
+    typed: Mapping[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def arguments(
+    def check_arguments(
         self,
         target: Callable[..., Any],
         values: dict[str, Any],
         key: str,
-        runtime: frozenset[str],
+        partial: bool,
         overlays: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Check values against the target's parameters; returns the values with their nodes replaced by stand-ins."""
-        try:
-            parameters = inspect.signature(target).parameters
-        except (TypeError, ValueError):
-            return {}
+        parameters = parameters_of(target)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n != "self"]
+        later = {name for name in names if partial and known_later(target, parameters[name])}
         checked = {}
         for name, value in values.items():
             path = f"{key}.{name}" if key else name
-            stand_in = self.value(value, path)
+            stand_in = self.check_value(value, path)
             if name in names:
                 checked[name] = stand_in
-                self.type(target, parameters[name], value, stand_in, path)
+                self.check_type(target, parameters[name], value, stand_in, path)
             elif not open_ended:
                 candidates = [*names, *(overlay.split("=")[0] for overlay in overlays)]
-                listed = f"{key or 'facelab'} takes: {', '.join(n for n in names if n not in runtime)}."
+                listed = f"{key or 'facelab'} takes: {', '.join(n for n in names if n not in later) or 'nothing'}."
                 if overlays:
                     listed += f" Experiments are added as +folder=file: {', '.join('+' + o for o in overlays)}."
-                self.problems.append(Problem(path, f"unknown key.{nearest(name, candidates)} {listed}"))
+                self.problems.append(
+                    Problem(path, f"unknown key.{foreign_hint(name) or nearest(name, candidates)} {listed}")
+                )
         for name in names:
             required = parameters[name].default is inspect.Parameter.empty
-            if required and name not in values and name not in runtime:
+            if required and name not in values and name not in later:
                 self.problems.append(Problem(f"{key}.{name}" if key else name, "is required and missing."))
         return checked
 
-    def value(self, value: Any, key: str) -> Any:
+    def check_value(self, value: Any, key: str) -> Any:
         """Check the nodes nested in a value; returns it with every `_target_` node replaced by a stand-in."""
         if isinstance(value, list):
-            return [self.value(item, f"{key}.{i}") for i, item in enumerate(value)]
+            return [self.check_value(item, f"{key}.{i}") for i, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
         if "_target_" not in value:
-            return {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
-        return self.node(value, key)
+            return {name: self.check_value(item, f"{key}.{name}") for name, item in value.items()}
+        return self.check_node(value, key)
 
-    def node(self, node: dict[str, Any], key: str) -> Any:
+    def check_node(self, node: dict[str, Any], key: str) -> Any:
         """Check one `_target_` node; returns a stand-in of the type it will have."""
         try:
             target = resolve_target(node["_target_"])
@@ -182,10 +197,10 @@ class _Walk:
             )
             del values[name]
         before = len(self.problems)
-        checked = self.arguments(target, values, key, RUNTIME_ARGUMENTS if partial else frozenset())
+        checked = self.check_arguments(target, values, key, bool(partial))
         if target.__module__.startswith("albumentations."):
             # These classes accept any argument and only warn, so build them in strict mode.
-            return self.transform(target, checked, key) if len(self.problems) == before else _Unknown()
+            return self.check_transform(target, checked, key) if len(self.problems) == before else _Unknown()
         if partial:
             return functools.partial(target)
         if inspect.isclass(target):
@@ -195,7 +210,7 @@ class _Walk:
                 return _Unknown()
         return _Unknown()
 
-    def transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
+    def check_transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
         """Build an albumentations transform in strict mode, and collect its errors."""
         try:
             return target(**values, strict=True)
@@ -208,15 +223,18 @@ class _Walk:
                 self.problems.append(Problem(key, " ".join(str(error).split())))
         return _Unknown()
 
-    def type(self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str) -> None:
+    def check_type(
+        self, target: Callable[..., Any], parameter: inspect.Parameter, raw: Any, value: Any, key: str
+    ) -> None:
         """Check one value against its parameter's annotation with pydantic."""
-        annotation = _annotation(target, parameter)
-        if isinstance(value, functools.partial) and (refusal := _refused_by_slot(annotation, value.func)):
+        annotation = annotation_of(target, parameter)
+        if isinstance(value, functools.partial) and (refusal := refused_by_slot(annotation, value.func)):
             self.problems.append(Problem(key, f"{refusal}, got {_shown(raw)}."))
             return
         if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
             return
-        if inspect.isclass(annotation) and dataclasses.is_dataclass(annotation):  # pydantic would take a dict for it
+        # pydantic would take a dict for a dataclass, and has no words for the other classes.
+        if inspect.isclass(annotation) and annotation.__module__.startswith("facelab."):
             if not isinstance(value, annotation):
                 self.problems.append(Problem(key, f"expected a {annotation.__name__}, got {_shown(raw)}."))
             return
@@ -234,43 +252,14 @@ class _Walk:
             for detail in error.errors(include_url=False, include_context=False, include_input=False):
                 inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
                 path = f"{key}.{inner}" if inner else key
-                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}."))
+                advice = self._as_text(key, raw) if wants_text(annotation) else ""
+                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}.{advice}"))
 
-
-def _annotation(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The parameter's annotation, evaluated if it is a string; `Parameter.empty` if evaluation fails."""
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    function = target.__init__ if inspect.isclass(target) else target
-    names = {**vars(typing), **getattr(function, "__globals__", {})}
-    try:
-        return eval(parameter.annotation, names)  # the library's own source text, not the user's
-    except (NameError, TypeError, SyntaxError, AttributeError):
-        return inspect.Parameter.empty
-
-
-def _refused_by_slot(annotation: Any, target: Callable[..., Any]) -> str | None:
-    """Message if a slot of type `Callable[..., X]` does not accept the target; None if it does or a type is unknown."""
-    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
-    for slot in members or (annotation,):
-        if typing.get_origin(slot) is not Callable or len(typing.get_args(slot)) != 2:
-            continue
-        wanted = typing.get_origin(typing.get_args(slot)[1]) or typing.get_args(slot)[1]
-        given = target if inspect.isclass(target) else _return_type(target)
-        if not inspect.isclass(wanted) or not inspect.isclass(given) or issubclass(given, wanted):
-            return None
-        if inspect.isclass(target) and getattr(target, "forward", None) is not None and wanted.__name__ == "Tensor":
-            return None  # a loss may be a module
-        return f"expected something that gives a {wanted.__name__}"
-    return None
-
-
-def _return_type(function: Callable[..., Any]) -> Any:
-    try:
-        found = typing.get_type_hints(function).get("return")
-    except (NameError, TypeError):
-        return None
-    return typing.get_origin(found) or found
+    def _as_text(self, key: str, raw: Any) -> str:
+        """How to give a value as text that was read as something else."""
+        if key in self.typed:
+            return f" As text: {quoted(key, self.typed[key])}"
+        return " Text in a YAML file is put in quotes." if isinstance(raw, int | float | str) else ""
 
 
 def _shown(raw: Any) -> str:

@@ -5,8 +5,9 @@ This module avoids slow imports, so that `--help` and `--cfg job` respond immedi
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -14,8 +15,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-if TYPE_CHECKING:
-    pass
+from facelab.config.build import nearest
+from facelab.config.foreign import foreign_hint
+from facelab.config.identity import flatten
+from facelab.config.load import load_yaml
+from facelab.errors import ConfigError
 
 
 def config_folder() -> Path:
@@ -35,50 +39,81 @@ def choices_of(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(choice) for name, choice in hydra_config.runtime.choices.items() if name in config}
 
 
-def explain_syntax(message: str) -> str:
-    """Add the syntax rules to an error of Hydra's lexer, which names the position but not the cause."""
-    return (
-        f"{' '.join(message.split())}\nValues are written key=value. Hydra gives ~ , {{ }} [ ] ( ) = and spaces "
-        "a meaning: write $HOME for ~, runs=[a,b] for lists, and quote the rest, as in 'data.root=\"a, b\"'."
-    )
-
-
 def explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
-    """Explain an error of Hydra's composition, with the nearest valid key or choice."""
-    from facelab.config.build import nearest
+    """What is wrong with a command line that does not compose, with the nearest valid key or choice.
 
+    Args:
+        error: of Hydra or OmegaConf.
+        config_name: of the command.
+        arguments: of the command line.
+    """
     text = str(error)
     unknown_choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if unknown_choice:
-        group, choice = unknown_choice.groups()
-        options = _options(group)
-        if options:
-            listed = ", ".join(options)
-            return f"{group}={choice}: there is no such choice.{nearest(choice, options)} {group} is one of: {listed}."
-        return f"+{group}={choice}: there is no such experiment. There are: {', '.join('+' + o for o in overlays())}."
+        return _explain_choice(*unknown_choice.groups())
     unknown_key = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
     if unknown_key:
-        key = unknown_key.group(1).split("@")[0]
-        keys = _known_keys(config_name, arguments)
-        by_last = {known.rpartition(".")[2]: known for known in keys}
-        hint = nearest(key, keys)
-        if not hint:  # try the last part: batch_size for model.recipe.batch_size
-            hint = nearest(key.rpartition(".")[2], list(by_last))
-            for last, full in by_last.items():
-                hint = hint.replace(f"'{last}'?", f"'{full}'?")
-        return f"{key}: unknown key.{hint} `--cfg job` prints every key, `--help` every choice."
+        return _explain_key(unknown_key.group(1).split("@")[0], config_name, arguments)
     return " ".join(text.split()) or type(error).__name__
 
 
-def _known_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
-    """All keys of the config, composed with the valid ones of the arguments."""
-    from facelab.config.identity import flatten
+def _explain_choice(group: str, choice: str) -> str:
+    from facelab.config.command_line import refuse_hydra_group
 
+    try:
+        refuse_hydra_group(group)
+    except ConfigError as error:
+        return str(error)
+    options = options_of(group)
+    if options:
+        listed = ", ".join(options)
+        return f"{group}={choice}: there is no such choice.{nearest(choice, options)} {group} is one of: {listed}."
+    return f"+{group}={choice}: there is no such experiment. There are: {', '.join('+' + o for o in overlays())}."
+
+
+def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
+
+    config = _composed_part(config_name, arguments)
+    keys = _keys_of(config)
+    by_last = {known.rpartition(".")[2]: known for known in keys}
+    last = key.rpartition(".")[2]
+    hint = foreign_hint(key) or nearest(key, [known for known in keys if not key.startswith(f"{known}.")])
+    if not hint:  # try the last part: batch_size for model.recipe.batch_size
+        similar = get_close_matches(last, list(by_last), n=1, cutoff=0.8)
+        hint = f" Did you mean '{by_last[similar[0]]}'?" if similar else ""
+    node = key.rpartition(".")[0]
+    while node and node not in keys:
+        node = node.rpartition(".")[0]
+    inside = [known for known in keys if known.rpartition(".")[0] == node]
+    target = flatten(config).get(f"{node}._target_")
+    name = f"{node} is {target} and" if target else node
+    listed = f" {name} has {', '.join(known.rpartition('.')[2] for known in inside) or 'no keys'}." if node else ""
+    having = _choices_with(key)
+    listed += f" It is a key of {', '.join(having)}." if having else ""
+    return f"{key}: unknown key.{hint}{listed} `--cfg job` prints every key, `--help` every choice."
+
+
+def _choices_with(key: str) -> list[str]:
+    """The choices of the key's config group whose files have it, such as `data=folder` for `data.root`."""
+    group, _, rest = key.partition(".")
+    files = {file.stem: file for folder in _folders(group) for file in folder.glob("*.yaml")}
+    found = []
+    for name, path in sorted(files.items()):
+        try:
+            keys = _keys_of(load_yaml(path))
+        except (ConfigError, OSError):
+            continue
+        found += [f"{group}={name}"] if rest in keys else []
+    return found
+
+
+def _composed_part(config_name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The config as composed with those arguments that compose."""
     GlobalHydra.instance().clear()
     accepted: list[str] = []
-    keys: set[str] = set()
+    composed: Any = None
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         for argument in ["", *(a for a in arguments if "=" in a and "," not in a)]:
             try:
@@ -86,17 +121,25 @@ def _known_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
             except (HydraException, OmegaConfBaseException):
                 continue
             accepted += [argument] if argument else []
-            flat = flatten(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
-            for key in flat:
-                parts = key.split(".")
-                keys.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)) if composed is not None else {}
+
+
+def _keys_of(config: Mapping[str, Any]) -> list[str]:
+    keys: set[str] = set()
+    for key in flatten(config):
+        parts = key.split(".")
+        keys.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return sorted(key for key in keys if not key.endswith(("_target_", "_partial_")))
 
 
-def _options(group: str) -> list[str]:
+def options_of(group: str) -> list[str]:
     """All choices of a config group."""
+    return sorted({path.stem for folder in _folders(group) for path in folder.glob("*.yaml")})
+
+
+def _folders(group: str) -> list[Path]:
     folders = (config_folder() / group, Path.cwd() / "conf" / group)
-    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def overlays() -> list[str]:

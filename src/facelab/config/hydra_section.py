@@ -1,8 +1,10 @@
 """Restrict the keys that a user's config may set in Hydra's own section."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -10,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facelab.config.compose import config_folder
+from facelab.config.load import yaml_fault
 from facelab.errors import ConfigError
 
 _LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -51,6 +54,10 @@ def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
             section = OmegaConf.masked_copy(composed, "hydra").hydra
     except (HydraException, OmegaConfBaseException):
         return  # Hydra itself reports errors of the command line
+    except yaml.YAMLError as error:  # of facelab's own files: users' are read by FacelabConfigSource
+        raise ConfigError(yaml_fault(error)) from error
+    except (ValueError, TypeError, AttributeError) as error:  # a defaults list with null, numbers or dicts in it
+        raise ConfigError(f"the config does not compose: {' '.join(str(error).split())}.{_own_files()}") from error
     finally:
         GlobalHydra.instance().clear()
     for key, expected in _EMPTY.items():
@@ -59,6 +66,15 @@ def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
         if (found or expected) != expected:
             raise ConfigError(_refusal(key, found, expected))
     _refuse_classes(section)
+
+
+def _own_files() -> str:
+    folders = [name for name in ("conf", "experiments") if Path.cwd().joinpath(name).is_dir()]
+    return (
+        f" Look at the defaults lists of the files in {' and '.join('./' + name for name in folders)}."
+        if folders
+        else ""
+    )
 
 
 def _refuse_classes(section: DictConfig) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from facelab.config.build import build, configured
 from facelab.config.check import check_node
+from facelab.config.load import load_yaml
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule, to_float
 
@@ -70,7 +70,7 @@ def load(folder: Path) -> Trained:
         ConfigError: the folder has no such files, they are damaged, or they are of another version of the model.
     """
     try:
-        config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = load_yaml(folder / CONFIG)
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             told = json.loads(file.metadata()["facelab"])
         weights = load_file(folder / WEIGHTS)
@@ -78,7 +78,7 @@ def load(folder: Path) -> Trained:
         raise ConfigError(
             f"{folder} holds no trained model: {error.filename or error} is missing. Has the run finished?"
         ) from error
-    except (OSError, SafetensorError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"the model in {folder} cannot be read ({error}). Restore its files, or train it again."
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from facelab.config.identity import NO_PART_OF_A_RUN, flatten
+from facelab.config.load import load_yaml
 from facelab.errors import ConfigError, TrackingError
 from facelab.tracking import TrackedRun
 from facelab.training.checkpoint import Checkpoint, newest
@@ -50,7 +51,7 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
     folder = (runs_folder / run_id).absolute()
     try:
         tracked, saved = TrackedRun.open(folder), read_config(folder)
-    except (TrackingError, OSError, yaml.YAMLError) as error:
+    except (TrackingError, OSError) as error:
         raise ConfigError(
             f"resume={run_id}: there is no such run in {runs_folder.absolute()}.{_others(runs_folder)} Runs keep their "
             "files in the folder they were started in; name another one with runtime.runs_folder=<folder>."
@@ -89,10 +90,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config a run was begun with.
 
     Raises:
-        OSError, yaml.YAMLError: it cannot be read.
+        OSError: it cannot be read.
+        ConfigError: it is damaged.
     """
-    config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    return config
+    return load_yaml(folder / CONFIG)
 
 
 def write_config(config: Mapping[str, Any], folder: Path) -> None:

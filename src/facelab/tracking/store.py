@@ -74,6 +74,16 @@ def warm_up() -> None:
     configure_mappers()
 
 
+def _is_address(uri: str) -> bool:
+    """Whether it has a scheme, a host, and a port that is a number, if any."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not set(uri) & set(' \t\n"<>\\')
+
+
 class Store(ABC):
     """A place for runs.
 
@@ -178,7 +188,7 @@ class ServerStore(Store):
 
     def __init__(self, uri: str, experiment: str = "facelab") -> None:
         super().__init__(experiment)
-        if urlsplit(uri).scheme not in ("http", "https") or not urlsplit(uri).netloc:
+        if not _is_address(uri):
             raise ValueError(f"uri must be an http:// or https:// address, such as http://127.0.0.1:5000, got {uri!r}")
         self._uri = uri.rstrip("/")
 

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
 from facelab.tracking.run import TrackedRun
-from facelab.tracking.store import Store
+from facelab.tracking.store import Store, readable, store_errors
 
 PARENT = "mlflow.parentRunId"
 COMMIT = "mlflow.source.git.commit"
@@ -56,8 +55,8 @@ def reached(store: Store, done: Literal["read", "written"]) -> Iterator[tuple[Ml
     opened = store.open()
     try:
         yield opened
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{store.uri} could not be {done}: {error}") from error
+    except store_errors() as error:
+        raise TrackingError(f"{store.uri} could not be {done}: {readable(error)}.") from error
 
 
 def begin_sweep(

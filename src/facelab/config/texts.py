@@ -1,0 +1,95 @@
+"""Text that looks like a number is text where text is wanted: `data.root=2024`, `name=16`, `name=true`."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from facelab.config.build import resolve_target
+from facelab.config.signatures import annotation_of, items_of, parameters_of, wants_text
+from facelab.errors import ConfigError
+
+
+def typed_values(hydra_config: Any) -> dict[str, str]:
+    """The values of a command line as they were typed, by key; of equal keys the last.
+
+    Args:
+        hydra_config: Hydra's own part of a composed config, which lists the overrides, such as `name=016`.
+    """
+    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    pairs = (str(override).partition("=") for override in overrides or ())
+    return {key.lstrip("+"): value.strip() for key, equals, value in pairs if equals}
+
+
+def with_texts(config: Mapping[str, Any], task: Callable[..., Any], typed: Mapping[str, str]) -> dict[str, Any]:
+    """A config with every number turned into text where the annotation wants text.
+
+    Args:
+        config: plain dicts and lists.
+        task: whose arguments are the config's root keys.
+        typed: values as they were typed, so that 016 and 1e3 stay what they were. Numbers that come from a YAML file
+            become text if they are whole; others and truth values have lost what was written.
+
+    Returns:
+        A copy.
+    """
+    found = copy.deepcopy(dict(config))
+    _visit(found, task, "", typed)
+    return found
+
+
+def _visit(values: dict[str, Any], target: Callable[..., Any], prefix: str, typed: Mapping[str, str]) -> None:
+    parameters = parameters_of(target)
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name in parameters:
+            values[name] = _as_text(value, annotation_of(target, parameters[name]), typed.get(key))
+        _descend(values[name], key, typed)
+
+
+def _descend(value: Any, key: str, typed: Mapping[str, str]) -> None:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _descend(item, f"{key}.{number}", typed)
+    elif isinstance(value, dict) and "_target_" in value:
+        try:
+            _visit(value, resolve_target(value["_target_"]), f"{key}.", typed)
+        except ConfigError:
+            return  # the check names it
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _descend(item, f"{key}.{name}", typed)
+
+
+def _as_text(value: Any, annotation: Any, typed: str | None) -> Any:
+    if isinstance(value, int | float):  # bool is an int
+        return _text(value, typed) if wants_text(annotation) else value
+    items = items_of(annotation)
+    if items is inspect.Parameter.empty:
+        return value
+    if isinstance(value, list):
+        written = (typed or "").strip("[] ").split(",")
+        parts: list[str | None] = [*written] if len(written) == len(value) else [None] * len(value)
+        return [_as_text(item, items, part and part.strip()) for item, part in zip(value, parts, strict=True)]
+    if isinstance(value, dict) and "_target_" not in value:
+        return {name: _as_text(item, items, None) for name, item in value.items()}
+    return value
+
+
+def _text(value: int | float | bool, typed: str | None) -> Any:
+    if typed is not None and _is_number(typed, value):
+        return typed
+    return str(value) if type(value) is int else value
+
+
+def _is_number(typed: str, value: int | float | bool) -> bool:
+    """Whether the text is how this value was written."""
+    if isinstance(value, bool):
+        return typed.lower() == str(value).lower()
+    try:
+        read = float(typed) if isinstance(value, float) else int(typed)
+    except ValueError:
+        return False
+    return read == value or read != read  # NaN equals nothing
