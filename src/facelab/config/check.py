@@ -87,19 +87,19 @@ def check(
     overlays: Sequence[str] = (),
     typed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Compare a config with the signature of the task it is for, and with the constructors it names.
+    """Check a config against the signature of its task and of the constructors it names.
 
     Args:
         config: plain dicts and lists, as `plain` returns them.
         task: the function whose arguments are the config's root keys.
-        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
-        typed: values as they were typed on the command line, by key.
+        overlays: experiments to suggest for an unknown root key, such as `few_shot=sweep`.
+        typed: values as typed on the command line, by key.
 
     Returns:
-        The config, with text in place of a number wherever text is wanted.
+        The config, with numbers converted to text where the annotation is text.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the config has problems; lists all of them.
     """
     walk = _Walk(typed or {})
     found = with_texts(config, task, walk.typed)
@@ -256,7 +256,7 @@ class _Walk:
                 self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}.{advice}"))
 
     def _as_text(self, key: str, raw: Any) -> str:
-        """How to give a value as text that was read as something else."""
+        """Explain how to quote a value that must be text but was parsed as another type."""
         if key in self.typed:
             return f" As text: {quoted(key, self.typed[key])}"
         return " Text in a YAML file is put in quotes." if isinstance(raw, int | float | str) else ""
