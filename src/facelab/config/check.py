@@ -87,16 +87,16 @@ def check(
     overlays: Sequence[str] = (),
     typed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Compare a config with the signature of the task it is for, and with the constructors it names.
+    """Check a config against the signature of its task and of the constructors it names.
 
     Args:
         config: plain dicts and lists, as `plain` returns them.
         task: the function whose arguments are the config's root keys.
-        overlays: names one might have meant by an unknown root key, such as `few_shot=sweep`.
-        typed: values as they were typed on the command line, by key.
+        overlays: experiments to suggest for an unknown root key, such as `few_shot=sweep`.
+        typed: values as typed on the command line, by key.
 
     Returns:
-        The config, with text in place of a number wherever text is wanted.
+        The config, with numbers converted to text where the annotation is text.
 
     Raises:
         ConfigError: the config has problems; lists all of them.
@@ -171,7 +171,7 @@ class _Walk:
         return checked
 
     def check_value(self, value: Any, key: str) -> Any:
-        """Check what is nested in a value; returns it with every `_target_` node replaced by a stand-in."""
+        """Check the nodes nested in a value; returns it with every `_target_` node replaced by a stand-in."""
         if isinstance(value, list):
             return [self.check_value(item, f"{key}.{i}") for i, item in enumerate(value)]
         if not isinstance(value, dict):
@@ -199,7 +199,7 @@ class _Walk:
         before = len(self.problems)
         checked = self.check_arguments(target, values, key, bool(partial))
         if target.__module__.startswith("albumentations."):
-            # Its classes accept any argument and only warn: they are built here to hear what they refuse.
+            # These classes accept any argument and only warn, so build them in strict mode.
             return self.check_transform(target, checked, key) if len(self.problems) == before else _Unknown()
         if partial:
             return functools.partial(target)
@@ -211,7 +211,7 @@ class _Walk:
         return _Unknown()
 
     def check_transform(self, target: Callable[..., Any], values: dict[str, Any], key: str) -> Any:
-        """Build an albumentations transform strictly."""
+        """Build an albumentations transform in strict mode, and collect its errors."""
         try:
             return target(**values, strict=True)
         except (ValueError, TypeError) as error:
@@ -256,7 +256,7 @@ class _Walk:
                 self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}.{advice}"))
 
     def _as_text(self, key: str, raw: Any) -> str:
-        """How to give a value as text that was read as something else."""
+        """Explain how to quote a value that must be text but was parsed as another type."""
         if key in self.typed:
             return f" As text: {quoted(key, self.typed[key])}"
         return " Text in a YAML file is put in quotes." if isinstance(raw, int | float | str) else ""

@@ -1,4 +1,4 @@
-"""The command line itself, before Hydra reads it: options, config groups, and values that Hydra's grammar refuses."""
+"""Check the command line before Hydra parses it: options, config groups, and values outside Hydra's grammar."""
 
 import os
 import re
@@ -32,18 +32,18 @@ _OTHER_HYDRA_GROUP = "facelab's own output and logging are fixed. Leave it out."
 
 
 def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
-    """See that a command line says what Hydra will read.
+    """Check that Hydra can parse a command line.
 
     Args:
         program: the command as the user types it, such as `facelab train`.
-        arguments: what follows it.
+        arguments: of the command line.
 
     Returns:
         The arguments for Hydra, options first.
 
     Raises:
-        ConfigError: an option is unknown or fixed, a word is no `key=value`, a config group is set to null, or Hydra
-            cannot read a value; with the command that works.
+        ConfigError: an option is unknown or fixed, a word is not `key=value`, a config group is set to null, or Hydra
+            cannot parse a value; suggests the correct command.
     """
     options, overrides = _divided(program, arguments)
     is_sweep = "-m" in options or "--multirun" in options
@@ -65,11 +65,11 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
 
 
 def quoted(key: str, text: str) -> str:
-    """A `key=value` argument by which exactly this text reaches facelab, quoted for Hydra and for the shell.
+    """Quote a `key=value` argument for Hydra and for the shell, so that facelab receives exactly this text.
 
     Args:
         key: with Hydra's `+`, if any.
-        text: the value that is meant.
+        text: the intended value.
     """
     escaped = text.replace("${", "\\${")
     for quote in ("", '"', "'"):
@@ -84,12 +84,12 @@ def quoted(key: str, text: str) -> str:
 
 
 def unambiguous(program: str, arguments: Sequence[str], word: str) -> str:
-    """The ways to say what `key=a,b` may mean.
+    """Explain the possible meanings of `key=a,b` and how to type each.
 
     Args:
         program: the command as the user types it.
         arguments: of the command line.
-        word: the ambiguous one.
+        word: the ambiguous argument.
     """
     key, _, value = word.partition("=")
     ways = [f"as one text:\n  {_command(program, arguments, {word: quoted(key, value)})}"]
@@ -100,14 +100,14 @@ def unambiguous(program: str, arguments: Sequence[str], word: str) -> str:
 
 
 def refuse_hydra_group(group: str) -> None:
-    """Raise a ConfigError for a config group of Hydra's own, with what to write here."""
+    """Raise a ConfigError for one of Hydra's own config groups, with the facelab key to type instead."""
     name = group.split("@")[0]
     if name.startswith("hydra/"):
         raise ConfigError(f"{name}: {_HYDRA_GROUPS.get(name.removeprefix('hydra/'), _OTHER_HYDRA_GROUP)}")
 
 
 def _divided(program: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options, each with its value, and overrides."""
+    """Split arguments into options, each with its value, and overrides."""
     options: list[str] = []
     overrides: list[str] = []
     words = [*arguments]
@@ -134,7 +134,7 @@ def _divided(program: str, arguments: Sequence[str]) -> tuple[list[str], list[st
 
 
 def _completion(program: str, words: Sequence[str]) -> str:
-    """The subcommand of `-sc`, which Hydra gives to `python train.py` alone."""
+    """The subcommand of `-sc`, which Hydra only supports for `python train.py`."""
     action = next((word for word in words if word.partition("=")[0] in ("install", "uninstall", "query")), None)
     if action is None or "=" not in action or not program.endswith("train.py"):
         raise ConfigError(
@@ -158,7 +158,7 @@ def _unknown_option(program: str, name: str, value: str) -> str:
 
 
 def _refuse_unreadable(program: str, arguments: Sequence[str], overrides: Sequence[str]) -> None:
-    """Refuse words that Hydra's grammar cannot read, with the whole command that works."""
+    """Raise an error for words outside Hydra's grammar, with the complete corrected command."""
     for number, word in enumerate(overrides):
         key, equals, value = word.partition("=")
         is_key = _KEY.fullmatch(key) is not None
@@ -181,7 +181,7 @@ def _refuse_unreadable(program: str, arguments: Sequence[str], overrides: Sequen
 
 
 def _stray(program: str, arguments: Sequence[str], overrides: Sequence[str], number: int) -> str:
-    """A word that is no `key=value`: part of a path with spaces, or a value without its key."""
+    """Explain a word that is not `key=value`: part of a path with spaces, or a value without its key."""
     word = overrides[number]
     if number and "=" in overrides[number - 1]:
         before = overrides[number - 1]
@@ -200,10 +200,10 @@ def _command(program: str, arguments: Sequence[str], replaced: dict[str, str]) -
 
 
 def _is_unset(override: Override) -> bool:
-    """Whether a config group is set to null where it may be: `search=null`.
+    """Whether an optional config group is set to null: `search=null`.
 
     Raises:
-        ConfigError: where it may not, or where the choice is no name.
+        ConfigError: the group is not optional, or the choice is not a name.
     """
     group = override.key_or_group
     if override.is_delete() or group not in groups():
@@ -236,7 +236,7 @@ def _parsed(word: str) -> Override | None:
 
 
 def _read_as(word: str) -> Any:
-    """The value that a `key=value` has in the end; None if it cannot be read, or is no single value."""
+    """The value that Hydra parses from `key=value`; None if it is invalid or not a single value."""
     override = _parsed(word)
     if override is None or override.is_sweep_override() or override.is_delete():
         return None

@@ -40,7 +40,7 @@ def choices_of(hydra_config: Any, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
-    """What is wrong with a command line that does not compose, with the nearest valid key or choice.
+    """Explain why a command line does not compose, with the nearest valid key or choice.
 
     Args:
         error: of Hydra or OmegaConf.
@@ -80,7 +80,7 @@ def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
     by_last = {known.rpartition(".")[2]: known for known in keys}
     last = key.rpartition(".")[2]
     hint = foreign_hint(key) or nearest(key, [known for known in keys if not key.startswith(f"{known}.")])
-    if not hint:  # the last part alone may be meant: batch_size for model.recipe.batch_size
+    if not hint:  # try the last part: batch_size for model.recipe.batch_size
         similar = get_close_matches(last, list(by_last), n=1, cutoff=0.8)
         hint = f" Did you mean '{by_last[similar[0]]}'?" if similar else ""
     node = key.rpartition(".")[0]
@@ -96,7 +96,7 @@ def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of the key's config group whose files have it, such as `data=folder` for `data.root`."""
+    """Choices of the key's config group that define the key, such as `data=folder` for `data.root`."""
     group, _, rest = key.partition(".")
     files = {file.stem: file for folder in _folders(group) for file in folder.glob("*.yaml")}
     found = []
@@ -110,7 +110,7 @@ def _choices_with(key: str) -> list[str]:
 
 
 def _composed_part(config_name: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The config as composed with those arguments that compose."""
+    """The config, composed with the valid ones of the arguments."""
     GlobalHydra.instance().clear()
     accepted: list[str] = []
     composed: Any = None
@@ -133,7 +133,7 @@ def _keys_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def options_of(group: str) -> list[str]:
-    """The choices of a config group."""
+    """All choices of a config group."""
     return sorted({path.stem for folder in _folders(group) for path in folder.glob("*.yaml")})
 
 

@@ -1,4 +1,4 @@
-"""Names that other libraries use (Lightning's Trainer, timm, training scripts) for what has another key here."""
+"""Suggest facelab's keys for names of other libraries (Lightning's Trainer, timm, training scripts)."""
 
 _IMAGES = "length is counted in images seen: model.recipe.max_images=<images> or model.recipe.max_epochs=<passes>"
 _VALIDATION = "how often a run validates is trainer.validations=<times>"
@@ -26,7 +26,7 @@ _SPLIT = "shares are split.train=<share> split.val=<share> split.test=<share>"
 _AUGMENT = "augmentation is chosen with augment=<name>, or listed in augment.transforms"
 _BEST = "training runs its whole length, and the weights of the best validation.metric are kept"
 
-# By explanation, the names it explains.
+# Names of other libraries by explanation.
 _NAMES = {
     _IMAGES: "max_epochs min_epochs max_steps min_steps max_time epochs num_epochs n_epochs steps iterations",
     _VALIDATION: "val_check_interval check_val_every_n_epoch eval_every limit_val_batches num_sanity_val_steps",
@@ -60,10 +60,10 @@ _EXPLAINED = {name: explanation for explanation, names in _NAMES.items() for nam
 
 
 def foreign_hint(key: str) -> str:
-    """What to write here for a name of another library: ` Here ...`, or an empty string.
+    """Suggest facelab's key for a name of another library: ` Here ...`, or an empty string.
 
     Args:
-        key: dotted, such as `trainer.max_epochs`; its last part decides.
+        key: dotted, such as `trainer.max_epochs`; only its last part counts.
     """
     explanation = _EXPLAINED.get(key.rpartition(".")[2])
     return f" In facelab, {explanation}." if explanation else ""

@@ -53,7 +53,7 @@ def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
             composed = compose(config_name, overrides, return_hydra_config=True)
             section = OmegaConf.masked_copy(composed, "hydra").hydra
     except (HydraException, OmegaConfBaseException):
-        return  # Hydra itself says what is wrong with the command line
+        return  # Hydra itself reports errors of the command line
     except yaml.YAMLError as error:  # of facelab's own files: users' are read by FacelabConfigSource
         raise ConfigError(yaml_fault(error)) from error
     except (ValueError, TypeError, AttributeError) as error:  # a defaults list with null, numbers or dicts in it

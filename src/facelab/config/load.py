@@ -1,7 +1,7 @@
-"""YAML files of users and of run folders, read within limits.
+"""Read YAML files of users and run folders, with limits on their size.
 
-PyYAML expands aliases, nests and converts numbers without a limit: a file of a kilobyte can ask for all memory. Here
-the file's events are counted first, before anything is made of them.
+PyYAML has no limits on aliases, nesting and the length of numbers: a file of one kilobyte can exhaust the memory. This
+module counts the file's events before it builds any values.
 """
 
 import re
@@ -15,7 +15,7 @@ from facelab.errors import ConfigError
 
 MOST_BYTES = 256 * 1024
 MOST_DEPTH = 50
-MOST_VALUES = 50_000  # with every alias counted as often as it is used
+MOST_VALUES = 50_000  # every use of an alias counts
 MOST_DIGITS = 64
 _CHARACTERS_PER_VALUE = 64  # a long text counts as several values, since aliases may repeat it
 _WHOLE_NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_:]*)")
@@ -32,7 +32,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ConfigError: it is no valid YAML, has no keys, or exceeds a limit; with the file and, where known, the line.
+        ConfigError: it is not valid YAML, has no keys, or exceeds a limit; names the file and, if known, the line.
     """
     text = _within_limits(path)
     try:
@@ -45,10 +45,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def check_yaml(path: Path) -> None:
-    """See that a YAML file can be read within the limits.
+    """Check that a YAML file is readable and within the limits.
 
     Raises:
-        ConfigError: as for `load_yaml`, also where the file cannot be opened.
+        ConfigError: as for `load_yaml`, or the file cannot be opened.
     """
     try:
         load_yaml(path)
@@ -57,11 +57,11 @@ def check_yaml(path: Path) -> None:
 
 
 def yaml_fault(error: Exception, path: Path | None = None) -> str:
-    """What is wrong with a YAML file, with its name and the line.
+    """Format an error in a YAML file, with the file's name and the line.
 
     Args:
         error: of PyYAML.
-        path: of the file; None to take the name that the error carries.
+        path: of the file; None for the name in the error.
     """
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     name = path or getattr(mark, "name", None) or getattr(error, "name", "a YAML file")
@@ -73,7 +73,7 @@ def yaml_fault(error: Exception, path: Path | None = None) -> str:
 
 
 def _within_limits(path: Path) -> str:
-    """The text of a file that passes all limits."""
+    """Read the text of a file and check it against all limits."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ConfigError(f"{path}: is no regular file.")
     with path.open("rb") as file:
@@ -93,7 +93,7 @@ def _within_limits(path: Path) -> str:
 
 
 def _count(text: str, path: Path) -> None:
-    """Refuse what would become too deep, too many values, or too long a number."""
+    """Raise an error for too deep nesting, too many values, or too long numbers."""
     anchors: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = [(None, 0)]  # anchor and number of values of each open node
 

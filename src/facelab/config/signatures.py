@@ -1,4 +1,4 @@
-"""What the parameters of constructors and functions say about the values they take."""
+"""Inspect the parameters and annotations of constructors and functions."""
 
 import inspect
 import types
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters by name; none where Python cannot tell them."""
+    """Parameters by name; empty if Python cannot determine the signature."""
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError):
@@ -16,7 +16,7 @@ def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def annotation_of(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The parameter's annotation, evaluated if it is a string; empty where that cannot be done."""
+    """The parameter's annotation, evaluated if it is a string; `Parameter.empty` if evaluation fails."""
     if not isinstance(parameter.annotation, str):
         return parameter.annotation
     function = target.__init__ if inspect.isclass(target) else target
@@ -28,13 +28,13 @@ def annotation_of(target: Callable[..., Any], parameter: inspect.Parameter) -> A
 
 
 def wants_text(annotation: Any) -> bool:
-    """Whether text is taken and no number is: `str`, `str | None`, `Annotated[str, ...]`."""
+    """Whether an annotation accepts text but no number: `str`, `str | None`, `Annotated[str, ...]`."""
     members = set(_members(annotation))
     return str in members and not members & {int, float, bool, complex, Any}
 
 
 def items_of(annotation: Any) -> Any:
-    """The annotation of the items of a sequence, or of the values of a mapping, if there is one; else empty."""
+    """Annotation of a sequence's items or a mapping's values; `Parameter.empty` if there is none."""
     for member in _members(annotation):
         origin, arguments = typing.get_origin(member), typing.get_args(member)
         if inspect.isclass(origin) and issubclass(origin, Collection) and arguments:
@@ -46,7 +46,7 @@ def items_of(annotation: Any) -> Any:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The alternatives of an annotation, without what Annotated adds to them."""
+    """The members of a union, without Annotated's metadata."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -55,8 +55,7 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def refused_by_slot(annotation: Any, target: Callable[..., Any]) -> str | None:
-    """What a slot of type `Callable[..., X]` expects, if the target does not give it; None if it does, or if either is
-    not told by annotations."""
+    """Message if a slot of type `Callable[..., X]` does not accept the target; None if it does or a type is unknown."""
     members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
     for slot in members or (annotation,):
         if typing.get_origin(slot) is not Callable or len(typing.get_args(slot)) != 2:
@@ -80,10 +79,9 @@ def _return_type(function: Callable[..., Any]) -> Any:
 
 
 def known_later(target: Callable[..., Any], parameter: inspect.Parameter) -> bool:
-    """Whether an argument that a `_partial_` node leaves out is supplied by the code that calls it, such as
-    `image_shape` and `logits`, and not by the config.
+    """Whether the caller of a `_partial_` node, not the config, supplies an argument such as `image_shape` or `logits`.
 
-    The config's are those with a default, keyword-only ones, those with bounds, and those that take a component.
+    The config supplies arguments with a default, keyword-only ones, those with bounds, and components.
     """
     annotation = annotation_of(target, parameter)
     if parameter.default is not inspect.Parameter.empty or parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -92,7 +90,7 @@ def known_later(target: Callable[..., Any], parameter: inspect.Parameter) -> boo
 
 
 def _takes_component(annotation: Any) -> bool:
-    """Whether a value is built from a node: a factory `Callable[..., X]`, an object of facelab, or a list of these."""
+    """Whether an argument is built from a node: a `Callable[..., X]`, an object of facelab, or a list of these."""
     for member in _members(annotation):
         if typing.get_origin(member) is Callable and typing.get_args(member)[0] is Ellipsis:
             return True

@@ -1,4 +1,4 @@
-"""Text that looks like a number is text where text is wanted: `data.root=2024`, `name=16`, `name=true`."""
+"""Convert values that look like numbers to text for parameters of type text: `data.root=2024`, `name=true`."""
 
 import copy
 import inspect
@@ -13,7 +13,7 @@ from facelab.errors import ConfigError
 
 
 def typed_values(hydra_config: Any) -> dict[str, str]:
-    """The values of a command line as they were typed, by key; of equal keys the last.
+    """Values as typed on the command line, by key; the last one of a repeated key.
 
     Args:
         hydra_config: Hydra's own part of a composed config, which lists the overrides, such as `name=016`.
@@ -24,13 +24,13 @@ def typed_values(hydra_config: Any) -> dict[str, str]:
 
 
 def with_texts(config: Mapping[str, Any], task: Callable[..., Any], typed: Mapping[str, str]) -> dict[str, Any]:
-    """A config with every number turned into text where the annotation wants text.
+    """Copy a config, with numbers converted to text where the annotation is text.
 
     Args:
         config: plain dicts and lists.
-        task: whose arguments are the config's root keys.
-        typed: values as they were typed, so that 016 and 1e3 stay what they were. Numbers that come from a YAML file
-            become text if they are whole; others and truth values have lost what was written.
+        task: the function whose arguments are the config's root keys.
+        typed: values as typed, to preserve text such as 016 and 1e3. Of numbers from a YAML file only integers are
+            converted, since the original text of floats and booleans is lost.
 
     Returns:
         A copy.
@@ -85,7 +85,7 @@ def _text(value: int | float | bool, typed: str | None) -> Any:
 
 
 def _is_number(typed: str, value: int | float | bool) -> bool:
-    """Whether the text is how this value was written."""
+    """Whether the text parses to this value."""
     if isinstance(value, bool):
         return typed.lower() == str(value).lower()
     try:
