@@ -42,6 +42,6 @@ class StopOnNaN(pl.Callback):
         if self._bad is not None and bool(self._bad):
             assert isinstance(module, FaceModule)
             raise TrainingError(
-                f"the loss became NaN or infinite after {module.images_seen:,} images. Lower the learning rate, "
-                f"lr of {module.optimizer_keys}, or set trainer.precision=32-true."
+                f"the loss became NaN or infinite after {module.images_seen:,} images. Lower lr in "
+                f"{module.optimizer_keys}, or set trainer.precision=32-true."
             )

@@ -45,15 +45,15 @@ class TrainingLog(pl.Callback):
             self._counts[name] = self._counts.get(name, 0) + 1
         self._steps += 1
         if self._steps >= LOG_EVERY_STEPS:
-            self._hand_over(trainer, pl_module)
+            self._flush(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the remaining steps."""
-        self._hand_over(trainer, pl_module)
+        self._flush(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the steps so far, so that validation does not count as training time."""
-        self._hand_over(trainer, pl_module)
+        self._flush(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock again."""
@@ -68,7 +68,7 @@ class TrainingLog(pl.Callback):
         self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
         self._steps = state_dict["steps"]
 
-    def _hand_over(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _flush(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._steps:
             return
         assert isinstance(module, FaceModule)
