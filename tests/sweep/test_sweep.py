@@ -154,7 +154,7 @@ def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command
         (["seed=choice()"], ["seed=choice()", "empty choice"]),
         (["seed="], ["seed"]),
         (["model.optimizer.lr=interval(1e-4,1e-2)"], ["interval", "search=tpe"]),
-        (["tracking.experiment=a,b"], ["tracking.experiment", "share"]),
+        (["tracking.experiment=a,b"], ["tracking.experiment: ", "cannot be swept"]),
         (["sweep.jobs=0", "seed=1,2"], ["sweep.jobs: expected"]),
         (["sweep.stale=perhaps", "seed=1,2"], ["sweep.stale", "'keep' or 'redo'"]),
         (["executor=slurm", "seed=1,2"], ["tracking=server"]),
