@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_stops_the_run_within_a_step(
     outcome = facelab("train", *TINY_CNN, *experiment, "model.optimizer.lr=1e30", "model.recipe.max_images=3200")
     assert outcome.status == 1
     assert "the loss became NaN or infinite after" in outcome.error
-    assert "learning rate of model.optimizer" in outcome.error
+    assert "model.optimizer" in outcome.error
     (run,) = runs()
     assert run.info.status == "FAILED"
     assert "NaN" in run.data.tags["reason"]

@@ -164,6 +164,9 @@ def _refuse_unreadable(program: str, arguments: Sequence[str], overrides: Sequen
         is_key = _KEY.fullmatch(key) is not None
         if _parsed(word) is not None and is_key:
             continue
+        wrong_call = _wrong_call(word)
+        if wrong_call:
+            raise ConfigError(f"{word}: {wrong_call}. See docs/sweeps.md for lists, ranges and intervals.")
         if not equals or not is_key:
             raise ConfigError(_stray(program, arguments, overrides, number))
         text = os.path.expanduser(value)  # noqa: PTH111 (pathlib raises for ~ of an unknown user)
@@ -233,6 +236,15 @@ def _parsed(word: str) -> Override | None:
     except HydraException:
         return None
     return override
+
+
+def _wrong_call(word: str) -> str | None:
+    """What is wrong with the arguments of a function of Hydra's, such as `range`; None if nothing is."""
+    try:
+        OverridesParser.create().parse_overrides([word])
+    except HydraException as error:
+        return str(error.__cause__) if isinstance(error.__cause__, ValueError | TypeError) else None
+    return None
 
 
 def _read_as(word: str) -> Any:
