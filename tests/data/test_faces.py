@@ -75,6 +75,7 @@ def test_faces_of_a_further_set_and_their_spoilt_copies_join() -> None:
     )  # grey stays grey
 
 
+@pytest.mark.slow
 def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:
     """ARCHITECTURE's baseline for pixels, 1-NN, k=5 at 64 x 64: 94.5 ± 1.1 over ten splits."""
     from facelab.data.split import FewShot

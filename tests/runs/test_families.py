@@ -293,6 +293,7 @@ def test_a_gan_whose_loss_is_no_number_stops_within_a_step(
     assert run.info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_inception_features_come_from_a_torchscript_file(
     facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
 
 @pytest.mark.parametrize(
     ("model", "pictures"),
-    [pytest.param(LONG, 4, id="cnn", marks=pytest.mark.slow), pytest.param(LONG_GAN, 17, id="gan")],
+    [pytest.param(LONG, 4, id="cnn"), pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow)],
 )
 def test_a_killed_run_goes_on_bit_for_bit(
     facelab: Command,

@@ -187,6 +187,7 @@ def test_a_name_belongs_to_one_sweep(facelab: Command, experiment: Experiment, r
     assert len(runs()) == 2
 
 
+@pytest.mark.slow
 def test_a_child_of_older_code_is_kept_or_redone(
     facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
 ) -> None:

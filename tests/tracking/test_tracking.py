@@ -174,6 +174,7 @@ def _open(folder: str, experiment: str) -> str:
     return SqliteStore(folder, experiment).open()[1]
 
 
+@pytest.mark.slow
 def test_many_first_uses_at_once_give_one_experiment(tmp_path: Path) -> None:
     with get_context("spawn").Pool(3) as pool:
         ids = pool.starmap(_open, [(str(tmp_path), "shared")] * 6)

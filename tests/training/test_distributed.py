@@ -94,6 +94,7 @@ def test_float32_gradients_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(shared[name], gradient, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float32_gradients_of_a_gan_agree() -> None:
     plain = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01}
     one = _config(*TINY_GAN, "model=gan", "trainer.precision=32-true", "model.recipe.max_images=16")
