@@ -3,8 +3,8 @@
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, NotRequired, TypedDict, cast
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
@@ -20,13 +20,11 @@ from facelab.data.sampler import Draw, EndlessBatchSampler, EvaluationSampler
 from facelab.data.split import Splits
 
 EVALUATION_BATCH_SIZE = 256
+Arrays = dict[str, NDArray[Any]]
 
 
 class Sample(TypedDict):
-    """One sample: `image` (C, H, W) uint8, `original` the image before augmentation, the others scalar int64.
-
-    Batches have a leading dimension N.
-    """
+    """A batch: `image` (N, C, H, W) uint8, `original` the images before augmentation, the others (N,) int64."""
 
     image: Tensor
     original: NotRequired[Tensor]
@@ -35,7 +33,7 @@ class Sample(TypedDict):
     index: Tensor
 
 
-class FaceDataset(Dataset[Sample]):
+class FaceDataset(Dataset[Arrays]):
     """Dataset of face images by (epoch, index), optionally augmented.
 
     Args:
@@ -51,25 +49,30 @@ class FaceDataset(Dataset[Sample]):
         self.faces, self.augmentation, self.seed = faces, augmentation, seed
         self.with_originals = with_originals
 
-    def __getitem__(self, draw: Draw) -> Sample:
-        """Image `index` with its augmentation for `epoch`."""
+    def __getitem__(self, draw: Draw) -> Arrays:
+        """Image `index` with its augmentation for `epoch`.
+
+        Returns:
+            `image` (C, H, W) uint8; `original`, the same before augmentation, if configured; `label`, `identity` and
+            `index`, scalar int64.
+        """
         epoch, index = draw
         image = original = self.faces.pixels[index]
         if self.augmentation is not None:
             image = self.augmentation(image, self.seed, epoch, index)
-        sample: Sample = {
-            "image": _channels_first(image),
-            "label": torch.tensor(self.faces.labels[index]),
-            "identity": torch.tensor(self.faces.identities[index]),
-            "index": torch.tensor(index),
+        sample = {
+            "image": image.transpose(2, 0, 1),
+            "label": np.asarray(self.faces.labels[index]),
+            "identity": np.asarray(self.faces.identities[index]),
+            "index": np.asarray(index),
         }
         if self.with_originals:
-            sample["original"] = _channels_first(original)
+            sample["original"] = original.transpose(2, 0, 1)
         return sample
 
 
 class _TensorLoader(DataLoader[Sample]):
-    """DataLoader whose workers send batches as arrays through pipes; it converts them to tensors.
+    """DataLoader of a `FaceDataset` whose workers send batches as arrays through pipes; it converts them to tensors.
 
     torch would put tensors into shared memory (64 MB in a Docker container) and send their handles through sockets
     (whose path length some TMPDIR exceed). Pipes have neither limit, and are not slower for batches of images.
@@ -77,8 +80,7 @@ class _TensorLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         for batch in super().__iter__():
-            tensors: Sample = {name: torch.from_numpy(values) for name, values in batch.items()}  # type: ignore
-            yield tensors
+            yield _as_tensors(cast(Arrays, batch))
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -120,11 +122,11 @@ class FaceDataModule(pl.LightningDataModule):
         )
         workers = self.workers if _can_start_workers(rank, self.workers) else 0
         return _TensorLoader(
-            FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals),
+            cast(Dataset[Sample], FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals)),
             batch_sampler=sampler,
             num_workers=workers,
             worker_init_fn=_begin_worker,
-            collate_fn=_as_arrays,
+            collate_fn=_collate,
             prefetch_factor=4 if workers else None,
         )
 
@@ -132,8 +134,7 @@ class FaceDataModule(pl.LightningDataModule):
         """First training batch of the run, augmented."""
         sampler = EndlessBatchSampler(self.splits.train, self.batch_size, self.total_images, self.seed)
         dataset = FaceDataset(self.faces, self.augmentation, self.seed)
-        batch: Sample = default_collate([dataset[draw] for draw in next(iter(sampler))])
-        return batch
+        return _as_tensors(_collate([dataset[draw] for draw in next(iter(sampler))]))
 
     def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
         """Loader of the validation images; an empty list if the split has none."""
@@ -142,23 +143,24 @@ class FaceDataModule(pl.LightningDataModule):
     def evaluation_loader(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Loader of images without augmentation, in order, each once over all ranks except for padding."""
         rank, world_size = self._place()
-        return DataLoader(
-            FaceDataset(self.faces, None, self.seed),
+        return _TensorLoader(
+            cast(Dataset[Sample], FaceDataset(self.faces, None, self.seed)),
             batch_size=EVALUATION_BATCH_SIZE,
             sampler=EvaluationSampler(indices, rank, world_size),
+            collate_fn=_collate,
         )
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def _channels_first(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+def _collate(samples: Sequence[Arrays]) -> Arrays:
+    """Stack samples as torch's default does, into NumPy arrays."""
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def _as_arrays(samples: list[Sample]) -> dict[str, NDArray[Any]]:
-    """Collate samples as torch's default does, into NumPy arrays."""
-    return {name: np.stack([sample[name].numpy() for sample in samples]) for name in samples[0]}  # type: ignore
+def _as_tensors(batch: Arrays) -> Sample:
+    return cast(Sample, {name: torch.from_numpy(values) for name, values in batch.items()})
 
 
 def _can_start_workers(rank: int, wanted: int) -> bool:

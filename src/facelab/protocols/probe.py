@@ -8,11 +8,6 @@ MOST_LOGISTIC_SCORES = 1_000_000
 _BLOCK_SCORES = 2**24
 
 
-def probe_name(images: int, classes: int) -> str:
-    """Name of the linear probe for this number of training images and classes."""
-    return "logistic regression" if images * classes <= MOST_LOGISTIC_SCORES else "linear discriminant analysis"
-
-
 def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
     """Predict labels by a linear classifier on standardised embeddings.
 

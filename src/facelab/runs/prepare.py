@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
 import torch
 
@@ -100,7 +101,7 @@ def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
             weights = sum(weight.numel() for weight in make().parameters())
     except (NotImplementedError, RuntimeError):
         return  # a model that looks at values while it is built
-    needed, has = 4 * 4 * weights, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed, has = 4 * 4 * weights, psutil.virtual_memory().total
     if needed > has:
         raise ValueError(
             f"{weights:,} weights need {needed / 2**30:,.0f} GiB to train; this machine has {has / 2**30:,.0f} GiB. "
