@@ -12,8 +12,8 @@ from facelab.config.compose import config_folder
 PUBLIC = {
     "data": "Augmentation FaceDataModule FaceNonFace FaceSet FaceSource FaceSpoiltFace FewShot Folder HeadTurn "
     "IdentityDisjoint KFold ORL Official Ratio SideLight Split Splits from_files",
-    "losses": "arcface cross_entropy hinge interpolated_gradient_penalty non_saturating normalised_softmax r1 r2 "
-    "relativistic_logistic squared_error wasserstein",
+    "losses": "absolute_error arcface cross_entropy hinge interpolated_gradient_penalty non_saturating "
+    "normalised_softmax r1 r2 relativistic_logistic squared_error wasserstein",
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
     "DenoisingAutoencoder FaceModule GAN Generative Length "

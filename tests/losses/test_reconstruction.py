@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
 
-from facelab.losses.reconstruction import absolute_error, normal_kl, squared_error
+from facelab.losses import absolute_error, squared_error
+from facelab.losses.reconstruction import normal_kl
 
 
 def test_errors_by_hand() -> None:

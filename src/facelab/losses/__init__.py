@@ -11,9 +11,10 @@ from facelab.losses.adversarial import (
 )
 from facelab.losses.classification import cross_entropy
 from facelab.losses.margin import arcface, normalised_softmax
-from facelab.losses.reconstruction import squared_error
+from facelab.losses.reconstruction import absolute_error, squared_error
 
 __all__ = [
+    "absolute_error",
     "arcface",
     "cross_entropy",
     "hinge",
