@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 
 CHOICES = sorted(
     f"{group.name}={path.stem}"

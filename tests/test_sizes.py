@@ -56,3 +56,8 @@ def test_files_functions_and_signatures_are_short(path: Path) -> None:
     assert not long
     many = {key for key, function in functions.items() if _parameters(function) > PARAMETERS} - LONG_SIGNATURES
     assert not many, "group what belongs together in a small dataclass"
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_files_of_tests_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_OF_A_FILE

@@ -17,14 +17,12 @@ from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
-from facelab.compare.figures import envelope, is_logarithmic
 from facelab.compare.report import report
 from facelab.compare.search import importances
-from facelab.compare.shown import shown_estimate, shown_value
+from facelab.compare.shown import shown_estimate
 from facelab.compare.table import Study, comparisons, estimate_of, study_of_sweep
-from facelab.metrics.declaration import find_metric
 from facelab.tracking import ServerStore, SqliteStore, children, histories, recorded_images
-from tests.compare.store import DECLARED, RecordedSweep
+from tests.compare.store import RecordedSweep
 from tests.conftest import Command, free_port, server
 
 Begin = Callable[..., RecordedSweep]
@@ -129,34 +127,6 @@ def test_many_groups_are_compared_with_the_best(begin: Begin) -> None:
     assert len(compared) == 6
     assert {one.first for one in compared} == {"k=5"}, "the lowest loss"
     assert all(one.p is not None and one.p <= 1 for one in compared)
-
-
-@pytest.mark.parametrize(
-    ("metric", "lower"),
-    [
-        ("val/f1", False),
-        ("val/loss", True),
-        ("verification/eer", True),
-        ("generation/kid_face", True),
-        ("reconstruction/rmse_over_pca", True),
-        ("verification/tar_at_far_1e-2", False),
-        ("generation/recall", False),
-        ("generation/copy_share", True),
-        ("best/verification/eer", True),
-        ("test/f1_low", False),
-    ],
-)
-def test_the_declaration_says_which_end_is_better(metric: str, lower: bool) -> None:
-    found = find_metric(metric, DECLARED)
-    assert found is not None
-    assert found.higher_is_better != lower
-
-
-def test_values_are_shown_with_three_digits() -> None:
-    assert shown_value(DECLARED["verification/eer"], 0.0123) == "1.2%"
-    assert shown_value(DECLARED["generation/kid_face"], 0.012345) == "0.0123"
-    assert shown_value(DECLARED["reconstruction/psnr"], 23.456) == "23.5"
-    assert shown_value(DECLARED["loss"], 0.0) == "0.000"
 
 
 def test_reading_by_sql_is_what_mlflow_reads(begin: Begin, client: MlflowClient) -> None:
@@ -335,22 +305,6 @@ def test_errors_name_what_does_not_exist(facelab: Command, begin: Begin, experim
         assert outcome.status == 2, arguments
         assert expected in outcome.error, (arguments, outcome.error)
         assert "Traceback" not in outcome.error
-
-
-def test_curves_are_averaged_where_they_are() -> None:
-    steps, mean, low, high = envelope([[(0, 0.0), (10, 1.0)], [(5, 1.0), (15, 1.0)]])
-    assert list(steps) == [0, 5, 10, 15]
-    assert list(mean) == [0.0, 0.75, 1.0, 1.0]
-    assert list(low) == [0.0, 0.5, 1.0, 1.0]
-    assert list(high) == [0.0, 1.0, 1.0, 1.0]
-
-
-def test_a_logarithmic_axis_is_for_what_was_drawn_so() -> None:
-    rng = np.random.default_rng(0)
-    assert is_logarithmic(list(10 ** rng.uniform(-4, -2, size=200)))
-    assert not is_logarithmic(list(rng.uniform(0.001, 1, size=200)))
-    assert not is_logarithmic([16.0, 32.0, 64.0, 128.0])
-    assert not is_logarithmic([0.0, 1.0])
 
 
 def test_a_name_with_quotes_is_found(begin: Begin) -> None:

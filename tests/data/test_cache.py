@@ -10,7 +10,7 @@ from PIL import Image
 
 from facelab.data import Folder
 from facelab.data.faces import FaceSet
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 
 
 @pytest.fixture

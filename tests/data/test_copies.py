@@ -13,7 +13,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.sources.folder import Folder
 from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, prepare, split
 from facelab.errors import DataError
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 from tests.data.test_split_reference import random_set
 
 

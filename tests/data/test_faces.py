@@ -12,7 +12,7 @@ from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 
 
 def test_orl_is_forty_people_of_ten_pictures(orl: FaceSet) -> None:

@@ -13,7 +13,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.split import FewShot, KFold, Ratio, prepare, split
 from facelab.errors import DataError
 from tests.conftest import TINY_CNN, Command
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 from tests.data.test_split_reference import random_set
 
 COUNTS = [1, 8, 1, 9, 2, 10, 1]

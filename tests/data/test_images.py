@@ -1,10 +1,8 @@
 """Files that cannot be used are named, with what is wrong and the way out."""
 
 import contextlib
-import os
 import random
 import resource
-import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,9 +18,10 @@ from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
 from facelab.errors import DataError
 from tests.conftest import Command
+from tests.data.made import make_folder
 
 
-def _face() -> Image.Image:
+def face() -> Image.Image:
     return Image.fromarray(ORL(image_size=64, last_person=2).load().pixels[0][..., 0])
 
 
@@ -35,7 +34,7 @@ def _corrupt(path: Path) -> None:
 
 
 def _truncated(path: Path) -> None:
-    _face().save(path)
+    face().save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
@@ -44,7 +43,7 @@ def _sixteen_bit(path: Path) -> None:
 
 
 def _cmyk(path: Path) -> None:
-    _face().convert("CMYK").save(path, format="JPEG")
+    face().convert("CMYK").save(path, format="JPEG")
 
 
 def _huge(path: Path) -> None:
@@ -69,17 +68,6 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (_cmyk, "CMYK"),
     (_huge, "make it smaller"),
 ]
-
-
-def make_folder(root: Path, people: int = 3, pictures: int = 5, size: int = 40) -> Path:
-    """Real faces in a folder of folders."""
-    faces = ORL(image_size=size, last_person=people).load()
-    for person in range(people):
-        (root / f"person{person}").mkdir(parents=True)
-        for picture in range(pictures):
-            image = Image.fromarray(faces.pixels[person * 10 + picture][..., 0])
-            image.save(root / f"person{person}" / f"{picture}.png")
-    return root
 
 
 @pytest.mark.parametrize(("spoil", "says"), BAD, ids=lambda value: getattr(value, "__name__", ""))
@@ -113,15 +101,15 @@ def test_a_sixteen_bit_ppm_is_not_quietly_shrunk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_usual_modes_are_taken(tmp_path: Path, mode: str, channels: int) -> None:
     path = tmp_path / "face.png"
-    _face().convert(mode).save(path)
+    face().convert(mode).save(path)
     assert problem_with(path) is None
     assert decode(path, 32, channels).shape == (32, 32, channels)
 
 
 def test_decoding_agrees_with_pillow_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "face.png"
-    _face().save(path)
-    by_hand = np.asarray(_face().resize((20, 20), Image.Resampling.BILINEAR))
+    face().save(path)
+    by_hand = np.asarray(face().resize((20, 20), Image.Resampling.BILINEAR))
     assert np.array_equal(decode(path, 20, 1)[..., 0], by_hand)
 
 
@@ -170,7 +158,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG"])
 def test_a_turned_picture_is_turned_back(tmp_path: Path, orientation: int, format: str) -> None:
     """Written as a camera that is held this way would, by the EXIF standard's table; read upright."""
-    upright = np.asarray(_face().crop((0, 0, 48, 64)))
+    upright = np.asarray(face().crop((0, 0, 48, 64)))
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -193,8 +181,8 @@ def test_a_turned_picture_is_turned_back(tmp_path: Path, orientation: int, forma
 
 def test_an_unreadable_exif_block_leaves_the_picture_as_it_is(tmp_path: Path) -> None:
     path, plain = tmp_path / "odd.png", tmp_path / "plain.png"
-    _face().save(path, exif=b"Exif\0\0this is no EXIF block")
-    _face().save(plain)
+    face().save(path, exif=b"Exif\0\0this is no EXIF block")
+    face().save(plain)
     assert np.array_equal(decode(path, 32, 1), decode(plain, 32, 1))
 
 
@@ -221,8 +209,8 @@ def test_other_formats_are_not_opened_whatever_their_names(tmp_path: Path, conte
 
 
 def test_a_format_counts_by_content(tmp_path: Path) -> None:
-    _face().save(tmp_path / "face.jpg", "PNG")
-    assert np.array_equal(decode(tmp_path / "face.jpg", 64, 1)[..., 0], np.asarray(_face()))
+    face().save(tmp_path / "face.jpg", "PNG")
+    assert np.array_equal(decode(tmp_path / "face.jpg", 64, 1)[..., 0], np.asarray(face()))
 
 
 BOMBS = {
@@ -268,7 +256,7 @@ def test_a_header_that_asks_for_too_much_is_refused_unread(tmp_path: Path, kind:
 def test_no_damage_gets_an_exception_of_a_library_out(tmp_path: Path, format: str) -> None:
     """Cut at every length, and with bytes changed at random: decoded, or refused by name."""
     path, damaged = tmp_path / "face", tmp_path / "damaged"
-    _face().resize((16, 16)).convert("RGB").save(path, format)
+    face().resize((16, 16)).convert("RGB").save(path, format)
     whole, draw = path.read_bytes(), random.Random(0)
     versions = [whole[:length] for length in range(1, len(whole), max(1, len(whole) // 60))]
     for _ in range(150):
@@ -287,122 +275,6 @@ def test_no_damage_gets_an_exception_of_a_library_out(tmp_path: Path, format: st
 @pytest.mark.parametrize("mode", ["I", "F", "I;16", "CMYK", "LAB"])
 def test_odd_modes_are_refused_by_name(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "face.tif"
-    image = _face() if mode in ("I", "F", "I;16") else _face().convert("RGB")
+    image = face() if mode in ("I", "F", "I;16") else face().convert("RGB")
     (image.convert(mode) if mode != "LAB" else Image.new("LAB", (8, 8))).save(path)
     assert mode in str(problem_with(path))
-
-
-def _fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as bound:
-        here = Path.cwd()
-        os.chdir(path.parent)  # the whole path may be too long for a socket
-        bound.bind(path.name)
-        os.chdir(here)
-
-
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
-def _link_out(path: Path) -> None:
-    outside = path.parents[2] / "secret.png"
-    _face().save(outside)
-    path.symlink_to(outside)
-
-
-def _link_to_a_device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _link_to_nothing(path: Path) -> None:
-    path.symlink_to("gone.png")
-
-
-def _link_in_a_circle(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-ODD = [
-    (_fifo, "FIFO"),
-    (_socket, "socket"),
-    (_folder, "a folder"),
-    (_link_out, "symbolic link"),
-    (_link_to_a_device, "symbolic link"),
-    (_link_to_nothing, "symbolic link"),
-    (_link_in_a_circle, "symbolic link"),
-]
-
-
-@pytest.mark.parametrize(("put", "says"), ODD, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_is_no_file_of_the_folder_is_refused_by_name(
-    tmp_path: Path, put: Callable[[Path], None], says: str
-) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    put(root / "person1" / "odd.png")
-    with pytest.raises(DataError) as caught:
-        Folder(str(root)).load()
-    assert str(Path("person1") / "odd.png") in str(caught.value)
-    assert says in str(caught.value)
-
-
-def test_a_fifo_that_is_opened_alone_does_not_wait(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "face.png")
-    assert "FIFO" in str(problem_with(tmp_path / "face.png"))
-
-
-def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    (root / "person1" / "link.png").symlink_to("../person0/0.png")
-    (tmp_path / "other").symlink_to(root)
-    assert len(Folder(str(tmp_path / "other")).load()) == 5
-
-
-def test_a_linked_class_folder_is_refused_by_name(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    (root / "person1").rename(tmp_path / "person1")
-    (root / "person1").symlink_to(tmp_path / "person1")
-    with pytest.raises(DataError, match=r"person1 .*symbolic link"):
-        Folder(str(root)).load()
-
-
-def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    plain = Folder(str(root)).load()
-    for name in ("Thumbs.db", ".DS_Store", "._0.png", "desktop.ini", "notes.txt", ".hidden.png"):
-        (root / "person0" / name).write_bytes(b"no picture")
-    (root / "Thumbs.db").write_bytes(b"no picture")
-    for name in ("__MACOSX", ".git", "@eaDir"):
-        (root / name).mkdir()
-    assert Folder(str(root)).load().fingerprint == plain.fingerprint
-
-
-def test_a_picture_of_another_format_is_not_left_out_quietly(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    (root / "person0" / "5.HEIC").write_bytes(b"\0\0\0\x20ftypheic")
-    with pytest.raises(DataError, match=r"5\.HEIC .*convert it to PNG or JPEG"):
-        Folder(str(root)).load()
-
-
-@pytest.mark.parametrize(
-    "name", ["王小明", "Jürgen", "a\u0301", "👩🏽‍🎓", "x²", "٣٤", "a b", "[nope]", "-rf", "a=b", "{x}", "%s"]
-)
-def test_any_name_works(tmp_path: Path, name: str) -> None:
-    root = make_folder(tmp_path / name, people=2, pictures=2)
-    (root / "person0").rename(root / name)
-    (root / name / "0.png").rename(root / name / f"{name}.png")
-    found = Folder(str(root)).load()
-    assert name in found.label_names
-    assert f"{name}/{name}.png" in found.names
-    assert len(found.fingerprint) == 64
-
-
-def test_a_name_that_is_no_utf_8_is_written_out(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "faces", people=2, pictures=2)
-    (root / "person0").rename(root / os.fsdecode(b"caf\xe9"))
-    found = Folder(str(root)).load()
-    assert sorted(found.label_names) == ["caf\\xe9", "person1"]
-    assert len(found.fingerprint) == 64

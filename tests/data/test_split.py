@@ -105,7 +105,7 @@ def test_counts_add_up_and_are_near_the_shares(total: int, weights: list[float])
 
 def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:
     from facelab.data.sources.folder import Folder
-    from tests.data.test_images import make_folder
+    from tests.data.made import make_folder
 
     root = make_folder(tmp_path / "faces", pictures=6)
     for number in range(1, 6):

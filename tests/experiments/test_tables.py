@@ -10,7 +10,7 @@ import pytest
 from facelab.config.compose import config_folder
 from facelab.data.faces import FaceSet
 from tests.conftest import TINY_CNN, Command
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 
 
 def _script(path: str) -> ModuleType:

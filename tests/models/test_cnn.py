@@ -5,20 +5,16 @@ from functools import partial
 import torch
 
 from facelab.losses import normalised_softmax
-from facelab.models import CNN, Constant, Recipe
-from facelab.nets import AffineTestTimeAugmentation, ConvEncoder, CosineHead
+from facelab.nets import AffineTestTimeAugmentation, ConvEncoder
+from tests.models.tiny import tiny_cnn
 
 
 def test_embeddings_are_averaged_over_the_views_at_the_end_and_of_one_view_during_training() -> None:
     torch.manual_seed(0)
     views = AffineTestTimeAugmentation()
-    module = CNN(
+    module = tiny_cnn(
         encoder=partial(ConvEncoder, widths=[4, 8], embedding_dim=4),
-        head=CosineHead,
         loss=normalised_softmax,
-        optimizer=torch.optim.SGD,
-        recipe=Recipe(batch_size=2, schedule=Constant(), max_images=2),
-        image_shape=(1, 16, 16),
         num_classes=3,
         test_time_augmentation=views,
     ).eval()

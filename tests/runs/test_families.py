@@ -20,7 +20,7 @@ from facelab.models.base import Generative
 from facelab.models.sampling import sample
 from facelab.models.trained import embeddings, load
 from tests.conftest import TINY, TINY_GAN, Command, start
-from tests.data.test_images import make_folder
+from tests.data.made import make_folder
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]

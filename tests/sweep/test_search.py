@@ -3,22 +3,18 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from facelab.commands.train import check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
-from facelab.errors import ConfigError, TrackingError
-from facelab.sweep.overlay import overlay
+from facelab.errors import ConfigError
 from facelab.sweep.samplers import at, place_of
 from facelab.sweep.search import CMAES, TPE, Grid, Random, Search
 from facelab.sweep.space import Space, read_space
@@ -289,58 +285,6 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> 
     assert not RecordedStudy(tmp_path / "study.log", "s", without, SMALL).should_prune(4, 200, sign * 5.9)
 
 
-def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "study.log"
-    RecordedStudy(path, "s", TPE(), SMALL).ask()
-    RecordedStudy(path, "s", Random(trials=3, seed=4), SMALL)  # another way of drawing goes on with the same trials
-    before = path.read_bytes()
-    with pytest.raises(
-        ConfigError, match=r"its metric is val/f1, and now val/loss; its direction is maximize, and now"
-    ):
-        RecordedStudy(path, "s", TPE(metric="val/loss", direction="minimize"), SMALL)
-    changed = space_of("model=cnn,gan,vae", "drop=0.0,0.5", "lr=interval(1,2)")
-    with pytest.raises(ConfigError) as caught:
-        RecordedStudy(path, "s", TPE(), changed)
-    assert "its model is cnn, gan, and now cnn, gan, vae" in str(caught.value)
-    assert "it searched over k (3 values from 1 to 3, equally spaced) too" in str(caught.value)
-    assert "it did not search over lr" in str(caught.value)
-    with pytest.raises(ConfigError, match="another search, 's'"):
-        RecordedStudy(path, "t", TPE(), SMALL)
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match=r"nowhere/study\.log could not be read or written"):
-        RecordedStudy(tmp_path / "nowhere" / "study.log", "s", TPE(), SMALL)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "\x00rubbish",
-        '{"trial":0,"drawn":{"lr":0.001,"width":8,"decay":1}}',  # a second trial 0
-        '{"trial":1,"drawn":{"lr":0.001,"width":8}}',
-        '{"trial":1,"drawn":{"lr":1.0,"width":8,"decay":1}}',  # out of range
-        '{"trial":1,"drawn":{"lr":0.001,"width":8.5,"decay":1}}',
-        '{"trial":1,"drawn":{"lr":"0.001","width":8,"decay":1}}',
-        '{"trial":1,"drawn":{"lr":0.001,"width":8,"decay":1},"system_attrs":{}}',
-        '{"trial":9,"ended":"finished","value":1.0}',
-        '{"trial":-1,"ended":"failed"}',
-        '{"trial":0,"ended":"failed"}\n{"trial":0,"images_seen":5,"value":1.0}',
-        '{"trial":0,"ended":"failed"}\n{"trial":0,"ended":"failed"}',
-        '{"trial":0,"ended":"finished"}',
-        '{"trial":0,"ended":"finished","value":1e999}',
-        '{"search":"s","metric":"val/f1","direction":"maximize","space":{}}',
-    ],
-)
-def test_a_line_that_is_no_part_of_a_record_is_named(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "study.log"
-    RecordedStudy(path, "s", CMAES(), NUMBERS).ask()
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(TrackingError, match=rf"{path}, line [34].*sweep\.name"):
-        RecordedStudy(path, "s", CMAES(), NUMBERS)
-
-
 @pytest.mark.parametrize(
     ("search", "space", "complaint"),
     [
@@ -375,49 +319,3 @@ def test_every_search_is_built_from_its_config(name: str) -> None:
             check_training(compose("train", [f"search={name}", "search.trials=0", "search.direction=up"]))
         assert "search.trials" in str(caught.value)
         assert "search.direction" in str(caught.value)
-
-
-def composed(*overrides: str) -> Any:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", list(overrides)), resolve=False)
-
-
-GROUPS = ("data", "split", "augment", "model", "trainer", "tracking", "protocol", "executor", "search")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "fixed"),
-    [
-        ({"model": "cnn_arcface", "model.recipe.batch_size": "16"}, ["split=kfold", "split.fold=2", "seed=4"]),
-        ({"model.recipe.batch_size": "1e-05"}, ["name='a, b: \"c\" # d'", "data.root='1e5'", "+data.extra='true'"]),
-        ({"model.encoder.widths": "[8,16]"}, ["model=cnn", "model=cnn_classic", "model=cnn", "~search"]),
-        ({"data.name": "\\$\\{model._target_\\}"}, ["model.recipe={batch_size:3}", "data=face_nonface"]),
-        ({"seed": "null"}, ["+few_shot=sweep", "split.train_per_identity=2"]),
-        ({"split": "ratio"}, ["+few_shot=sweep"]),
-        ({"name": "'5'"}, []),
-        ({}, ["model=gan"]),
-    ],
-)
-def test_the_overlay_gives_the_config_of_the_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, str], fixed: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "experiments" / "found").mkdir(parents=True)
-    text = overlay(overrides, fixed, "python train.py -m 'model=cnn,gan'\nsearch=tpe", GROUPS)
-    assert text.startswith("# @package _global_\n# The best trial of: python train.py -m 'model=cnn,gan' search=tpe\n")
-    (tmp_path / "experiments" / "found" / "best.yaml").write_text(text)
-    expected = composed(*(f"++{one}" if one.startswith("data.root") else one for one in fixed), *_forced(overrides))
-    assert composed("+found=best") == expected
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        assert compose("train", ["+found=best"], return_hydra_config=True).hydra.mode != RunMode.MULTIRUN
-
-
-def _forced(overrides: Mapping[str, str]) -> list[str]:
-    return [f"++{key}={text}" if "." in key else f"{key}={text}" for key, text in overrides.items()]
-
-
-def test_what_an_overlay_cannot_say_is_written_beside_it() -> None:
-    text = overlay({"seed": "1"}, ["~model.recipe", "model.encoder.widths.0=8"], "x", GROUPS)
-    assert "command line: ~model.recipe" in text
-    assert "command line: model.encoder.widths.0=8" in text
-    assert "widths:" not in text
