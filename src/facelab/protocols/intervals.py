@@ -1,6 +1,7 @@
 """95 % confidence intervals from bootstraps over people (Efron, 1979)."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -57,9 +58,25 @@ def classification_intervals(
     return intervals
 
 
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Scores of image pairs, with the people on both images.
+
+    Args:
+        scores: (P,) float32, higher is more alike.
+        first: (P,) int64, number of the person on the first image.
+        second: (P,) int64, number of the person on the second image.
+    """
+
+    scores: NDArray[np.float32]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+
 def verification_intervals(
-    genuine: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
-    impostor: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
+    genuine: ScoredPairs,
+    impostor: ScoredPairs,
+    people: int,
     values: Mapping[str, float],
     measure: Callable[[Roc], Mapping[str, float]],
 ) -> dict[str, tuple[float, float]]:
@@ -75,17 +92,17 @@ def verification_intervals(
     person with a genuine pair.
 
     Args:
-        genuine: (G,) scores, (G,) persons of the first image and (G,) of the second image of each pair.
-        impostor: likewise, (I,) each.
+        genuine: pairs of one person each.
+        impostor: pairs of two people each.
+        people: number of people, also of those without a pair.
         values: metrics of all pairs, by name; names of TARs begin with `tar`.
         measure: computes these metrics of a curve.
 
     Returns:
         (low, high) by name.
     """
-    people = 1 + int(max(genuine[1].max(), *(persons.max() for persons in impostor[1:])))
-    edges = _score_edges(genuine[0], impostor[0])
-    of_one, of_two = (_Counted(*pairs, edges) for pairs in (genuine, impostor))
+    edges = _score_edges(genuine.scores, impostor.scores)
+    of_one, of_two = (_Counted(pairs, edges) for pairs in (genuine, impostor))
     bins = torch.arange(len(edges) + 1)
     resampled = []
     for times in times_drawn(people, resamples=_CURVES):
@@ -93,7 +110,7 @@ def verification_intervals(
         if accepted.sum() > 0 and rejected.sum() > 0:
             curve = roc(bins, bins, torch.from_numpy(accepted), torch.from_numpy(rejected))
             resampled.append(measure(curve))
-    compared = len(np.unique(genuine[1]))  # people with a genuine pair
+    compared = len(np.unique(genuine.first))  # people with a genuine pair
     tail, found = (1 - LEVEL) / 2, {}
     for name, value in values.items():
         low, high = np.quantile([metrics[name] for metrics in resampled], [tail, 1 - tail])
@@ -118,22 +135,16 @@ def _score_edges(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) ->
 class _Counted:
     """Pairs ordered by the bin of their score, for repeated weighted counts."""
 
-    def __init__(
-        self,
-        scores: NDArray[np.float32],
-        one: NDArray[np.int64],
-        other: NDArray[np.int64],
-        edges: NDArray[np.float32],
-    ) -> None:
-        places = np.searchsorted(edges, scores, side="right")
+    def __init__(self, pairs: ScoredPairs, edges: NDArray[np.float32]) -> None:
+        places = np.searchsorted(edges, pairs.scores, side="right")
         order = np.argsort(places, kind="stable")
-        self._one, self._other = one[order], other[order]
+        self._first, self._second = pairs.first[order], pairs.second[order]
         self._filled, self._starts = np.unique(places[order], return_index=True)
         self._bins = len(edges) + 1
 
     def weights(self, times: NDArray[np.int64], pairs_of_two: bool) -> NDArray[np.float64]:
         """Sum per bin (bins,) of `times` of each pair's person, or of the product for both persons."""
-        weight = times[self._one] * times[self._other] if pairs_of_two else times[self._one]
+        weight = times[self._first] * times[self._second] if pairs_of_two else times[self._first]
         found = np.zeros(self._bins)
         found[self._filled] = np.add.reduceat(weight, self._starts)
         return found

@@ -10,7 +10,7 @@ from facelab.metrics import Metric
 from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far
 from facelab.protocols import plots
 from facelab.protocols.base import Protocol, Report, Subject, Table
-from facelab.protocols.intervals import verification_intervals
+from facelab.protocols.intervals import ScoredPairs, verification_intervals
 from facelab.protocols.pairs import Pairs, cosines, genuine_pairs, impostor_pairs
 
 FAR = 1e-2
@@ -58,16 +58,13 @@ class Verification(Protocol):
         """Compare the test images with each other; the training split is not used."""
         test = subject.test
         genuine, impostor = genuine_pairs(test.identities), impostor_pairs(test.identities)
-        of_one, of_two = (cosines(test.embeddings, pairs) for pairs in (genuine, impostor))
-        curve = roc(torch.from_numpy(of_one), torch.from_numpy(of_two))
+        genuine_scores, impostor_scores = (cosines(test.embeddings, pairs) for pairs in (genuine, impostor))
+        curve = roc(torch.from_numpy(genuine_scores), torch.from_numpy(impostor_scores))
         values = _values(curve)
-        _, person = np.unique(test.identities, return_inverse=True)
-        intervals = verification_intervals(
-            (of_one, person[genuine.first], person[genuine.second]),
-            (of_two, person[impostor.first], person[impostor.second]),
-            values,
-            _values,
-        )
+        people, person = np.unique(test.identities, return_inverse=True)
+        scored_genuine = ScoredPairs(genuine_scores, person[genuine.first], person[genuine.second])
+        scored_impostor = ScoredPairs(impostor_scores, person[impostor.first], person[impostor.second])
+        intervals = verification_intervals(scored_genuine, scored_impostor, len(people), values, _values)
         metrics = {
             **{f"verification/{name}": value for name, value in values.items()},
             "verification/genuine_pairs": float(len(genuine)),
@@ -80,9 +77,8 @@ class Verification(Protocol):
             [_TITLES[name], f"{value:.1%}", f"{intervals[name][0]:.1%} to {intervals[name][1]:.1%}"]
             for name, value in values.items()
         ]
-        people = len(np.unique(test.identities))
         pairs = f"{_counted(genuine)} genuine and {_counted(impostor)} impostor pairs"
-        title = f"verification of {people:,} unseen people, {pairs}"
+        title = f"verification of {len(people):,} unseen people, {pairs}"
         drawn = plots.roc_curve(curve.far.numpy(), curve.tar.numpy(), values["auc"], values["eer"], FAR)
         return Report(
             metrics,
