@@ -92,6 +92,7 @@ def test_a_disk_that_fills_up_while_the_store_is_written(facelab: Command, store
     store = SqliteStore(str(store_folder), "full")
     run = TrackedRun.create(store, "full", {}, tmp_path / "runs")
     said: list[str] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with _no_file_beyond(100_000), run.delivering(said.append):
         run.metrics({f"value{number}": float(number) for number in range(400)}, 1)
         run.status("FINISHED")
