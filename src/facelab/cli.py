@@ -23,7 +23,7 @@ from facelab.config.command_line import check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
-from facelab.system import print_anything
+from facelab.system import print_anything, set_training_command, training_command
 
 USAGE = """facelab: train, track and compare face recognisers
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the reader closes the output before its end (`| head`).
     """
     with guarded_output() as output:
+        set_training_command("facelab train")
         return output.status(_main(list(sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 
@@ -71,7 +72,8 @@ def train(arguments: Sequence[str] | None = None) -> int:
     """The program `train.py`: compose, check, train. Arguments and exit status as for `main`."""
     with guarded_output() as output:
         words = sys.argv[1:] if arguments is None else arguments
-        return output.status(_run("train", _train_task, "python train.py", words))
+        set_training_command("python train.py")
+        return output.status(_run("train", _train_task, training_command(), words))
 
 
 def _main(arguments: Sequence[str]) -> int:
