@@ -89,6 +89,26 @@ def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
     return resize(converted, image_size)
 
 
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read one image in its own size, rotated upright by its EXIF tag.
+
+    Args:
+        path: an image file.
+
+    Returns:
+        (H, W, 3) uint8 in RGB; of a GIF or TIFF with several images, the first.
+
+    Raises:
+        DataError: the file is unusable; says why and what to do.
+    """
+    try:
+        with _opened(path) as image:
+            _load(image)
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except _UnusableError as problem:
+        raise DataError(f"{path} {problem}.") from problem.__cause__
+
+
 def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
     """Resize a grey or RGB image to (image_size, image_size, C) uint8, bilinear with antialiasing."""
     if image.size != (image_size, image_size):
