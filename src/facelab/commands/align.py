@@ -3,9 +3,9 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -137,8 +137,9 @@ def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) ->
     left = [photo for photo in photos if name_in_record(photo) not in record.faces]
     names = names_of_faces(photos)
     try:
-        with _progress(len(photos), len(photos) - len(left)) as advance:
-            for photo, outcome in _outcomes([(photo, names[photo]) for photo in left], worker):
+        outcomes = _outcomes([(photo, names[photo]) for photo in left], worker)
+        with closing(outcomes), _progress(len(photos), len(photos) - len(left)) as advance:
+            for photo, outcome in outcomes:
                 if outcome.problem:
                     record.add_problem(photo, outcome.problem)
                 else:
@@ -149,7 +150,9 @@ def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) ->
         raise
 
 
-def _outcomes(photos: Sequence[tuple[PurePath, PurePath]], worker: _Worker) -> Iterator[tuple[PurePath, _Outcome]]:
+def _outcomes(
+    photos: Sequence[tuple[PurePath, PurePath]], worker: _Worker
+) -> Generator[tuple[PurePath, _Outcome], None, None]:
     """Each photo with its outcome, in order, by as many threads as there are cores.
 
     Args:

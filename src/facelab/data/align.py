@@ -47,8 +47,8 @@ def align(photo: NDArray[np.uint8], points: NDArray[np.floating], size: int) -> 
     if scale < 1:  # the warp below samples single pixels: reduce by averaging first
         corners = np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
         x, y, _ = np.linalg.inv(matrix) @ corners
-        left, top = max(int(x.min()) - 1, 0), max(int(y.min()) - 1, 0)
-        photo = photo[top : max(int(y.max()) + 2, top + 1), left : max(int(x.max()) + 2, left + 1)]
+        (left, right), (top, bottom) = _within(x, photo.shape[1]), _within(y, photo.shape[0])
+        photo = photo[top:bottom, left:right]
         height, width = photo.shape[:2]
         reduced = max(round(width * scale), 1), max(round(height * scale), 1)
         photo = cv2.resize(photo, reduced, interpolation=cv2.INTER_AREA)
@@ -56,6 +56,12 @@ def align(photo: NDArray[np.uint8], points: NDArray[np.floating], size: int) -> 
     # OpenCV counts from the centre of the first pixel.
     matrix = _shift(-0.5, -0.5) @ matrix @ _shift(0.5, 0.5)
     return np.asarray(cv2.warpAffine(photo, matrix[:2], (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _within(places: Floats, length: int) -> tuple[int, int]:
+    """The pixels that these places span, with a margin: first and last + 1 of at least one that exists."""
+    first = min(max(int(places.min()) - 1, 0), length - 1)
+    return first, min(max(int(places.max()) + 2, first + 1), length)
 
 
 def _shift(x: float, y: float) -> Floats:
