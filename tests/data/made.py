@@ -1,10 +1,17 @@
 """Folders of real faces, made for a test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from facelab.data.columns import Column
+from facelab.data.faces import FaceSet
+from facelab.data.images import opened_file
 from facelab.data.sources.orl import ORL
+from facelab.errors import DataError
 
 
 def make_folder(root: Path, people: int = 3, pictures: int = 5, size: int = 40) -> Path:
@@ -16,3 +23,19 @@ def make_folder(root: Path, people: int = 3, pictures: int = 5, size: int = 40) 
             image = Image.fromarray(faces.pixels[person * 10 + picture][..., 0])
             image.save(root / f"person{person}" / f"{picture}.png")
     return root
+
+
+def made_set(labels: NDArray[np.int64], label_names: Sequence[str]) -> FaceSet:
+    """A set of black images of these people, each with its own name and digest."""
+    names = [str(number) for number in range(len(labels))]
+    pixels = np.zeros((len(labels), 8, 8, 1), np.uint8)
+    return FaceSet("made up", "made up", pixels, names, names, {"identity": Column(labels, label_names)})
+
+
+def problem_with(path: Path) -> str | None:
+    """The message about an image file, or None if it is usable."""
+    try:
+        with opened_file(path):
+            return None
+    except DataError as error:
+        return str(error)

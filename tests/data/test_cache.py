@@ -17,7 +17,7 @@ from tests.data.made import make_folder
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = make_folder(tmp_path / "faces", people=2, pictures=3)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("facelab.data.faces.WORTH_CACHING_S", -1.0)  # these few are read in no time
+    monkeypatch.setattr("facelab.data.source.WORTH_CACHING_S", -1.0)  # these few are read in no time
     return folder
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelab.data import faces as faces_module
-from facelab.data.faces import FaceSet
+from facelab.data import source
+from facelab.data.faces import FaceSet, StreamedPixels
 from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
@@ -43,7 +43,7 @@ def test_face_nonface_is_a_hundred_each() -> None:
 
 def test_faces_and_their_spoilt_copies() -> None:
     plain, spoilt = FaceNonFace(image_size=25).load(), FaceSpoiltFace(image_size=25).load()
-    assert spoilt.label_names == ("face", "non_face")
+    assert spoilt.label_names == ["face", "non_face"]
     assert np.bincount(spoilt.labels).tolist() == [100, 300]
     for i in (0, 57, 199):
         assert (spoilt.pixels[i] == plain.pixels[i]).all()
@@ -59,7 +59,9 @@ def test_faces_and_their_spoilt_copies() -> None:
 
 
 def test_faces_of_a_further_set_and_their_spoilt_copies_join() -> None:
-    alone, joined = (FaceSpoiltFace(25, faces=faces).load() for faces in (None, ORL(image_size=64, last_person=3)))
+    alone, joined = (
+        FaceSpoiltFace(image_size=25, faces=faces).load() for faces in (None, ORL(image_size=64, last_person=3))
+    )
     assert np.bincount(joined.labels).tolist() == [130, 100 + 2 * 130]
     assert (joined.pixels[7] == alone.pixels[7]).all()
     (further,) = (ORL(image_size=64, last_person=3).load().pixels[29],)
@@ -68,7 +70,7 @@ def test_faces_of_a_further_set_and_their_spoilt_copies_join() -> None:
     ).all()
     shuffled = joined.pixels[130 + 100 + 129]
     assert abs(float(shuffled.mean()) - float(joined.pixels[129].mean())) < 1
-    colour = FaceSpoiltFace(25, 3, ORL(image_size=64, last_person=3, channels=3)).load()
+    colour = FaceSpoiltFace(image_size=25, channels=3, faces=ORL(image_size=64, last_person=3, channels=3)).load()
     assert colour.pixels[0].shape == (25, 25, 3)
     assert all(
         (colour.pixels[i] == colour.pixels[i][..., :1]).all() for i in range(0, len(colour), 50)
@@ -113,7 +115,7 @@ def test_the_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
 def test_a_large_set_is_streamed_and_shows_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder(tmp_path / "faces")
     held = Folder(str(root)).load()
-    monkeypatch.setattr(faces_module, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(source, "MEMORY_LIMIT_BYTES", 0)
     streamed = Folder(str(root)).load()
-    assert isinstance(streamed.pixels, faces_module.StreamedPixels)
+    assert isinstance(streamed.pixels, StreamedPixels)
     assert all(np.array_equal(held.pixels[i], streamed.pixels[i]) for i in range(len(held)))

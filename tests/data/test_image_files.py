@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from facelab.data.images import problem_with
 from facelab.data.sources.folder import Folder
 from facelab.errors import DataError
-from tests.data.made import make_folder
+from tests.data.made import make_folder, problem_with
 from tests.data.test_images import face
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import model_selection
 
+from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, _largest_remainder, split
 from facelab.errors import DataError
@@ -121,7 +122,6 @@ def _few(faces: FaceSet, count: int) -> FaceSet:
         faces,
         pixels=np.zeros((len(kept), 8, 8, 1), dtype=np.uint8),
         names=[faces.names[i] for i in kept],
-        labels=faces.labels[kept],
-        identities=faces.identities[kept],
+        columns={name: Column(column.codes[kept], column.names) for name, column in faces.columns.items()},
         digests=[faces.digests[i] for i in kept],
     )

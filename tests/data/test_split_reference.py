@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from facelab.data.copies import Indices
+from facelab.data.columns import Indices
 from facelab.data.dividing import Split
 from facelab.data.faces import FaceSet
 from facelab.data.split import FewShot, KFold, Ratio, _largest_remainder, split
+from tests.data.made import made_set
 
 Parts = tuple[Indices, Indices, Indices]
 
@@ -73,9 +74,7 @@ RULES = [
 def random_set(counts: list[int], seed: int) -> FaceSet:
     """A set of so many pictures of each class, in any order, without pixels."""
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
-    names = [str(number) for number in range(len(labels))]
-    pixels = np.zeros((len(labels), 8, 8, 1), np.uint8)
-    return FaceSet("made up", "made up", pixels, names, labels, [f"p{i}" for i in range(len(counts))], labels, names)
+    return made_set(labels, [f"p{i}" for i in range(len(counts))])
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__} {rule.title}")

@@ -9,15 +9,13 @@ from facelab.data.faces import FaceSet
 from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.intervals import classification_intervals
+from tests.data.made import made_set
 from tests.protocols.subject import evaluate
 
 
 def named(label_names: str, images: int = 1000) -> FaceSet:
     """A face set of black pictures: protocols only ask it for names, and for pixels to show."""
-    labels = np.arange(images) % len(label_names)
-    pixels = np.zeros((images, 8, 8, 1), dtype=np.uint8)
-    names = [str(i) for i in range(images)]
-    return FaceSet("made up", "a test", pixels, names, labels, list(label_names), labels, names)
+    return made_set(np.arange(images) % len(label_names), list(label_names))
 
 
 def test_all_correct_proves_no_more_than_the_exact_binomial() -> None:

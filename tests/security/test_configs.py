@@ -26,7 +26,7 @@ HELPERS = (
     "facelab.config.build.importlib.import_module",
     "facelab.models.trained.load",
     "facelab.runs.run.train",
-    "facelab.data.faces.from_files",
+    "facelab.data.source.package_folder",
 )
 
 

@@ -1,8 +1,9 @@
 """Face data sets, splits, augmentation and data loaders."""
 
 from facelab.data.augment import Augmentation, HeadTurn, SideLight
-from facelab.data.faces import FaceSet, FaceSource, from_files
+from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
+from facelab.data.source import FaceSource, Rows
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
@@ -23,8 +24,8 @@ __all__ = [
     "KFold",
     "Official",
     "Ratio",
+    "Rows",
     "SideLight",
     "Split",
     "Splits",
-    "from_files",
 ]

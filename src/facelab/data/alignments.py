@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from facelab.data.faces import readable
+from facelab.data.source import readable
 from facelab.errors import ConfigError
 
 SETTINGS, FACES, PHOTOS = "align.json", "faces.csv", "photos.csv"

@@ -30,7 +30,7 @@ def cache_folder() -> Path:
     return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "facelab"
 
 
-class PictureCache:
+class ImageCache:
     """Cached rows of the images of one folder at one size.
 
     Args:

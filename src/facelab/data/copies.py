@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.cache import cache_folder
-from facelab.data.faces import FaceSet
+from facelab.data.columns import Indices
+from facelab.data.faces import PART, FaceSet
 from facelab.errors import DataError
 
 Duplicates = Literal["error", "drop"]
-Indices = NDArray[np.int64]
 Pair = tuple[int, int]  # indices of two images of equal content
 
 _SHOWN = 20
@@ -85,7 +85,7 @@ def refuse_leaks(faces: FaceSet, splits: Mapping[str, Indices]) -> None:
     Raises:
         DataError: equal images are in two splits; lists them.
     """
-    part = np.full(len(faces), "", dtype="<U5")
+    part = np.full(len(faces), "", dtype=object)
     for name, indices in splits.items():
         part[indices] = name
     used = np.concatenate(list(splits.values()))
@@ -106,11 +106,11 @@ def _refuse_two_labels(faces: FaceSet, first: Indices, conflicts: NDArray[np.boo
     raise DataError(
         f"{len(pairs):,} images of {faces.source} equal an image with another label, so one of the two labels is "
         "wrong. Delete the wrong one of each pair, or type split.duplicates=drop to leave both out:"
-        f"{_listed(faces, pairs, faces.columns.get('part'))}"
+        f"{_listed(faces, pairs, faces.columns[PART].texts if PART in faces.columns else None)}"
     )
 
 
-def _listed(faces: FaceSet, pairs: Sequence[Pair], part: NDArray[np.str_] | None) -> str:
+def _listed(faces: FaceSet, pairs: Sequence[Pair], part: NDArray[np.object_] | None) -> str:
     """Format the pairs, one per line; write a long list to a file and show its first lines and its path."""
 
     def described(index: int) -> tuple[str, str, str]:

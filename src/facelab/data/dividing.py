@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facelab.data.copies import Duplicates, Indices, refuse_leaks, without_copies
-from facelab.data.faces import FaceSet
+from facelab.data.columns import Indices
+from facelab.data.copies import Duplicates, refuse_leaks, without_copies
+from facelab.data.faces import PART, FaceSet
 from facelab.errors import DataError
 
 Few = Literal["error", "drop", "train"]
@@ -135,10 +136,10 @@ def split(faces: FaceSet, rule: Split) -> Splits:
         DataError: a class has too few images, equal images are in two splits or under two labels, or the set comes
             with a split that the rule would ignore.
     """
-    part = faces.columns.get("part")
+    part = faces.columns.get(PART)
     if part is not None and not rule.takes_parts:
-        names, counts = np.unique(part, return_counts=True)
-        seen = ", ".join(f"{name} ({count:,} images)" for name, count in zip(names, counts, strict=True))
+        counts = np.bincount(part.codes)
+        seen = ", ".join(f"{name} ({count:,} images)" for name, count in zip(part.names, counts, strict=True))
         raise DataError(
             f"{faces.source} comes with a split: {seen}. Type split=official to use it, or data.root="
             f"{faces.source}/{faces.names[0].split('/')[0]} to split one of these folders."
@@ -157,18 +158,20 @@ def prepare(faces: FaceSet, rule: Split) -> tuple[FaceSet, Splits]:
     """Split a face set, and remove the images and people that the rule leaves out.
 
     Returns:
-        The set of the remaining images, with consecutive labels, and its splits; the set itself if nothing was left
-        out.
+        The set of the remaining images, with the classes of the training images numbered first, and its splits; the
+        set itself if nothing was left out and its classes are in that order.
 
     Raises:
         DataError: as for `split`.
     """
     splits = split(faces, rule)
     used = np.sort(np.concatenate([indices for _, indices in splits.items()]))
-    if not splits.notes or len(used) == len(faces):
-        return faces, splits
-    train, val, test = (np.searchsorted(used, indices) for _, indices in splits.items())
-    return faces.only(used), Splits(train, val, test, splits.notes)
+    if splits.notes and len(used) < len(faces):
+        train, val, test = (np.searchsorted(used, indices) for _, indices in splits.items())
+        faces, splits = faces.only(used), Splits(train, val, test, splits.notes)
+    trained = np.unique(faces.labels[splits.train])
+    # A classifier has one output per training class, so these are numbered first.
+    return faces if trained[-1] < len(trained) else faces.with_first(trained), splits
 
 
 def _sizes(counts: NDArray[np.int64]) -> str:

@@ -7,14 +7,14 @@ Every failure becomes one sentence with its cause.
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from facelab.errors import DataError
 
@@ -26,6 +26,7 @@ OTHER_SUFFIXES = (
     *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".dds", ".tga", ".psd", ".svg", ".eps", ".ps", ".pdf"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
 )
+_SHOWN_PROBLEMS = 20
 MAX_PIXELS = 64_000_000  # a header of a few hundred bytes can claim billions
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # 8 bits per channel, grey or RGB
 _OTHER_CONTENTS = (  # offset, magic bytes, kind of file
@@ -54,16 +55,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class _UnusableError(Exception):
-    """The file is unusable. The message is a sentence without its subject, the file."""
-
-
-def problem_with(path: Path) -> str | None:
-    """Check the header of an image file; returns the problem and its fix as a sentence, or None if it is usable."""
-    try:
-        with _opened(path):
-            return None
-    except _UnusableError as problem:
-        return str(problem)
+    """The image is unusable. The message is a sentence without its subject, the image."""
 
 
 def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
@@ -80,13 +72,13 @@ def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is unusable; says why and what to do.
     """
-    try:
-        with _opened(path) as image:
-            _load(image)
-            converted = image.convert("L" if channels == 1 else "RGB")
-    except _UnusableError as problem:
-        raise DataError(f"{path} {problem}.") from problem.__cause__
-    return resize(converted, image_size)
+    with opened_file(path) as image:
+        return as_pixels(image, image_size, channels)
+
+
+def as_pixels(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """Convert an image to grey or RGB and resize it to (image_size, image_size, channels) uint8."""
+    return resize(image.convert("L" if channels == 1 else "RGB"), image_size)
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -101,12 +93,8 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is unusable; says why and what to do.
     """
-    try:
-        with _opened(path) as image:
-            _load(image)
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except _UnusableError as problem:
-        raise DataError(f"{path} {problem}.") from problem.__cause__
+    with opened_file(path) as image:
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
@@ -118,27 +106,103 @@ def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image and check its header; every exception of Pillow becomes an `_UnusableError`."""
+def opened_file(path: Path) -> Iterator[Image.Image]:
+    """Open and decode an image file, upright.
+
+    Raises:
+        DataError: the file is unusable; says why and what to do.
+    """
     try:
         _check_file(path.stat())
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            _check_header(image, file)
-            yield image
+        file = path.open("rb")
+    except _UnusableError as problem:
+        raise DataError(f"{path} {problem}.") from problem
+    except PermissionError as error:
+        raise DataError(f"{path} is not readable; change its permissions.") from error
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist, or is a broken symbolic link; restore it or delete the link."
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} is not readable ({error.strerror}); delete it or copy it again.") from error
+    with file, opened(file, str(path)) as image:
+        yield image
+
+
+@contextmanager
+def opened(file: BinaryIO, named: str) -> Iterator[Image.Image]:
+    """Decode an image, upright. `image.info["turned"]` tells whether its EXIF orientation was applied.
+
+    Args:
+        file: the encoded image.
+        named: its name, the subject of error messages.
+
+    Raises:
+        DataError: the image is unusable; says why and what to do.
+    """
+    try:
+        image = _decoded(file)
+    except _UnusableError as problem:
+        raise DataError(f"{named} {problem}.") from problem.__cause__
+    with image:
+        yield image
+
+
+def _decoded(file: BinaryIO) -> Image.Image:
+    """Check the header and decode; every exception of Pillow becomes an `_UnusableError`."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+        _check_header(image, file)
+        _load(image)
+        return image
     except _UnusableError:
         raise
     except Image.DecompressionBombError as error:
         raise _UnusableError(f"claims more than {MAX_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise _UnusableError(_content_of(path)) from error
-    except PermissionError as error:
-        raise _UnusableError("is not readable; change its permissions") from error
-    except FileNotFoundError as error:
-        raise _UnusableError("does not exist, or is a broken symbolic link; restore it or delete the link") from error
+        raise _UnusableError(_content_of(file)) from error
     except MemoryError as error:
         raise _UnusableError("needs more memory than is available; make it smaller") from error
     except Exception as error:  # decoders raise anything on damaged files: struct.error, KeyError, EOFError, ...
         raise _UnusableError(f"is damaged or truncated ({_first_line(error)}); delete it or copy it again") from error
+
+
+def check_files(paths: Sequence[Path]) -> list[os.stat_result]:
+    """Check that all paths are regular files, before any is opened.
+
+    Returns:
+        The stat result of each.
+
+    Raises:
+        DataError: some are folders, FIFOs, devices or the like; names each one.
+    """
+    problems, stats = [], []
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError as error:
+            problems.append(f"{path} is not readable ({error.strerror}); delete it or copy it again.")
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            problems.append(f"{path} is {kind_of_file(found.st_mode)}, not an image file; delete or rename it.")
+        stats.append(found)
+    refuse(problems)
+    return stats
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise an error if there are problems with images.
+
+    Raises:
+        DataError: lists the problems, at most the first twenty.
+    """
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        lines = [f"{len(problems):,} images are unusable:", *(f"  - {text}" for text in problems[:_SHOWN_PROBLEMS])]
+        if len(problems) > _SHOWN_PROBLEMS:
+            lines.append(f"  ... and {len(problems) - _SHOWN_PROBLEMS:,} more")
+        raise DataError("\n".join(lines))
 
 
 def _check_file(found: os.stat_result) -> None:
@@ -181,14 +245,16 @@ def _load(image: Image.Image) -> None:
     """Decode the pixels and rotate them upright."""
     image.load()
     try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
         return  # an unreadable EXIF block is ignored, as in image viewers
+    image.info["turned"] = turned
 
 
-def _content_of(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(64)
+def _content_of(file: BinaryIO) -> str:
+    file.seek(0)
+    head = file.read(64)
     for offset, magic, kind in _OTHER_CONTENTS:
         if head[offset:].lower().startswith(magic.lower()):
             return f"holds {kind}, despite its name; convert it to PNG or JPEG, or delete it"

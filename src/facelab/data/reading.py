@@ -1,26 +1,24 @@
-"""Read many image files in parallel, with a progress bar and bounded memory; report all unusable files at once."""
+"""Read many images in parallel, with a progress bar and bounded memory; report all unusable ones at once."""
 
 import hashlib
 import os
-import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facelab.data.images import decode, kind_of_file, problem_with
+from facelab.data.encoded import EncodedImages
+from facelab.data.images import refuse
 from facelab.errors import DataError
 from facelab.system import cores, make_console
 
 _CHUNK = 64  # images per task: one future for each of a million images would need gigabytes
 _SHOW_AFTER_S = 2.0
-_SHOWN_PROBLEMS = 20
 
 Table = NDArray[np.void]  # one row per image; see `table_type`
 
@@ -31,81 +29,34 @@ def table_type(image_size: int, channels: int, with_pixels: bool) -> np.dtype[An
     return np.dtype([("digest", "u1", (32,)), *pixels])
 
 
-def fill(table: Table, paths: Sequence[Path], image_size: int, channels: int) -> None:
-    """Read every image into its row of the table.
-
-    The digest is the SHA-256 of the resized pixels, or of the file if the table holds no pixels.
+def fill(table: Table, images: EncodedImages, image_size: int, channels: int) -> None:
+    """Decode every image into its row of the table; the digest is the SHA-256 of the resized pixels.
 
     Args:
         table: (N,) of `table_type`; filled in place.
-        paths: N files.
+        images: N images.
         image_size: side of the square the images are resized to, in pixels.
         channels: 1 for grey, 3 for RGB.
 
     Raises:
-        DataError: some files are unusable; names each one, why, and what to do.
+        DataError: some images are unusable; names each one, why, and what to do.
     """
-    digests = table["digest"]
+    digests, held = table["digest"], "pixels" in (table.dtype.names or ())
 
-    def read_pixels(index: int) -> str | None:
+    def read(index: int) -> str | None:
         try:
-            pixels = decode(paths[index], image_size, channels)
+            pixels = images.decode(index, image_size, channels)
         except DataError as error:
             return str(error)
-        table["pixels"][index] = pixels
+        if held:
+            table["pixels"][index] = pixels
         digests[index] = np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), np.uint8)
         return None
 
-    def read_digest(index: int) -> str | None:
-        problem = problem_with(paths[index])
-        if problem is not None:
-            return f"{paths[index]} {problem}."
-        with paths[index].open("rb") as file:
-            digests[index] = np.frombuffer(hashlib.file_digest(file, "sha256").digest(), np.uint8)
-        return None
-
-    refuse(_of_each(len(paths), read_pixels if "pixels" in (table.dtype.names or ()) else read_digest))
+    refuse(of_each(len(images), read))
 
 
-def check_files(paths: Sequence[Path]) -> list[os.stat_result]:
-    """Check that all paths are regular files, before any is opened.
-
-    Returns:
-        The stat result of each.
-
-    Raises:
-        DataError: some are folders, FIFOs, devices or the like; names each one.
-    """
-    problems, stats = [], []
-    for path in paths:
-        try:
-            found = path.stat()
-        except OSError as error:
-            problems.append(f"{path} is not readable ({error.strerror}); delete it or copy it again.")
-            continue
-        if not stat.S_ISREG(found.st_mode):
-            problems.append(f"{path} is {kind_of_file(found.st_mode)}, not an image file; delete or rename it.")
-        stats.append(found)
-    refuse(problems)
-    return stats
-
-
-def refuse(problems: Sequence[str]) -> None:
-    """Raise an error if there are problems with images.
-
-    Raises:
-        DataError: lists the problems, at most the first twenty.
-    """
-    if len(problems) == 1:
-        raise DataError(problems[0])
-    if problems:
-        lines = [f"{len(problems):,} images are unusable:", *(f"  - {text}" for text in problems[:_SHOWN_PROBLEMS])]
-        if len(problems) > _SHOWN_PROBLEMS:
-            lines.append(f"  ... and {len(problems) - _SHOWN_PROBLEMS:,} more")
-        raise DataError("\n".join(lines))
-
-
-def _of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
+def of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
     """Call `work` with 0 to count - 1 in threads (decoders release the GIL); returns the problems in order."""
 
     def chunk(start: int) -> list[str]:

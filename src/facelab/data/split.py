@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from facelab.data.copies import Duplicates, Indices
+from facelab.data.columns import Indices
+from facelab.data.copies import Duplicates
 from facelab.data.dividing import TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
-from facelab.data.faces import FaceSet
+from facelab.data.faces import PART, FaceSet
 from facelab.errors import DataError
 
 __all__ = ["FewShot", "IdentityDisjoint", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]
@@ -256,8 +257,8 @@ class Official(Split):
         if missing:
             raise DataError(
                 f"split=official: {faces.source} has no images for {' and '.join(missing)}, only for "
-                f"{', '.join(np.unique(part))}. Expected folders train and test. Rename one, or set data.root to one "
-                "of them and type split=ratio, which splits it at random."
+                f"{', '.join(faces.columns[PART].names)}. Expected folders train and test. Rename one, or set "
+                "data.root to one of them and type split=ratio, which splits it at random."
             )
         unseen = np.setdiff1d(faces.labels[val], faces.labels[train])
         if len(unseen):
@@ -269,14 +270,14 @@ class Official(Split):
         return Splits(train, val, test)
 
 
-def _parts_of(faces: FaceSet) -> NDArray[np.str_]:
-    if "part" not in faces.columns:
+def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
+    if PART not in faces.columns:
         raise DataError(
             f"split=official: {faces.source} comes without a split. Expected data=folder and a data.root with folders "
             "train, test and optionally val, each with one folder per person. Or type split=ratio, which splits it at "
             "random."
         )
-    return faces.columns["part"]
+    return faces.columns[PART].texts
 
 
 def _largest_remainder(total: int, shares: dict[str, float]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from facelab.data.augment import Augmentation
-from facelab.data.faces import FaceSource
+from facelab.data.source import FaceSource
 from facelab.data.split import Split
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule

@@ -1,13 +1,16 @@
 """Faces versus other images: binary classification."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, InMemory, digest, package_folder
+from facelab.data.encoded import ImageArrays
 from facelab.data.images import resize
+from facelab.data.source import Channels, FaceSource, Rows, package_folder
 from facelab.errors import DataError
 
 _PATCHES = 5  # patches along each side of a shuffled image
@@ -18,6 +21,7 @@ Pixels = NDArray[np.uint8]
 Images = Sequence[Pixels]
 
 
+@dataclass(kw_only=True)
 class FaceNonFace(FaceSource):
     """100 faces and 100 non-faces, grey, 25 x 25 pixels, from the scikit-image package: binary classification.
 
@@ -25,17 +29,13 @@ class FaceNonFace(FaceSource):
     has its own identity.
     Source: cut from Labeled Faces in the Wild (Huang et al., 2007) by the scikit-image developers.
 
-    Args:
-        image_size: side of the square the images are resized to, in pixels.
-        channels: 1 for grey, 3 for RGB (three equal channels).
     """
 
-    name = "face_nonface"
+    name: ClassVar[str] = "face_nonface"
+    channels: Channels = 1
+    label: str = "class"
 
-    def __init__(self, image_size: ImageSize = 64, channels: Channels = 1) -> None:
-        self.image_size, self.channels = image_size, channels
-
-    def load(self) -> FaceSet:
+    def rows(self) -> Rows:
         """Read all images."""
         path = package_folder("skimage") / "data" / "lfw_subset.npy"
         if not path.is_file():
@@ -44,23 +44,17 @@ class FaceNonFace(FaceSource):
         mode = "L" if self.channels == 1 else "RGB"
         small = [np.asarray(Image.fromarray(image).convert(mode)).reshape(25, 25, -1) for image in grey]
         faces, others = self._classes(small[:100], small[100:])
-        pixels = np.stack([_resized(image, self.image_size) for image in (*faces, *others)])
-        return FaceSet(
-            name=self.name,
-            source="skimage/data/lfw_subset.npy",
-            pixels=InMemory(pixels),
-            names=[f"face/{i:03d}" for i in range(len(faces))] + [f"non_face/{i:03d}" for i in range(len(others))],
-            labels=np.repeat(np.arange(2, dtype=np.int64), [len(faces), len(others)]),
-            label_names=("face", "non_face"),
-            identities=np.arange(len(pixels), dtype=np.int64),
-            digests=[digest(image) for image in pixels],
-        )
+        names = [f"face/{i:03d}" for i in range(len(faces))] + [f"non_face/{i:03d}" for i in range(len(others))]
+        classes = ["face"] * len(faces) + ["non_face"] * len(others)
+        images = ImageArrays(path, [*faces, *others])
+        return Rows(self.name, path, names, images, {"class": classes}, "skimage/data/lfw_subset.npy")
 
     def _classes(self, faces: Images, others: Images) -> tuple[Images, Images]:
         """The images of both classes, (H, W, C) uint8 each, of any size."""
         return faces, others
 
 
+@dataclass(kw_only=True)
 class FaceSpoiltFace(FaceNonFace):
     """`FaceNonFace` with two corrupted copies of every face as non-faces, and optionally faces of a further set.
 
@@ -70,17 +64,12 @@ class FaceSpoiltFace(FaceNonFace):
     generator, pass the generator's training set as `faces`.
 
     Args:
-        image_size: side of the square the images are resized to, in pixels.
-        channels: 1 for grey, 3 for RGB.
         faces: a further set; at most 2,000 of its images, evenly spaced, are added as faces. None for scikit-image's
             faces only.
     """
 
-    name = "face_spoilt_face"
-
-    def __init__(self, image_size: ImageSize = 64, channels: Channels = 1, faces: FaceSource | None = None) -> None:
-        super().__init__(image_size, channels)
-        self.faces = faces
+    name: ClassVar[str] = "face_spoilt_face"
+    faces: FaceSource | None = None
 
     def _classes(self, faces: Images, others: Images) -> tuple[Images, Images]:
         random = np.random.default_rng(0)
@@ -90,10 +79,6 @@ class FaceSpoiltFace(FaceNonFace):
             faces = [*faces, *(_further(further.pixels[int(index)], self.channels) for index in chosen)]
         spoilt = [_shuffled(face, random) for face in faces] + [_scrambled(face, random) for face in faces]
         return faces, [*others, *spoilt]
-
-
-def _resized(image: Pixels, image_size: int) -> Pixels:
-    return resize(Image.fromarray(image.squeeze()), image_size)
 
 
 def _further(image: Pixels, channels: int) -> Pixels:

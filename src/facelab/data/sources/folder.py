@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from facelab.data.faces import Channels, FaceSet, FaceSource, ImageSize, from_files, natural_order, readable
 from facelab.data.images import OTHER_SUFFIXES, SUFFIXES
-from facelab.data.reading import refuse
+from facelab.data.source import FaceSource, Rows, natural_order, readable
 from facelab.errors import DataError
 
 _PARTS = {
@@ -19,6 +17,7 @@ _PARTS = {
 SYSTEM_NAMES = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
 
 
+@dataclass
 class Folder(FaceSource):
     """A folder with one subfolder of images per person; the subfolder names are the classes.
 
@@ -29,38 +28,32 @@ class Folder(FaceSource):
 
     Args:
         root: path of the folder.
-        image_size: side of the square the images are resized to, in pixels.
-        channels: 1 for grey, 3 for RGB.
     """
 
-    def __init__(self, root: str, image_size: ImageSize = 64, channels: Channels = 3) -> None:
-        self.root, self.image_size, self.channels = Path(root), image_size, channels
+    root: str
 
-    def load(self) -> FaceSet:
-        """Read all images below the root."""
-        where = f"data.root: {readable(str(self.root.absolute()))}"
-        if not self.root.is_dir():
+    def rows(self) -> Rows:
+        """List all images below the root."""
+        root = Path(self.root)
+        where = f"data.root: {readable(str(root.absolute()))}"
+        if not root.is_dir():
             raise DataError(
                 f"{where} is not a folder. Expected a folder with one subfolder per person. "
                 "Hydra does not expand ~; type $HOME/... instead."
             )
-        scan = _Scan(self.root)
-        folders = scan.folders(self.root)
+        scan = _Scan(root)
+        folders = scan.folders(root)
         if not folders:
             raise DataError(f"{where} holds no folders. Expected one subfolder per person.")
         parts = _parts_of(folders, scan)
+        inner = [folder for part in parts.values() for folder in scan.folders(part)]
+        files = scan.classes(inner if parts else folders)
+        paths = [path for of_class in files.values() for path in of_class]
+        columns = {"identity": [path.parent.name for path in paths]}
         if parts:
-            files = scan.classes([folder for part in parts.values() for folder in scan.folders(part)])
-        else:
-            files = scan.classes(folders)
-        refuse(scan.problems)
-        part_of = {folder.name: part for part, folder in parts.items()}
-        depth = len(self.root.parts)
-        paths = (path for of_class in files.values() for path in of_class)
-        columns = {"part": np.array([part_of[path.parts[depth]] for path in paths])} if parts else {}
-        source = readable(str(self.root.absolute()))
-        name = readable(self.root.name)
-        return from_files(name, source, files, self.root, self.image_size, self.channels, columns)
+            part_of = {folder.name: part for part, folder in parts.items()}
+            columns["part"] = [part_of[path.parts[len(root.parts)]] for path in paths]
+        return replace(Rows.of_files(readable(root.name), root, paths, columns), problems=scan.problems)
 
 
 class _Scan:
