@@ -29,6 +29,7 @@ USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
+  facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
   facelab runs [key=value ...]      a table of the runs; closes those whose process died
@@ -121,6 +122,12 @@ def _generate_task(composed: DictConfig) -> None:
     generate(_checked(composed, Generation))
 
 
+def _align_task(composed: DictConfig) -> None:
+    from facelab.commands.align import Alignment, align
+
+    align(_checked(composed, Alignment))
+
+
 def _compare_task(composed: DictConfig) -> None:
     from facelab.commands.compare import Comparison, compare
 
@@ -161,6 +168,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
 _TASKS = {
     "train": _train_task,
     "generate": _generate_task,
+    "align": _align_task,
     "compare": _compare_task,
     "best": _best_task,
     "runs": _runs_task,
