@@ -62,7 +62,7 @@ def _lines(caption: str, width: int) -> list[str]:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Break a text into at most three lines of `width` pixels, at any character, since paths have no spaces."""
-    whole, half = text, len(text) // 2
+    whole, half = text, int(len(text) / max(1, _font().getlength(text)) * _MOST_LINES * width / 2) + 1
     while True:
         lines = [""]
         for character in text:
@@ -71,7 +71,7 @@ def _wrapped(text: str, width: int) -> list[str]:
             lines[-1] += character
         if len(lines) <= _MOST_LINES:
             return lines
-        half = min(half - 1, 2 * width)  # no character is narrower than a few pixels
+        half = min(half, len(whole) // 2) - 1
         text = whole[:half] + _ELLIPSIS + whole[-half:]
 
 

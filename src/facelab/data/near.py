@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 HASH_BYTES = 32
-NEAR_BITS = 16  # finds copies saved or resized again, no two different photos of LFW, none of AT&T: docs/data.md
+NEAR_BITS = 16  # re-encoded and resized copies; on LFW and AT&T no two different photos: docs/data.md
 MOST_NEAR = 20  # partners of one image: a set of frames of one video has billions of pairs
 
 Hashes = NDArray[np.uint8]
