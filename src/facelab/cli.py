@@ -28,6 +28,7 @@ from facelab.system import print_anything, set_training_command, training_comman
 USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
+  facelab check [key=value ...]     look at the images of a data set before training, on one page
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
@@ -50,6 +51,7 @@ _MEANT = {
     "mlflow": "ui",
     "sample": "generate",
     "report": "compare",
+    "inspect": "check",
     "fit": "train",
 }
 
@@ -116,6 +118,12 @@ def _train_task(composed: DictConfig) -> None:
     train_task(composed)
 
 
+def _check_task(composed: DictConfig) -> None:
+    from facelab.commands.check import Check, check_images
+
+    check_images(_checked(composed, Check))
+
+
 def _generate_task(composed: DictConfig) -> None:
     from facelab.commands.generate import Generation, generate
 
@@ -167,6 +175,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
 
 _TASKS = {
     "train": _train_task,
+    "check": _check_task,
     "generate": _generate_task,
     "align": _align_task,
     "compare": _compare_task,

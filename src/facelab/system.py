@@ -52,6 +52,11 @@ def make_console(stderr: bool = False, quiet: bool = False) -> "Console":
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
 
 
+def visible(text: str) -> str:
+    """The text with escapes for control and other invisible characters: a file name must not control the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def print_anything(*streams: TextIO) -> None:
     """Make streams accept any text: characters missing in their encoding become look-alikes or escapes.
 
