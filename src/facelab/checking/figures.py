@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from facelab.compare.html import svg
@@ -31,6 +31,7 @@ def class_sizes(sizes: NDArray[np.int64]) -> str:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:,.0f}")
     axis.set(xlabel="class, the largest first", ylabel="images", xlim=(edges[0], edges[-1]))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.grid(axis="y", alpha=0.3)
     return svg(figure)

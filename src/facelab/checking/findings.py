@@ -51,8 +51,14 @@ def findings(found: Survey, source: FaceSource, rule: Split, outcome: SplitOutco
 
 def named_pair(found: Survey, pair: Pair) -> str:
     """A pair as `name (label) = name (label)`, or with the number of bits that differ."""
-    names = [visible(f"{found.rows.names[index]} ({found.label(index)})") for index in (pair.first, pair.second)]
+    names = [visible(_with_label(found, index)) for index in (pair.first, pair.second)]
     return " = ".join(names) if pair.bits is None else f"{' ~ '.join(names)}: {pair.bits} bits differ"
+
+
+def _with_label(found: Survey, index: int) -> str:
+    """The name of an image with its label, unless it is in a folder of that name."""
+    name, label = found.rows.names[index], found.label(index)
+    return name if f"{label}/" in name else f"{name} ({label or 'no label'})"
 
 
 def _of_errors(found: Survey, outcome: SplitOutcome | None, drops: bool) -> list[Finding]:
@@ -82,7 +88,10 @@ def _of_pairs(found: Survey, drops: bool) -> list[Finding]:
         shown.append(_of_conflicts(found, conflicts, "warning", "split.duplicates=drop leaves out both."))
     texts = {
         (False, True): ("Nearly equal, with different labels", "The same photo under two labels?"),
-        (True, False): ("Identical, with one label", "They must not be in two parts of a split."),
+        (True, False): (
+            "Identical, with one label",
+            "A split must not part them; split.duplicates=drop keeps one of each.",
+        ),
         (False, False): ("Nearly equal, with one label", "The same photo, saved or cropped twice?"),
     }
     for (identical, two_labels), (kind, meaning) in texts.items():

@@ -1,9 +1,10 @@
 """The command `facelab check`: look at the images of a face set before training."""
 
+import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def check_images(config: Mapping[str, Any]) -> None:
 
 
 def _outcomes(found: Survey, rule: Split) -> list[SplitOutcome]:
-    """What the chosen rule and then every other one makes of the usable images."""
+    """What the chosen rule and then every other one makes of the usable images, with the values that were typed."""
     if found.faces is None:
         return []
     hydra = HydraConfig.get()
@@ -101,25 +102,34 @@ def _outcomes(found: Survey, rule: Split) -> list[SplitOutcome]:
     outcomes = [split_outcome(found.faces, " ".join([f"split={choice}", *typed]), lambda: rule)]
     for other in options_of("split"):
         if other != choice:
-            outcomes.append(split_outcome(found.faces, f"split={other}", _rule(other)))
+            overrides = _overrides(other, typed)
+            outcomes.append(split_outcome(found.faces, " ".join(overrides), functools.partial(_rule, overrides)))
     return outcomes
 
 
-def _rule(choice: str) -> Callable[[], Split]:
-    """Builds a rule with the values of its file."""
+def _overrides(choice: str, typed: Sequence[str]) -> list[str]:
+    """The overrides that choose a rule, with those of another one's values that are keys of this one too."""
+    try:
+        keys = compose("check", [f"split={choice}"]).split
+    except (HydraException, OmegaConfBaseException):
+        return [f"split={choice}"]  # `_rule` says why
+    return [f"split={choice}", *(text for text in typed if text.partition("=")[0].removeprefix("split.") in keys)]
 
-    def make() -> Split:
-        overrides = [f"split={choice}"]
-        try:
-            composed = compose("check", overrides)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain_composition(error, "check", overrides)) from error
-        node = plain(OmegaConf.masked_copy(composed, ["split"]))
-        check_node(node["split"], "split")
-        rule: Split = build(node)["split"]
-        return rule
 
-    return make
+def _rule(overrides: list[str]) -> Split:
+    """Build a rule.
+
+    Raises:
+        ConfigError: its file or its values are invalid.
+    """
+    try:
+        composed = compose("check", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error, "check", overrides)) from error
+    node = plain(OmegaConf.masked_copy(composed, ["split"]))
+    check_node(node["split"], "split")
+    rule: Split = build(node)["split"]
+    return rule
 
 
 def _place(out: str) -> Path:
