@@ -84,7 +84,7 @@ def test_every_bad_file_is_named(facelab: Command, tmp_path: Path, experiment: t
     outcome = facelab(*arguments)
     assert outcome.status == 1
     assert (
-        f"Error: training on faces would fail: Problems with files, at which training stops: {len(UNUSABLE)}."
+        f"Error: training on faces would fail: Unusable files or folders: {len(UNUSABLE)}. Training stops at them."
         in outcome.error
     )
     words = _Page(tmp_path / "report" / "facelab-check.html").words

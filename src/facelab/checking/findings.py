@@ -64,7 +64,7 @@ def _with_label(found: Survey, index: int) -> str:
 def _of_errors(found: Survey, outcome: SplitOutcome | None, drops: bool) -> list[Finding]:
     errors = []
     if found.problems:
-        text = f"Problems with files, at which training stops: {len(found.problems):,}."
+        text = f"Unusable files or folders: {len(found.problems):,}. Training stops at them."
         errors.append(Finding("error", text, [visible(text) for text in found.problems]))
     if found.refusal:
         errors.append(Finding("error", visible(found.refusal)))
