@@ -183,6 +183,19 @@ def orl() -> FaceSet:
     return ORL(image_size=32).load()
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Path of a real file or set, such as `lfw`, in the folder that FACELAB_TEST_DATA names; skips where it is absent."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("FACELAB_TEST_DATA", "")
+        if not folder or not (Path(folder) / name).exists():
+            pytest.skip(f"needs {name} in the folder FACELAB_TEST_DATA")
+        return Path(folder) / name
+
+    return find
+
+
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     """Give every test the threads it began with."""

@@ -88,5 +88,5 @@ def test_thousands_of_levels_are_listed(tmp_path: Path) -> None:
 
 def test_images_without_folders_are_told_of_patterns(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "faces") / "person0"
-    with pytest.raises(DataError, match="holds no folders.*data=pattern"):
+    with pytest.raises(DataError, match=r"holds no folders.*data=pattern"):
         Folder(str(root)).load()

@@ -7,6 +7,7 @@ from facelab.data.source import FaceSource, Rows
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
+from facelab.data.sources.pattern import Pattern
 from facelab.data.split import FewShot, IdentityDisjoint, KFold, Official, Ratio, Split, Splits
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "IdentityDisjoint",
     "KFold",
     "Official",
+    "Pattern",
     "Ratio",
     "Rows",
     "SideLight",
