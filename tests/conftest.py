@@ -185,7 +185,7 @@ def orl() -> FaceSet:
 
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], Path]:
-    """Path of a real file or set, such as `lfw`, in the folder that FACELAB_TEST_DATA names; skips where it is absent."""
+    """Path of a real set, such as `lfw`, in the folder that FACELAB_TEST_DATA names; skips where it is absent."""
 
     def find(name: str) -> Path:
         folder = os.environ.get("FACELAB_TEST_DATA", "")
