@@ -24,6 +24,12 @@ ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 # Values that a choice cannot do without.
 REQUIRED = {
+    "data=concat": [
+        "+data@data.sources.few=orl",
+        "+data@data.sources.others=orl",
+        "data.sources.few.last_person=3",
+        "data.sources.others.first_person=38",
+    ],
     "data=csv": ["data.file=faces.csv"],
     "data=folder": ["data.root=faces"],
     "data=lfw": ["data.root=faces"],

@@ -4,6 +4,7 @@ from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.source import FaceSource, Rows
+from facelab.data.sources.concat import Concat
 from facelab.data.sources.csv_file import CSV
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
@@ -17,6 +18,7 @@ __all__ = [
     "LFW",
     "ORL",
     "Augmentation",
+    "Concat",
     "FaceDataModule",
     "FaceNonFace",
     "FaceSet",
