@@ -188,12 +188,22 @@ def orl() -> FaceSet:
 
 
 @pytest.fixture(scope="session")
-def lfw() -> Path:
+def real_data() -> Callable[[str], Path]:
+    """Path of a real set, such as `lfw`, in the folder that FACELAB_TEST_DATA names; skips where it is absent."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("FACELAB_TEST_DATA", "")
+        if not folder or not (Path(folder) / name).exists():
+            pytest.skip(f"needs {name} in the folder FACELAB_TEST_DATA")
+        return Path(folder) / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def lfw(real_data: Callable[[str], Path]) -> Path:
     """The folder of Labeled Faces in the Wild, a folder per person."""
-    folder = Path(os.environ.get("FACELAB_TEST_DATA", "")) / "lfw"
-    if "FACELAB_TEST_DATA" not in os.environ or not folder.is_dir():
-        pytest.skip("FACELAB_TEST_DATA names no folder with lfw/")
-    return folder
+    return real_data("lfw")
 
 
 @pytest.fixture(autouse=True)

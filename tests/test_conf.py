@@ -22,14 +22,38 @@ OVERLAYS = sorted(
 # Needs hardware, a server, a cluster or further processes: run by tests of their own.
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
-REFERENCE_MODELS = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
+# Values that a choice cannot do without.
+REQUIRED = {
+    "data=concat": [
+        "+data@data.sources.few=orl",
+        "+data@data.sources.others=orl",
+        "data.sources.few.last_person=3",
+        "data.sources.others.first_person=38",
+    ],
+    "data=csv": ["data.file=faces.csv"],
+    "data=folder": ["data.root=faces"],
+    "data=lfw": ["data.root=faces"],
+    "data=pattern": ["data.root=faces", r"data.pattern='(?P<identity>\w+)/.*'"],
+    "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
+}
 
 
 @pytest.mark.parametrize("choice", CHOICES + OVERLAYS)
 def test_every_choice_composes_and_is_right(choice: str) -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        overrides = [choice, REFERENCE_MODELS[choice]] if choice in REFERENCE_MODELS else [choice]
-        check_training(compose("train", overrides))
+        check_training(compose("train", [choice, *REQUIRED.get(choice, [])]))
+
+
+def _make_faces(choice: str, folder: Path) -> list[str]:
+    """Make the files that a data set is read from; returns further overrides."""
+    paths = sorted(make_folder(folder / "faces", people=4, pictures=6).glob("*/*.png"))
+    if choice == "data=csv":
+        lines = [f"{path.relative_to(folder)},{path.parent.name}" for path in paths]
+        (folder / "faces.csv").write_text("\n".join(["path,identity", *lines]))
+    if choice == "data=lfw":
+        for path in paths:
+            path.rename(path.with_name(f"{path.parent.name}_000{int(path.stem) + 1}.png"))
+    return []
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
@@ -37,9 +61,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     size = [override for override in TINY if not override.startswith("data.last_person")]
     if not choice.startswith("data="):
         size.append("data.last_person=6")
-    if choice == "data=folder":
-        make_folder(tmp_path / "faces", people=4, pictures=6)
-        size.append("data.root=faces")
+    if choice in REQUIRED and choice.startswith("data="):
+        size += [*REQUIRED[choice], *_make_faces(choice, tmp_path)]
     if choice == "split=official":
         for path in make_folder(tmp_path / "faces", people=4, pictures=6).glob("*/*.png"):
             part = "train" if int(path.stem) < 3 else "test"

@@ -25,6 +25,15 @@ def make_folder(root: Path, people: int = 3, pictures: int = 5, size: int = 40) 
     return root
 
 
+def make_images(root: Path, names: Sequence[str], size: int = 16) -> Path:
+    """Images of noise with these paths below a folder, all different."""
+    random = np.random.default_rng(len(names))
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8)).save(root / name)
+    return root
+
+
 def made_set(labels: NDArray[np.int64], label_names: Sequence[str]) -> FaceSet:
     """A set of black images of these people, each with its own name and digest."""
     names = [str(number) for number in range(len(labels))]

@@ -83,20 +83,22 @@ def test_a_way_on_that_leads_nowhere_is_refused(counts: list[int], few: str) -> 
 def test_a_run_says_and_records_what_was_left_out(
     facelab: Command, tmp_path: Path, experiment: tuple[str, str], runs: Callable[[], list[Run]]
 ) -> None:
-    root = make_folder(tmp_path / "faces", people=4, pictures=6)
+    root = make_folder(tmp_path / "faces" / "group", people=4, pictures=6)
     for number in range(1, 6):
         (root / "person2" / f"{number}.png").unlink()
     size = [override for override in TINY_CNN if not override.startswith("data.last_person")]
-    command = ("train", "data=folder", f"data.root={root}", *size, *experiment)
+    command = ("train", "data=folder", f"data.root={root.parent}", *size, *experiment)
     refused = facelab(*command)
     assert refused.status == 1
     assert "split.few=drop" in refused.error
     outcome = facelab(*command, "split.few=drop")
     assert outcome.status == 0, outcome.error
     assert "split.few=drop: 1 of 4 classes" in outcome.out
+    assert "such as 'group/person0'" in outcome.out  # a note of the source
     (run,) = runs()
     profile = json.loads(run.inputs.dataset_inputs[0].dataset.profile)
     assert profile["classes"] == 3
     assert profile["images"] == 18
     assert "split.few=drop: 1 of 4 classes" in profile["left_out"][0]
+    assert "such as 'group/person0'" in profile["notes"][0]
     assert run.data.params["split.few"] == "drop"

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from facelab.config.build import nearest, resolve_target
 from facelab.config.command_line import quoted
 from facelab.config.foreign import foreign_hint
-from facelab.config.signatures import annotation_of, known_later, parameters_of, refused_by_slot, wants_text
+from facelab.config.signatures import annotation_of, items_of, known_later, parameters_of, refused_by_slot, wants_text
 from facelab.config.texts import with_texts
 from facelab.errors import ConfigError
 
@@ -234,9 +234,13 @@ class _Walk:
         if annotation is inspect.Parameter.empty or _contains(value, _Unknown):
             return
         # pydantic would take a dict for a dataclass, and has no words for the other classes.
-        if inspect.isclass(annotation) and annotation.__module__.startswith("facelab."):
-            if not isinstance(value, annotation):
-                self.problems.append(Problem(key, f"expected a {annotation.__name__}, got {_shown(raw)}."))
+        items = items_of(annotation)
+        if _is_ours(items) and isinstance(value, dict):
+            for name, item in value.items():
+                self.check_class(items, raw[name], item, f"{key}.{name}")
+            return
+        if _is_ours(annotation):
+            self.check_class(annotation, raw, value, key)
             return
         try:
             adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
@@ -255,11 +259,20 @@ class _Walk:
                 advice = self._as_text(key, raw) if wants_text(annotation) else ""
                 self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}.{advice}"))
 
+    def check_class(self, wanted: type, raw: Any, value: Any, key: str) -> None:
+        """Check that a value is an instance of a class of facelab."""
+        if not isinstance(value, wanted):
+            self.problems.append(Problem(key, f"expected a {wanted.__name__}, got {_shown(raw)}."))
+
     def _as_text(self, key: str, raw: Any) -> str:
         """Explain how to quote a value that must be text but was parsed as another type."""
         if key in self.typed:
             return f" As text: {quoted(key, self.typed[key])}"
         return " Text in a YAML file is put in quotes." if isinstance(raw, int | float | str) else ""
+
+
+def _is_ours(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and annotation.__module__.startswith("facelab.")
 
 
 def _shown(raw: Any) -> str:

@@ -4,14 +4,21 @@ from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.source import FaceSource, Rows
+from facelab.data.sources.concat import Concat
+from facelab.data.sources.csv_file import CSV
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
 from facelab.data.sources.folder import Folder
+from facelab.data.sources.lfw import LFW
 from facelab.data.sources.orl import ORL
+from facelab.data.sources.pattern import Pattern
 from facelab.data.split import FewShot, IdentityDisjoint, KFold, Official, Ratio, Split, Splits
 
 __all__ = [
+    "CSV",
+    "LFW",
     "ORL",
     "Augmentation",
+    "Concat",
     "FaceDataModule",
     "FaceNonFace",
     "FaceSet",
@@ -23,6 +30,7 @@ __all__ = [
     "IdentityDisjoint",
     "KFold",
     "Official",
+    "Pattern",
     "Ratio",
     "Rows",
     "SideLight",

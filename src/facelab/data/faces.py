@@ -89,6 +89,7 @@ class FaceSet:
             comes with a split.
         label: the column to predict; it has a value for every image.
         group: the column whose values a split must not share between its parts, if it is not the label.
+        notes: what the source left out or decided, one sentence each.
         loaded: the complete set, if this is a subset made by `only`.
 
     Raises:
@@ -103,6 +104,7 @@ class FaceSet:
     columns: Mapping[str, Column]
     label: str = IDENTITY
     group: str = IDENTITY
+    notes: Sequence[str] = ()
     loaded: "FaceSet | None" = None
 
     def __post_init__(self) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from facelab.data.images import OTHER_SUFFIXES, SUFFIXES
+from facelab.data.listing import SYSTEM_NAMES
 from facelab.data.source import natural_order
-from facelab.data.sources.folder import SYSTEM_NAMES
 
 _FURTHER_FACE = re.compile(r"\.face\d+$")
 

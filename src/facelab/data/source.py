@@ -41,6 +41,7 @@ class Rows:
         columns: N texts each, by name, such as `identity` and `part`; an empty text means that there is no value.
         source: origin of the images, for MLflow's dataset entry; `root` if empty.
         problems: what is unusable, one sentence each; reading stops if there are any.
+        notes: what was left out or decided, one sentence each; printed and recorded with the run.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Rows:
     columns: Mapping[str, Sequence[str]]
     source: str = ""
     problems: Sequence[str] = field(default=())
+    notes: Sequence[str] = field(default=())
 
     @classmethod
     def of_files(
@@ -124,6 +126,7 @@ class FaceSource(ABC):
             columns={name: Column.of([readable(text) for text in texts]) for name, texts in rows.columns.items()},
             label=self.label,
             group=self.group,
+            notes=rows.notes,
         )
 
     def _read(self, rows: Rows) -> Table:

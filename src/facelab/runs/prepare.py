@@ -69,7 +69,7 @@ class Prepared:
         settings = experiment.trainer.resolved()
         experiment.runtime.check()
         faces, splits = prepare(experiment.data.load(), experiment.split)
-        for note in splits.notes if int(os.environ.get("RANK", 0)) == 0 else ():
+        for note in (*faces.notes, *splits.notes) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
         pl.seed_everything(experiment.seed, verbose=False)
