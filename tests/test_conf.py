@@ -9,6 +9,7 @@ from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.made import make_folder
+from tests.data.made_formats import make_packed
 
 CHOICES = sorted(
     f"{group.name}={path.stem}"
@@ -22,14 +23,30 @@ OVERLAYS = sorted(
 # Needs hardware, a server, a cluster or further processes: run by tests of their own.
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
-REFERENCE_MODELS = {"data=folder": "data.root=faces", "tracking=server": "tracking.uri=http://127.0.0.1:5000"}
+# Values that a choice cannot do without.
+REQUIRED = {
+    "data=bin": ["data.path=faces.bin"],
+    "data=celeba": ["data.root=faces"],
+    "data=fer2013": ["data.root=faces"],
+    "data=folder": ["data.root=faces"],
+    "data=rafdb": ["data.root=faces"],
+    "data=recordio": ["data.path=faces.rec"],
+    "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
+}
 
 
 @pytest.mark.parametrize("choice", CHOICES + OVERLAYS)
 def test_every_choice_composes_and_is_right(choice: str) -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        overrides = [choice, REFERENCE_MODELS[choice]] if choice in REFERENCE_MODELS else [choice]
-        check_training(compose("train", overrides))
+        check_training(compose("train", [choice, *REQUIRED.get(choice, [])]))
+
+
+def _make_faces(choice: str, folder: Path) -> list[str]:
+    """Make the files that a data set is read from; returns further overrides."""
+    if choice != "data=folder":
+        return make_packed(choice.removeprefix("data="), folder)
+    make_folder(folder / "faces", people=4, pictures=6)
+    return []
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
@@ -37,9 +54,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     size = [override for override in TINY if not override.startswith("data.last_person")]
     if not choice.startswith("data="):
         size.append("data.last_person=6")
-    if choice == "data=folder":
-        make_folder(tmp_path / "faces", people=4, pictures=6)
-        size.append("data.root=faces")
+    if choice in REQUIRED and choice.startswith("data="):
+        size += [*REQUIRED[choice], *_make_faces(choice, tmp_path)]
     if choice == "split=official":
         for path in make_folder(tmp_path / "faces", people=4, pictures=6).glob("*/*.png"):
             part = "train" if int(path.stem) < 3 else "test"

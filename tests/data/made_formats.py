@@ -104,3 +104,22 @@ def write_bin(path: Path, pixels: NDArray[np.uint8], genuine: Sequence[bool]) ->
     """A verification set."""
     path.write_bytes(pickle.dumps(([png(image) for image in pixels], list(genuine)), 5))
     return path
+
+
+def make_packed(choice: str, folder: Path) -> list[str]:
+    """The set that `data=<choice>` is read from, in `folder`; returns the overrides that it needs."""
+    if choice == "fer2013":
+        usages = ["Training"] * 14 + ["PublicTest"] * 7 + ["PrivateTest"] * 7
+        write_fer2013(folder / "faces" / "fer2013.csv", pictures(28, 48, 1), [*range(7)] * 4, usages)
+    if choice == "celeba":
+        write_celeba(folder / "faces", [*range(12)], [-1, 1] * 6, [0] * 6 + [1] * 2 + [2] * 4)
+    if choice == "rafdb":
+        names = [f"train_{number}.jpg" for number in range(14)] + [f"test_{number}.jpg" for number in range(7)]
+        write_rafdb(folder / "faces", list(zip(names, [*range(1, 8)] * 3, strict=True)))
+    if choice == "recordio":
+        insightface_records(
+            folder / "faces.rec", [png(one) for one in pictures(24)], [number // 6 for number in range(24)]
+        )
+    if choice == "bin":
+        write_bin(folder / "faces.bin", pictures(40), [True, False] * 10)
+    return ["split=official"] if choice in ("fer2013", "celeba", "rafdb") else []
