@@ -59,7 +59,8 @@ class RecordIO(FaceSource):
         keep = _with_images(keys, records, where)
         names = [str(key) for key in keys[keep].tolist()]
         images = RecordImages(path, records.starts[keep], records.lengths[keep], names, records.is_split[keep])
-        return Rows(readable(path.stem), path, names, images, {"identity": _texts(records.labels[keep])})
+        name = readable(f"{path.absolute().parent.name} {path.stem}")
+        return Rows(name, path, names, images, {"identity": _texts(records.labels[keep])})
 
 
 class RecordImages(ImageRanges):
