@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
@@ -22,12 +24,14 @@ from torch.utils.data import DataLoader
 from facelab.commands.train import TrainConfig, check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
+from facelab.data.faces import InMemory
 from facelab.data.module import FaceDataModule
-from facelab.data.split import split
+from facelab.data.split import Splits, split
 from facelab.losses.adversarial import r1, relativistic_logistic
 from facelab.models.base import FaceModule, OneLossModule, to_float
 from facelab.models.gan import GAN
 from facelab.nets.diffaugment import DiffAugment
+from facelab.runs.evaluate import outputs
 from facelab.runs.experiment import Experiment
 from facelab.tracking import SqliteStore, TrackedRun, environment
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
@@ -39,6 +43,7 @@ STEPS = 200  # of a comparison that is to hold to a few percent
 SHORT = 50  # of one that is not
 PAIRS = 5
 BATCH = 64
+EMBEDDED = 2560  # images, ten batches of an evaluation
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- speed: written by make bench -->", "<!-- end of speed -->"
 
@@ -211,6 +216,37 @@ def crowded_row() -> str:
     return _row(name, "at most 0.5", lambda: crowded("facelab"), lambda: crowded("torch"))
 
 
+def embedding_row(experiment: Experiment) -> str:
+    """The row that compares embedding images as evaluation does, loading and gathering included, with the bare model.
+
+    Both without test-time augmentation, which multiplies the model's part only.
+    """
+    att = experiment.data.load()
+    chosen = np.resize(np.arange(len(att)), EMBEDDED)
+    pixels = np.stack([att.pixels[int(index)] for index in chosen])
+    splits = Splits(chosen[:0], chosen[:0], np.arange(EMBEDDED))
+    data = FaceDataModule(replace(att.only(chosen), pixels=InMemory(pixels)), splits, experiment.augment, 1, 1, 0, 0)
+    module = _module(experiment).eval()
+    module.prepare_evaluation(sys.maxsize)
+    trainer = experiment.trainer.resolved().make([], 1, has_validation=False, several_losses=False)
+    ready = [batch["image"] for batch in data.evaluation_loader(splits.test)]
+
+    def timed(embed: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        embed()
+        return (time.perf_counter() - begun) / len(ready) * 1000
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for images in ready:
+            module.classify(module.embed(to_float(images)))
+
+    name = f"`cnn`: a batch of {EMBEDDED:,} images when evaluation embeds them / when the bare model does"
+    return _row(
+        name, "at most 1.11", lambda: timed(lambda: outputs(trainer, module, data, splits.test)), lambda: timed(bare)
+    )
+
+
 def _row(name: str, wanted: str, first: Callable[[], float], second: Callable[[], float]) -> str:
     pairs = [(first(), second()) for _ in range(PAIRS + 1)][1:]  # the first pair warms up
     ratios = [a / b for a, b in pairs]
@@ -270,7 +306,7 @@ def main() -> None:
                 lambda: _process(IMPORTS, folder),
             )
         )
-    lines.append(crowded_row())
+    lines += [embedding_row(_experiment("model=cnn")), crowded_row()]
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table = "\n".join(lines)
     PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

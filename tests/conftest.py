@@ -1,4 +1,8 @@
-"""Shared fixtures: real AT&T faces, a real MLflow store, the real command line."""
+"""Shared fixtures: real AT&T faces, a real MLflow store, the real command line.
+
+FACELAB_TEST_DATA in the environment may name a folder with further face sets, such as lfw/PERSON/PERSON_0001.jpg; tests
+that need them are skipped without it.
+"""
 
 import os
 import signal
@@ -181,6 +185,15 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def orl() -> FaceSet:
     """All AT&T faces at 32 x 32."""
     return ORL(image_size=32).load()
+
+
+@pytest.fixture(scope="session")
+def lfw() -> Path:
+    """The folder of Labeled Faces in the Wild, a folder per person."""
+    folder = Path(os.environ.get("FACELAB_TEST_DATA", "")) / "lfw"
+    if "FACELAB_TEST_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("FACELAB_TEST_DATA names no folder with lfw/")
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
+from facelab import cli
 from tests.conftest import TINY_CNN, Command, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,22 @@ def test_help_lists_every_choice_without_heavy_imports() -> None:
             assert f"{group.name}: {choices}" in done.stdout
     assert "few_shot: sweep" in done.stdout
     assert "HEAVY []" in done.stdout
+
+
+def test_messages_name_the_command_that_was_typed(facelab: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "facelab train -m sweep" in facelab("train", "sweep.jobs=2").error
+    GlobalHydra.instance().clear()
+    assert cli.train(["sweep.jobs=2"]) == 2
+    assert "python train.py -m sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["compare", "sweep=x"], ["compare", "runs=[abc]"], ["best", "sweep=x"], ["runs"]])
+def test_a_missing_store_is_told_and_not_created(facelab: Command, tmp_path: Path, words: list[str]) -> None:
+    outcome = facelab(*words)
+    assert outcome.status == 2
+    for text in ("tracking.folder", str(tmp_path), "mlflow.db", "facelab train"):
+        assert text in outcome.error
+    assert not [*tmp_path.iterdir()]
 
 
 def test_train_py_prints_the_composed_config() -> None:
@@ -116,8 +134,9 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["seed=2147483648"], ["seed", "2147483648"]),
         (["runtime.runs_folder=/dev/null"], ["runtime.runs_folder", "/dev/null", "Choose another one"]),
         (["tracking.folder=/proc/none"], ["tracking.folder: ", "tracking.folder=<folder>"]),
-        (["search=tpe"], ["search:", "python train.py -m search"]),
-        (["sweep.jobs=2"], ["sweep:", "python train.py -m sweep"]),
+        (["search=tpe"], ["search:", "facelab train -m search"]),
+        (["sweep.jobs=2"], ["sweep:", "facelab train -m sweep"]),
+        (["-m", "seed=1,2", "model=cnn", "seed=3"], ["seed=1,2 and seed=3", "swept and fixed"]),
         (["-m", "resume=abc"], ["resume:", "remove -m"]),
         (["-m", "seed=1,2", "sweep.name='a/b'"], ["sweep", "letters, digits", "'a/b'"]),
         (
@@ -208,10 +227,10 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
         assert (outcome.status, outcome.out, outcome.error) == expected
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "compare", "best", "runs", "sync", "ui"])
+@pytest.mark.parametrize("command", ["train", "check", "generate", "align", "compare", "best", "runs", "sync", "ui"])
 def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
     outcome = facelab(command, "--help")
     assert outcome.status == 0
     assert f"facelab {command}" in outcome.out or "python train.py" in outcome.out
-    if command not in ("generate", "sync"):
+    if command not in ("generate", "align", "sync"):
         assert "sqlite" in outcome.out

@@ -13,6 +13,7 @@ ROOMS = (
     "sweep",
     "runs",
     "training",
+    "checking",
     "compare",
     "protocols",
     "models",

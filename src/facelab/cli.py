@@ -23,12 +23,14 @@ from facelab.config.command_line import check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
-from facelab.system import print_anything
+from facelab.system import print_anything, set_training_command, training_command
 
 USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
+  facelab check [key=value ...]     look at the images of a data set before training, on one page
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
+  facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
   facelab runs [key=value ...]      a table of the runs; closes those whose process died
@@ -49,6 +51,7 @@ _MEANT = {
     "mlflow": "ui",
     "sample": "generate",
     "report": "compare",
+    "inspect": "check",
     "fit": "train",
 }
 
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the reader closes the output before its end (`| head`).
     """
     with guarded_output() as output:
+        set_training_command("facelab train")
         return output.status(_main(list(sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 
@@ -71,7 +75,8 @@ def train(arguments: Sequence[str] | None = None) -> int:
     """The program `train.py`: compose, check, train. Arguments and exit status as for `main`."""
     with guarded_output() as output:
         words = sys.argv[1:] if arguments is None else arguments
-        return output.status(_run("train", _train_task, "python train.py", words))
+        set_training_command("python train.py")
+        return output.status(_run("train", _train_task, training_command(), words))
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -113,10 +118,22 @@ def _train_task(composed: DictConfig) -> None:
     train_task(composed)
 
 
+def _check_task(composed: DictConfig) -> None:
+    from facelab.commands.check import Check, check_images
+
+    check_images(_checked(composed, Check))
+
+
 def _generate_task(composed: DictConfig) -> None:
     from facelab.commands.generate import Generation, generate
 
     generate(_checked(composed, Generation))
+
+
+def _align_task(composed: DictConfig) -> None:
+    from facelab.commands.align import Alignment, align
+
+    align(_checked(composed, Alignment))
 
 
 def _compare_task(composed: DictConfig) -> None:
@@ -158,7 +175,9 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
 
 _TASKS = {
     "train": _train_task,
+    "check": _check_task,
     "generate": _generate_task,
+    "align": _align_task,
     "compare": _compare_task,
     "best": _best_task,
     "runs": _runs_task,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _LOOK_ALIKES = {"·": "-", "–": "-", "—": "-", "…": "...", "±": "+-", "×": "x", "’": "'"}
 _PRINTABLE = "facelab.printable"
+_TRAINING_COMMAND = "FACELAB_TRAINING_COMMAND"  # an environment variable, which processes of a sweep inherit
 _SOCKET_PATH_CHARACTERS = 107  # of sun_path, without its terminating zero; on macOS 103
 _SOCKET_NAME_CHARACTERS = 36  # appended by multiprocessing: /pymp-12345678/listener-12345678, with a margin
 
@@ -20,6 +21,16 @@ _SOCKET_NAME_CHARACTERS = 36  # appended by multiprocessing: /pymp-12345678/list
 def cores() -> int:
     """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def training_command() -> str:
+    """The command that trains, as the user types it: `python train.py` if started so, or else `facelab train`."""
+    return os.environ.get(_TRAINING_COMMAND, "facelab train")
+
+
+def set_training_command(command: str) -> None:
+    """Choose what `training_command` gives in this process and those it starts."""
+    os.environ[_TRAINING_COMMAND] = command
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +50,11 @@ def make_console(stderr: bool = False, quiet: bool = False) -> "Console":
     from rich.console import Console  # imported late to keep `--help` fast
 
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+
+
+def visible(text: str) -> str:
+    """The text with escapes for control and other invisible characters: a file name must not control the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def print_anything(*streams: TextIO) -> None:

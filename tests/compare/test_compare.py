@@ -285,8 +285,9 @@ def test_nothing_has_finished(facelab: Command, begin: Begin, experiment: tuple[
 
 
 def test_errors_name_what_does_not_exist(facelab: Command, begin: Begin, experiment: tuple[str, str]) -> None:
-    assert "there are no sweeps in" in facelab("compare", "sweep=familie", *experiment).error
     sweep = _families(begin)
+    elsewhere = (experiment[0], "tracking.experiment=elsewhere")
+    assert "there are no sweeps in" in facelab("compare", "sweep=familie", *elsewhere).error
     run_id = _study(sweep).counted[0].id
     for arguments, expected in (
         (("compare", "sweep=familie"), "Did you mean 'families'? The newest: families."),

@@ -12,6 +12,7 @@ from facelab.config.check import check
 from facelab.config.load import load_yaml
 from facelab.config.texts import with_texts
 from facelab.errors import ConfigError
+from facelab.tracking import SqliteStore
 from tests.conftest import TINY_CNN, Command
 
 
@@ -71,6 +72,7 @@ def test_nested_nodes_are_reached(facelab: Command, tmp_path: Path) -> None:
 
 
 def test_other_commands_take_text_too(facelab: Command, store_folder: Path) -> None:
+    SqliteStore(str(store_folder)).open()
     error = facelab("compare", "runs=[1e5,017]", "tracking.experiment=2024", f"tracking.folder={store_folder}").error
     assert "1e5, 017" in error
     assert "run=0123:" in facelab("generate", "run=0123").error

@@ -102,7 +102,7 @@ def test_a_long_list_is_whole_in_a_file(orl: FaceSet, tmp_path: Path, monkeypatc
     assert "split.duplicates=drop" in str(caught.value)
     with (tmp_path / LIST_NAME).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {(row["picture"], row["same_as"]) for row in rows} == set(pairs)
+    assert {(row["image"], row["same_as"]) for row in rows} == set(pairs)
     assert {(row["part"], row["same_as_part"]) for row in rows} == {("train", "test")}
     assert [path.name for path in tmp_path.iterdir()] == [LIST_NAME]
 

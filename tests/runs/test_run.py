@@ -71,7 +71,7 @@ def test_a_run_records_everything_worth_comparing(
     assert len(tags["data.fingerprint"]) == 64
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == tags["data.fingerprint"][:36]
-    assert json.loads(dataset.dataset.profile) == {"pictures": 60, "classes": 6, "train": 36, "val": 12, "test": 12}
+    assert json.loads(dataset.dataset.profile) == {"images": 60, "classes": 6, "train": 36, "val": 12, "test": 12}
 
     paths = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "model.safetensors", "packages.txt", "images"} <= paths

@@ -113,6 +113,7 @@ def test_runs_without_a_sign_of_life_are_closed(facelab: Command, tmp_path: Path
 
 
 def test_a_store_without_runs_says_so(facelab: Command, store_folder: Path, tmp_path: Path) -> None:
+    SqliteStore(str(tmp_path / "empty")).open()
     assert "no runs" in facelab("runs", f"tracking.folder={tmp_path / 'empty'}").out
     outcome = facelab("sync")
     assert outcome.status == 2

@@ -13,7 +13,7 @@ from facelab.compare.shown import shown_estimate, shown_value
 from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
 from facelab.config.build import build
 from facelab.errors import ConfigError
-from facelab.system import make_console
+from facelab.system import make_console, training_command
 from facelab.tracking import (
     ChildRow,
     Store,
@@ -74,7 +74,8 @@ def compare(config: Mapping[str, Any]) -> None:
         config: a checked config of `Comparison`.
 
     Raises:
-        ConfigError: there is no such sweep, run or metric, no run has finished, or the folder cannot be written.
+        ConfigError: there is no store, or no such sweep, run or metric in it, no run has finished, or the folder cannot
+            be written.
         TrackingError: the store cannot be reached or read.
     """
     options = Comparison(**build(config))
@@ -84,6 +85,7 @@ def compare(config: Mapping[str, Any]) -> None:
     if options.metrics == []:
         raise ConfigError("metrics: the list is empty. Name at least one metric, or remove metrics=.")
     store, runs_folder, console = options.tracking, Path(options.runs_folder), make_console()
+    store.refuse_missing()
     if options.runs is not None:
         study = study_of_runs(_runs(store, options.runs), options.metrics)
         _refuse_unknown_metrics(study, options.metrics, "metrics")
@@ -108,11 +110,12 @@ def best(config: Mapping[str, Any]) -> None:
         config: a checked config of `Best`.
 
     Raises:
-        ConfigError: there is no such sweep or metric, or no run has finished.
+        ConfigError: there is no store, or no such sweep or metric in it, or no run has finished.
         TrackingError: the store cannot be reached or read.
     """
     options = Best(**build(config))
     console = make_console()
+    options.tracking.refuse_missing()
     sweep = _sweep(options.tracking, options.sweep)
     study = study_of_sweep(sweep, children(options.tracking, sweep.id), [options.metric] if options.metric else None)
     if not study.counted:
@@ -158,7 +161,8 @@ def _sweep(store: Store, name: str) -> SweepRow:
     if not names:
         raise ConfigError(
             f"sweep={name}: there are no sweeps in {store.uri} (experiment '{store.experiment}') yet. Start one with "
-            "python train.py -m ..., or choose another store or experiment with tracking.folder or tracking.experiment."
+            f"{training_command()} -m ..., or choose another store or experiment with tracking.folder or "
+            "tracking.experiment."
         )
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from facelab.config.build import build
 from facelab.errors import ConfigError, TrackingError
-from facelab.system import duration, make_console
+from facelab.system import duration, make_console, training_command
 from facelab.tracking import Store, TrackedRun, connect, recent_runs
 
 _COLOURS = {"RUNNING": "cyan", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
@@ -38,9 +38,11 @@ def show_runs(config: Mapping[str, Any]) -> None:
         config: a checked config of `Overview`.
 
     Raises:
+        ConfigError: there is no store.
         TrackingError: the store cannot be reached or written.
     """
     overview = Overview(**build(config))
+    overview.tracking.refuse_missing()
     rows = recent_runs(overview.tracking, overview.limit)
     console = make_console()
     if not rows:
@@ -60,7 +62,7 @@ def show_runs(config: Mapping[str, Any]) -> None:
             time.strftime("%m-%d %H:%M", time.localtime(row.started_s)),
         )
     console.print(table)
-    console.print("To resume an unfinished run: python train.py resume=<run id>", highlight=False)
+    console.print(f"To resume an unfinished run: {training_command()} resume=<run id>", highlight=False)
 
 
 @dataclass(frozen=True)

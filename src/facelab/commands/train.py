@@ -29,6 +29,7 @@ from facelab.sweep.executor import Place
 from facelab.sweep.plan import Job, Plan, axis_name, divide
 from facelab.sweep.search import Search
 from facelab.sweep.settings import SweepSettings
+from facelab.system import training_command
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _refuse_sweep_keys(config: Mapping[str, Any]) -> None:
     default = OmegaConf.to_container(compose("train"))
     for key in ("search", "executor", "sweep"):
         if config.get(key) != cast(dict[str, Any], default).get(key):
-            raise ConfigError(f"{key}: only sweeps use this key. Add -m, as in: python train.py -m {key}...")
+            raise ConfigError(f"{key}: only sweeps use this key. Add -m, as in: {training_command()} -m {key}...")
 
 
 def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:
@@ -171,5 +172,5 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
     if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
         raise ConfigError("resume: this key resumes a single run; remove -m. To resume a sweep, repeat its command.")
     base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
-    command = " ".join(["python train.py", *(shlex.quote(argument) for argument in sys.argv[1:])])
+    command = " ".join([training_command(), *(shlex.quote(argument) for argument in sys.argv[1:])])
     return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)

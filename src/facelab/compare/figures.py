@@ -1,19 +1,17 @@
 """Charts of a comparison, as SVG."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from facelab.compare.html import svg
 from facelab.compare.shown import short
 from facelab.compare.statistics import Estimate
 from facelab.metrics import Metric
@@ -67,7 +65,7 @@ def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -
     axis.xaxis.set_major_locator(MaxNLocator(6))
     if metric.unit == "share":
         axis.xaxis.set_major_formatter(PercentFormatter(1.0))
-    return _svg(figure)
+    return svg(figure)
 
 
 def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
@@ -91,7 +89,7 @@ def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
     if metric.unit == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.legend(fontsize=8, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def envelope(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
@@ -130,7 +128,7 @@ def importance(shares: Mapping[str, float]) -> str:
     axis.set_xlabel("importance")
     axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     axis.grid(axis="x", alpha=0.3)
-    return _svg(figure)
+    return svg(figure)
 
 
 def parallel_coordinates(
@@ -167,7 +165,7 @@ def parallel_coordinates(
     axis.set_xticks(range(len(columns)), [*map(short, names), metric.name])
     axis.set(yticks=[], xlim=(-0.1, len(columns) - 0.65), ylim=(-0.06, 1.06))
     axis.spines[["left", "right", "top", "bottom"]].set_visible(False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def optimisation(trials: Sequence[int], values: Sequence[float], metric: Metric, lowest_first: bool) -> str:
@@ -190,7 +188,7 @@ def optimisation(trials: Sequence[int], values: Sequence[float], metric: Metric,
     if metric.unit == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.legend(fontsize=8, loc="lower right")
-    return _svg(figure)
+    return svg(figure)
 
 
 def numbers(texts: Sequence[str]) -> list[float] | None:
@@ -228,11 +226,3 @@ def _heights(texts: Sequence[str]) -> tuple[NDArray[np.float64], list[tuple[floa
 
 def _clipped(text: str) -> str:
     return text if len(text) <= 18 else f"{text[:17]}…"
-
-
-def _svg(figure: Figure) -> str:
-    written = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "facelab"}):
-        canvas: Any = FigureCanvasSVG(figure)
-        canvas.print_svg(written, metadata={"Date": None})
-    return written.getvalue()

@@ -1,14 +1,12 @@
 """A comparison as one self-contained HTML file."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from facelab.compare import figures
 from facelab.compare.figures import Band, Curve
+from facelab.compare.html import data_uri, render, svg_uri
 from facelab.compare.search import importances
 from facelab.compare.shown import is_finite, short, shown_value
 from facelab.compare.table import Group, Study, best_groups, cells, comparison_cells, comparisons, estimate_of
@@ -43,14 +41,9 @@ def page(study: Study, histories: Histories, pictures: Pictures) -> str:
     """
     groups = best_groups(study, study.groups, _MOST_GROUPS if study.search is None else _MOST_TRIALS)
     best = _best_group(study)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return render(
+        Path(__file__).parent / "page.html",
+        title=study.title,
         study=study,
         provenance=provenance(study),
         rows=[{"cells": cells(study, group), "best": group is best and len(groups) > 1} for group in groups],
@@ -95,7 +88,7 @@ def _dots(study: Study) -> str:
     if len(having) < 2:
         return ""
     labels, estimates = [label for label, _ in having], [found for _, found in having]
-    return _embedded(figures.dots(labels, estimates, study.metric(study.metrics[0])))
+    return svg_uri(figures.dots(labels, estimates, study.metric(study.metrics[0])))
 
 
 def _search(study: Study) -> dict[str, Any] | None:
@@ -136,7 +129,7 @@ def _search(study: Study) -> dict[str, Any] | None:
     return {
         "summary": f"Best of {len(ranked)} finished trials: trial {best.trial} ({best.id}) with {metric} = "
         f"{shown_value(study.metric(metric), best.metrics[metric])} at {point}.",
-        "pictures": [(name, _embedded(picture)) for name, picture in drawn],
+        "pictures": [(name, svg_uri(picture)) for name, picture in drawn],
     }
 
 
@@ -154,7 +147,7 @@ def _curves(study: Study, histories: Histories) -> list[tuple[str, str]]:
         for title, bands in _bands(study, curves):
             if any(len(curve) > 1 for band in bands for curve in band.curves):
                 drawn = figures.learning_curves(bands, study.metric(metric), title)
-                pictures.append((f"{metric} {title}".strip(), _embedded(drawn)))
+                pictures.append((f"{metric} {title}".strip(), svg_uri(drawn)))
     return pictures
 
 
@@ -206,7 +199,7 @@ def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str,
         row = [
             (
                 f"{rank}{run.name}, {shown_value(study.metric(metric), run.metrics[metric])} ({run.id})",
-                _data_uri("image/png", own[key]),
+                data_uri("image/png", own[key]),
             )
             for rank, run, own in found
             if key in own
@@ -214,12 +207,3 @@ def _images(study: Study, pictures: Pictures) -> list[tuple[str, list[tuple[str,
         if row:
             shown.append((name, row))
     return shown
-
-
-def _embedded(svg: str) -> str:
-    """A data URI of an SVG, which isolates its ids from those of other SVGs on the page."""
-    return _data_uri("image/svg+xml", svg.encode())
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

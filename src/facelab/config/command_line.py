@@ -42,8 +42,8 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
         The arguments for Hydra, options first.
 
     Raises:
-        ConfigError: an option is unknown or fixed, a word is not `key=value`, a config group is set to null, or Hydra
-            cannot parse a value; suggests the correct command.
+        ConfigError: an option is unknown or fixed, a word is not `key=value`, a config group is set to null, a key is
+            both swept and fixed, or Hydra cannot parse a value; suggests the correct command.
     """
     options, overrides = _divided(program, arguments)
     is_sweep = "-m" in options or "--multirun" in options
@@ -61,6 +61,8 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
         refuse_hydra_group(override.key_or_group)
         if not _is_unset(override):
             kept.append(word)
+    if is_sweep:
+        _refuse_swept_and_fixed(kept)
     return [*options, *kept]
 
 
@@ -196,6 +198,18 @@ def _stray(program: str, arguments: Sequence[str], overrides: Sequence[str], num
     following = overrides[number + 1] if number + 1 < len(overrides) else "="
     example = f", such as {shlex.quote(f'{word}={following}')}" if "=" not in following else ""
     return f"{word or 'an empty word'}: expected key=value{example}. `{program} --help` lists the keys."
+
+
+def _refuse_swept_and_fixed(overrides: Sequence[str]) -> None:
+    """Raise an error for a key with several values and with one: the last would silently replace the other."""
+    first: dict[str, tuple[str, bool]] = {}
+    for word in overrides:
+        override = _parsed(word)
+        assert override is not None
+        swept = override.is_sweep_override()
+        before, was_swept = first.setdefault(override.get_key_element().lstrip("+"), (word, swept))
+        if swept != was_swept:
+            raise ConfigError(f"{before} and {word}: the key is swept and fixed in the same command. Remove one.")
 
 
 def _command(program: str, arguments: Sequence[str], replaced: dict[str, str]) -> str:

@@ -124,7 +124,7 @@ def _listed(faces: FaceSet, pairs: Sequence[Pair], part: NDArray[np.object_] | N
         lines.append(f"{name} ({left}) = {other_name} ({right})")
     if len(pairs) > _SHOWN:
         rows = ((*described(one), *described(other)) for one, other in pairs)
-        header = ("picture", "class", "part", "same_as", "same_as_class", "same_as_part")
+        header = ("image", "class", "part", "same_as", "same_as_class", "same_as_part")
         try:
             lines.append(f"... and {len(pairs) - _SHOWN:,} more. All are in {_write([header, *rows], faces.source)}")
         except OSError as error:

@@ -81,6 +81,22 @@ def as_pixels(image: Image.Image, image_size: int, channels: int) -> NDArray[np.
     return resize(image.convert("L" if channels == 1 else "RGB"), image_size)
 
 
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read one image in its own size, rotated upright by its EXIF tag.
+
+    Args:
+        path: an image file.
+
+    Returns:
+        (H, W, 3) uint8 in RGB; of a GIF or TIFF with several images, the first.
+
+    Raises:
+        DataError: the file is unusable; says why and what to do.
+    """
+    with opened_file(path) as image:
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
 def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
     """Resize a grey or RGB image to (image_size, image_size, C) uint8, bilinear with antialiasing."""
     if image.size != (image_size, image_size):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from facelab.data.cache import ImageCache
 from facelab.data.columns import Column
 from facelab.data.encoded import EncodedImages, ImageFiles
-from facelab.data.faces import IDENTITY, FaceSet, InMemory, StreamedPixels
+from facelab.data.faces import IDENTITY, FaceSet, InMemory, Pixels, StreamedPixels
 from facelab.data.images import refuse
 from facelab.data.reading import Table, fill, table_type
 from facelab.errors import DataError
@@ -97,15 +98,29 @@ class FaceSource(ABC):
         source = rows.source or readable(str(rows.root.absolute()))
         if not rows.names:
             raise DataError(f"{source} holds no images.")
-        _refuse_repeated(rows.names, source)
+        refuse_repeated(rows.names, source)
         table = self._read(rows)
         held = "pixels" in (table.dtype.names or ())
+        pixels = InMemory(table["pixels"]) if held else StreamedPixels(rows.images, self.image_size, self.channels)
+        return self.face_set(rows, table["digest"], pixels)
+
+    def face_set(self, rows: Rows, digests: NDArray[np.uint8], pixels: Pixels) -> FaceSet:
+        """The face set of N rows whose images have been read.
+
+        Args:
+            rows: names and columns of the images.
+            digests: (N, 32), SHA-256 of each image's pixels.
+            pixels: the N images.
+
+        Raises:
+            DataError: an image has no label, all have the same, or the label or group is not a column.
+        """
         return FaceSet(
             name=rows.name,
-            source=source,
-            pixels=InMemory(table["pixels"]) if held else StreamedPixels(rows.images, self.image_size, self.channels),
+            source=rows.source or readable(str(rows.root.absolute())),
+            pixels=pixels,
             names=[readable(text) for text in rows.names],
-            digests=[row.tobytes().hex() for row in table["digest"]],
+            digests=[row.tobytes().hex() for row in digests],
             columns={name: Column.of([readable(text) for text in texts]) for name, texts in rows.columns.items()},
             label=self.label,
             group=self.group,
@@ -127,7 +142,12 @@ class FaceSource(ABC):
         return table
 
 
-def _refuse_repeated(names: Sequence[str], source: str) -> None:
+def refuse_repeated(names: Sequence[str], source: str) -> None:
+    """Raise an error if images of a source have the same name.
+
+    Raises:
+        DataError: names the first five.
+    """
     if len(set(names)) == len(names):
         return
     seen: set[str] = set()

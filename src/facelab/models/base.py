@@ -140,6 +140,12 @@ class FaceModule(pl.LightningModule, ABC):
 
     def features(self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]) -> Features:
         """Embeddings, averaged over `test_time_images`, and the head's predicted labels, if any; in float32."""
+        return self.features_and_scores(batch, test_time_images)[0]
+
+    def features_and_scores(
+        self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]
+    ) -> tuple[Features, Tensor | None]:
+        """As `features`, and the head's scores (N, num_classes) in float32; None if the model has no head."""
         with torch.autocast(batch["image"].device.type, enabled=False):
             images = torch.cat(list(test_time_images))
             embeddings = torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)])
@@ -148,7 +154,7 @@ class FaceModule(pl.LightningModule, ABC):
             scores = self.classify(embedding)
         if scores is not None:
             found["predicted"] = scores.argmax(dim=1)
-        return found
+        return found, scores
 
     @abstractmethod
     def configure_optimizers(self) -> Any:

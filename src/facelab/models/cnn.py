@@ -18,7 +18,8 @@ class CNN(OneLossModule):
     Args:
         encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
         head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes).
-        loss: called with scores (N, num_classes) and labels (N,) int64; returns the mean over images.
+        loss: called with scores (N, num_classes) and labels (N,) int64; returns the mean over images. It must run
+            under `torch.vmap`, which validation uses to compute the loss of each image.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
         image_shape: (C, H, W) of the images.
@@ -46,8 +47,8 @@ class CNN(OneLossModule):
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
         self._loss, self._optimizer = loss, optimizer
         self._test_time, self._augments = test_time_augmentation, True
-        # Call the loss once, so that wrong arguments raise before training.
-        self._loss(torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.int64))
+        # Call the loss as validation does, so that wrong arguments raise before training.
+        torch.vmap(self._loss)(torch.zeros(2, 1, num_classes), torch.zeros(2, 1, dtype=torch.int64))
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """Augmented copies of the images, as configured; by default only the images themselves."""
@@ -85,11 +86,10 @@ class CNN(OneLossModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
         """Features with the loss of each image, without augmentation and dropout."""
-        features = super().validation_step(batch, batch_idx)
-        with torch.autocast(batch["image"].device.type, enabled=False):
-            scores = self.classify(features["embedding"])
-        pairs = zip(scores[:, None], features["label"][:, None], strict=True)
-        features["loss"] = torch.stack([self._loss(score, label) for score, label in pairs])
+        features, scores = self.features_and_scores(batch, [batch["image"]])
+        assert scores is not None
+        # The loss returns a mean: over batches of one image, it is the loss of each.
+        features["loss"] = torch.vmap(self._loss)(scores[:, None], features["label"][:, None])
         return features
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ class RunRecord:
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
         counts = {part: len(indices) for part, indices in splits.items()}
         notes = {"left_out": list(splits.notes)} if splits.notes else {}
-        profile = {"pictures": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
+        profile = {"images": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
         self.tracked.dataset(
             self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
         )

@@ -19,6 +19,7 @@ from facelab.runs.fit import Result, fit, fit_as_rank
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
+from facelab.system import training_command
 from facelab.tracking import NEEDS, Courier, TrackedRun
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
@@ -175,7 +176,7 @@ def _closing(tracked: TrackedRun, courier: Courier) -> Iterator[None]:
             tracked.status("KILLED", "deleted in MLflow")
             raise TrackingError(f"training stopped: run {tracked.id} was deleted in MLflow.") from error
         tracked.status("KILLED", "interrupted")
-        _warn(f"To resume: python train.py resume={tracked.id}")
+        _warn(f"To resume: {training_command()} resume={tracked.id}")
         raise KeyboardInterrupt from error
     except BaseException as error:
         tracked.status("FAILED", f"{type(error).__name__}: {error}")

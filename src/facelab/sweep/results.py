@@ -7,6 +7,7 @@ from pathlib import Path
 from facelab.errors import FacelabError
 from facelab.sweep.context import Context
 from facelab.sweep.overlay import overlay
+from facelab.system import training_command
 from facelab.tracking import SweepRow, find_sweep
 
 
@@ -42,4 +43,4 @@ def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, fl
     file.write_text(overlay(overrides, plan.lasting, plan.command, groups), encoding="utf-8")
     texts = " ".join(f"{key}={text}" for key, text in overrides.items())
     context.say(f"Best: trial {number}, {metric} {value:.4f} with {texts}")
-    context.say(f"Train it: python train.py +{name}=best   ({file})")
+    context.say(f"Train it: {training_command()} +{name}=best   ({file})")

@@ -1,5 +1,6 @@
 """Record runs in MLflow. Only this package imports mlflow."""
 
+from facelab.tracking.checks import record_check
 from facelab.tracking.delivery import SILENT_AFTER_S, Courier
 from facelab.tracking.environment import commit_of_now
 from facelab.tracking.overview import find_finished, recent_runs
@@ -44,6 +45,7 @@ __all__ = [
     "histories",
     "keep_report",
     "recent_runs",
+    "record_check",
     "record_sweep",
     "recorded_images",
     "remove",

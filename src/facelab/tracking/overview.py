@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from facelab.errors import TrackingError
+from facelab.tracking.checks import CHECK, KIND
 from facelab.tracking.delivery import HEARTBEAT, REASON, SILENT_AFTER_S
 from facelab.tracking.run import CONFIG_HASH
 from facelab.tracking.store import Store, readable, store_errors
@@ -40,7 +41,9 @@ class RunRow:
 
 
 def recent_runs(store: Store, limit: int) -> list[RunRow]:
-    """The newest runs of all experiments. Running ones without a recent heartbeat are first closed as KILLED.
+    """The newest runs of all experiments except those of `facelab check`.
+
+    Running ones without a recent heartbeat are first closed as KILLED.
 
     Args:
         store: the store to search.
@@ -51,7 +54,7 @@ def recent_runs(store: Store, limit: int) -> list[RunRow]:
     """
     client, _ = store.open()
     try:
-        names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+        names = {e.experiment_id: e.name for e in client.search_experiments() if e.tags.get(KIND) != CHECK}
         found = client.search_runs(list(names), max_results=limit, order_by=["attributes.start_time DESC"])
         for run in client.search_runs(list(names), filter_string="attributes.status = 'RUNNING'"):
             _close_if_dead(client, run)

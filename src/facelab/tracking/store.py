@@ -13,7 +13,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from facelab.errors import TrackingError
+from facelab.errors import ConfigError, TrackingError
+from facelab.system import training_command
 from facelab.tracking.schema import refuse_other_version
 
 # Callers retry themselves; MLflow's retries would block a thread for minutes.
@@ -112,6 +113,10 @@ class Store(ABC):
             TrackingError: the store cannot be reached or written.
         """
 
+    def refuse_missing(self) -> None:
+        """Raise a ConfigError if the store is a file that does not exist: `open` would create it."""
+        return
+
     @abstractmethod
     def ui_command(self, host: str, port: int) -> list[str] | None:
         """Arguments of `mlflow` that serve its page of this store; None if a server already serves it."""
@@ -171,6 +176,15 @@ class SqliteStore(Store):
                 f"tracking.folder: {database} cannot be used as a store ({readable(error)}). "
                 "Choose a writable folder with tracking.folder=<folder>, or make room if the disk is full."
             ) from error
+
+    def refuse_missing(self) -> None:
+        """Raise a ConfigError if the file does not exist."""
+        if not self.database.is_file():
+            raise ConfigError(
+                f"tracking.folder: there is no store in {self.folder}: {self.database.name} is missing. Change to the "
+                "folder in which you trained, or name it with tracking.folder=<folder>. The first run makes the store: "
+                f"{training_command()}"
+            )
 
     def ui_command(self, host: str, port: int) -> list[str] | None:
         """Arguments of `mlflow ui` for this file."""

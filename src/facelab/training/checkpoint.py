@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from facelab.errors import CheckpointError
+from facelab.system import training_command
 
 KEPT = 2
 _SUFFIX, _SUM_SUFFIX, _PARTIAL_SUFFIX = ".ckpt", ".sha256", ".partial"
@@ -96,7 +97,7 @@ class CheckpointFiles(CheckpointIO):
             partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"{path} could not be written ({error}). Earlier checkpoints are intact. If the disk is full, free "
-                "space and type: facelab train resume=<run id>"
+                f"space and type: {training_command()} resume=<run id>"
             ) from error
         for old in _by_age(path.parent)[KEPT:]:
             self.remove_checkpoint(old)

@@ -14,7 +14,7 @@ _PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_SYSTEM_NAMES = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
+SYSTEM_NAMES = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"}
 
 
 @dataclass
@@ -100,7 +100,7 @@ class _Scan:
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
-                seen = [e for e in entries if not e.name.startswith(".") and e.name not in _SYSTEM_NAMES]
+                seen = [e for e in entries if not e.name.startswith(".") and e.name not in SYSTEM_NAMES]
         except PermissionError as error:
             raise DataError(f"{readable(str(folder))} is not readable; change its permissions.") from error
         return sorted(seen, key=lambda entry: natural_order(entry.name))

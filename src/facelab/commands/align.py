@@ -1,0 +1,229 @@
+"""The command `facelab align`: find and align the faces in ordinary photos."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+import cv2
+from PIL import Image
+from pydantic import Field
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from facelab.config.build import build
+from facelab.data.align import align as aligned
+from facelab.data.alignments import FACES, PHOTOS, AlignedFace, Alignments, name_in_record, open_alignments
+from facelab.data.detect import Detector, weights_version
+from facelab.data.images import read_rgb
+from facelab.data.photos import file_of_face, list_photos, names_of_faces
+from facelab.errors import ConfigError, DataError
+from facelab.system import cores, duration, make_console
+
+_SHOWN = 20
+_REPORT_S = 30.0
+_AHEAD_PER_CORE = 4  # photos handed to the threads in advance
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The root of the `align` config.
+
+    Args:
+        source: folder of photos, with any folders in it.
+        out: folder for the aligned faces, with the same folders; created if it does not exist.
+        size: side of an aligned face, in pixels.
+        faces: `all`, or `largest` for one face per photo.
+        min_score: least score of the detector.
+        min_size_pixels: side of the smallest faces to find.
+    """
+
+    source: str
+    out: str
+    size: Annotated[int, Field(ge=16, le=1024)] = 112
+    faces: Literal["all", "largest"] = "all"
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
+    min_size_pixels: Annotated[int, Field(ge=20, le=10_000)] = 40
+
+
+def align(config: Mapping[str, Any]) -> None:
+    """Write every face of the photos below a folder, aligned, and the lists `faces.csv` and `photos.csv`.
+
+    Args:
+        config: a checked config of `Alignment`.
+
+    Raises:
+        ConfigError: there is no such folder, or `out` lies in it, is in other use or cannot be written.
+        DataError: the detector's weights are not installed, there are no photos, or some could not be used; the others
+            are done.
+    """
+    options = Alignment(**build(config))
+    source, out = _folders(options)
+    settings = {**asdict(options), "source": str(source), "detector": weights_version()}
+    del settings["out"]
+    listing = list_photos(source)
+    if not listing.photos and not listing.problems:
+        raise DataError(f"source: {source} holds no photos. Set source to a folder that has some, in any folders.")
+    try:
+        with open_alignments(out, settings) as record:
+            for path, problem in listing.problems.items():
+                record.add_problem(path, problem)
+            _process(listing.photos, _Worker(options, source, out), record)
+    except OSError as error:
+        raise ConfigError(f"out: {out} cannot be written ({error}). Choose another folder, or free space.") from error
+    _summarise(record, options.faces, out)
+
+
+def _folders(options: Alignment) -> tuple[Path, Path]:
+    """The absolute folders `source` and `out`, checked."""
+    source, out = Path(options.source).absolute(), Path(options.out).absolute()
+    if not source.is_dir():
+        raise ConfigError(
+            f"source: {source} is not a folder. Expected a folder of photos. Hydra does not expand ~; type $HOME/... "
+            "instead."
+        )
+    if out.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(f"out: {out} is in the source, {source}. Choose a folder outside it with out=<folder>.")
+    return source, out
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one photo gave: faces, or a problem."""
+
+    found: int = 0
+    faces: Sequence[AlignedFace] = ()
+    problem: str = ""
+
+
+class _Worker:
+    """Finds, aligns and writes the faces of a photo; each thread has a detector of its own."""
+
+    def __init__(self, options: Alignment, source: Path, out: Path) -> None:
+        self._options, self._source, self._out = options, source, out
+        self._of_thread = threading.local()
+
+    def prepare(self) -> None:
+        """Load the networks; every thread begins with it."""
+        self._of_thread.detector = Detector(self._options.min_size_pixels, self._options.min_score)
+
+    def __call__(self, photo: PurePath, name: PurePath) -> _Outcome:
+        """Process one photo. Only writing the faces raises an error (OSError)."""
+        path = self._source / photo
+        try:
+            pixels = read_rgb(path)
+            found = self._of_thread.detector(pixels)
+            used = len(found) if self._options.faces == "all" else min(len(found), 1)
+            crops = [aligned(pixels, points, self._options.size) for points in found.points[:used]]
+        except DataError as error:
+            return _Outcome(problem=str(error).removeprefix(str(path)).strip(" ."))
+        except (MemoryError, cv2.error) as error:
+            return _Outcome(problem=f"needs too much memory ({error}); make it smaller, or raise min_size_pixels")
+        faces = []
+        for i, crop in enumerate(crops):
+            file = file_of_face(name, i + 1)
+            (self._out / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(crop).save(self._out / file)
+            faces.append(AlignedFace(file, float(found.scores[i]), found.boxes[i], found.points[i]))
+        return _Outcome(len(found), faces)
+
+
+def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) -> None:
+    """Process and record the photos that are not in the record yet."""
+    left = [photo for photo in photos if name_in_record(photo) not in record.faces]
+    names = names_of_faces(photos)
+    try:
+        outcomes = _outcomes([(photo, names[photo]) for photo in left], worker)
+        with closing(outcomes), _progress(len(photos), len(photos) - len(left)) as advance:
+            for photo, outcome in outcomes:
+                if outcome.problem:
+                    record.add_problem(photo, outcome.problem)
+                else:
+                    record.add(photo, outcome.found, outcome.faces)
+                advance()
+    except KeyboardInterrupt:
+        _say(f"{len(record.faces):,} of {len(photos):,} photos are done. The same command continues with the others.")
+        raise
+
+
+def _outcomes(
+    photos: Sequence[tuple[PurePath, PurePath]], worker: _Worker
+) -> Generator[tuple[PurePath, _Outcome], None, None]:
+    """Each photo with its outcome, in order, by as many threads as there are cores.
+
+    Args:
+        photos: photos and the names of their faces.
+        worker: processes one photo.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # a photo per thread is faster than threads within a photo
+    pool = ThreadPoolExecutor(cores(), initializer=worker.prepare)
+    try:
+        running: deque[tuple[PurePath, Future[_Outcome]]] = deque()
+        for photo, name in photos:
+            running.append((photo, pool.submit(worker, photo, name)))
+            if len(running) > _AHEAD_PER_CORE * cores():
+                first, future = running.popleft()
+                yield first, future.result()
+        for photo, future in running:
+            yield photo, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def _progress(total: int, done: int) -> Iterator[Callable[[], None]]:
+    """Show photos done and the time left; without a terminal, in a line every half a minute."""
+    console, began, first = make_console(stderr=True), time.monotonic(), done
+    if done:
+        _say(f"{done:,} of {total:,} photos are done already.")
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("photos · ETA"), TimeRemainingColumn())
+    bar = Progress(TextColumn("aligning"), *columns, console=console, transient=True, disable=not console.is_terminal)
+    task, next_line = bar.add_task("", total=total, completed=done), began + _REPORT_S
+
+    def advance() -> None:
+        nonlocal done, next_line
+        done += 1
+        bar.advance(task)
+        now = time.monotonic()
+        if not console.is_terminal and now >= next_line:
+            next_line = now + _REPORT_S
+            eta = duration((now - began) / (done - first) * (total - done))
+            _say(f"{done:>9,} of {total:,} photos  ETA {eta}")
+
+    with bar:
+        yield advance
+
+
+def _summarise(record: Alignments, faces: Literal["all", "largest"], out: Path) -> None:
+    """Print what was found.
+
+    Raises:
+        DataError: some photos could not be used; lists them.
+    """
+    without = [name for name, found in record.faces.items() if not found]
+    with_faces = len(record.faces) - len(without)
+    count = with_faces if faces == "largest" else sum(record.faces.values())
+    print(f"{count:,} faces of {with_faces:,} photos in {out}; {FACES} lists them.")
+    if without:
+        print(f"Photos without a face, of {PHOTOS}: {len(without):,} ({_some(without, ', ')})")
+    if record.problems:
+        lines = [f"{name} {problem}." for name, problem in record.problems.items()]
+        raise DataError(
+            f"{len(lines):,} photos could not be used. {PHOTOS} lists all of them; the same command tries them "
+            f"again:\n  - {_some(lines, chr(10) + '  - ')}"
+        )
+
+
+def _some(items: Sequence[str], separator: str) -> str:
+    more = [f"and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else []
+    return separator.join([*items[:_SHOWN], *more])
+
+
+def _say(text: str) -> None:
+    make_console(stderr=True).print(text, highlight=False, soft_wrap=True)
