@@ -89,7 +89,7 @@ BAD = {
     "texts": (pickle.dumps((["text"] * 6, GENUINE)), "holds an image that is not bytes"),
     "numbers": (pickle.dumps((IMAGES, [0, 1, 2])), "neither true nor false"),
     "nothing": (pickle.dumps((IMAGES, [None] * 3)), "neither true nor false"),
-    "floats": (pickle.dumps((IMAGES, np.array([0.0, 1, 1])), 4), "another kind than integers or booleans"),
+    "floats": (pickle.dumps((IMAGES, np.array([0.0, 1, 1])), 4), "not a list of integers or booleans"),
     "float": (pickle.dumps((IMAGES, [0.0, 1.0, 1.0])), "holds the instruction BINFLOAT"),
     "damaged picture": (pickle.dumps(([b"no picture", *IMAGES[1:]], GENUINE)), "0_1 is not an image"),
     "no pairs": (pickle.dumps(([], [])), "holds no images"),

@@ -64,6 +64,8 @@ BAD = {
     "images": ("img_align_celeba/000002.jpg", None, r"000002\.jpg is not readable"),
     "fewer": ("list_eval_partition.txt", "000001.jpg 1\n000002.jpg 1\n000003.jpg 1\n", "1 are in one of them only"),
     "twice": ("identity_CelebA.txt", "000001.jpg 1\n000001.jpg 1\n", "more than once, such as 000001"),
+    "elsewhere": ("list_eval_partition.txt", "../000001.jpg 1\n", "names images of other folders"),
+    "number": ("list_eval_partition.txt", "1 1\n2 1\n", "list different images"),
     "word": ("identity_CelebA.txt", "000001.jpg one\n", r"identity_CelebA\.txt: .*Expected lines `000001\.jpg 2880`"),
     "value": ("list_attr_celeba.txt", "1\nSmiling\n000001.jpg 0\n", "other values than -1, 1"),
     "part": ("list_eval_partition.txt", "000001.jpg 3\n", "other values than 0, 1, 2"),

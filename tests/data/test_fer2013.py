@@ -104,6 +104,7 @@ BAD = {
     "emotion": (f"7,{IMAGE},Training\n", "line 2: emotion '7' is none of 0, 1, 2, 3, 4, 5, 6"),
     "no emotion": (f",{IMAGE},Training\n", "line 2: emotion '' is none of"),
     "usage": (f"0,{IMAGE},Train\n", "line 2: Usage 'Train' is none of Training, PublicTest, PrivateTest"),
+    "few fields": ("0\n", "line 2: not 2,304 pixels"),
     "fields": (f"0,{IMAGE},Training\n0,1,2,3\n", "is not a CSV file"),
     "many": (f"9,{IMAGE},Training\n" * 9, "9 values of fer2013.csv are unusable"),
 }

@@ -1,5 +1,6 @@
 """RecordIO files: every picture and label as written, split records joined, damage told."""
 
+import contextlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,10 @@ def _offset_beyond(path: Path) -> None:
     _replace_line(path, 6, "6\t4000000000000\n")
 
 
+def _offset_overflows(path: Path) -> None:
+    _replace_line(path, 6, f"6\t{2**63 - 4}\n")
+
+
 def _offset_below_zero(path: Path) -> None:
     _replace_line(path, 0, "0\t-4\n")
 
@@ -174,6 +179,7 @@ BAD = [
     (_wrong_magic, "no record begins there"),
     (_offset_within_a_record, "44: no record begins there"),
     (_offset_beyond, "is cut short: 1 of 7 records"),
+    (_offset_overflows, "is cut short: 1 of 7 records"),
     (_offset_below_zero, "-4: no record begins there"),
     (_swapped, "the offset before it is not smaller"),
     (_repeated_key, "keys occur more than once"),
@@ -230,3 +236,17 @@ def test_a_set_too_large_for_memory_is_streamed_by_any_number_of_workers(
     expected = batches(held, 0)
     assert torch.equal(batches(streamed, 0), expected)
     assert torch.equal(batches(streamed, 2), expected)
+
+
+@pytest.mark.parametrize("suffix", [".rec", ".idx"])
+def test_damaged_files_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    random, contents = np.random.default_rng(0), [packed([1, 2], b"abcd" + MAGIC_BYTES, 2), packed([3], b"efgh")]
+    path = write_records(tmp_path / "train.rec", contents)
+    whole = path.with_suffix(suffix).read_bytes()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[random.integers(0, len(whole))] = random.integers(0, 256)
+        path.with_suffix(suffix).write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            images = RecordIO(str(path)).rows().images
+            images.content(0)  # type: ignore[attr-defined]

@@ -1,11 +1,13 @@
 """Pickles of strangers: nothing in them runs, and they cannot claim memory that they do not fill."""
 
+import contextlib
 import os
 import pickle
 import struct
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facelab.data import unpickle
@@ -152,3 +154,16 @@ def test_endless_instructions_and_files_are_refused(tmp_path: Path, monkeypatch:
         file.truncate(unpickle.MAX_BYTES + 1)
     with pytest.raises(DataError, match=r"has 1,073,741,825 bytes, more than"):
         Bin(path=str(tmp_path / "large.bin")).load()
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_damaged_pickles_are_read_or_refused(tmp_path: Path, protocol: int) -> None:
+    random = np.random.default_rng(protocol)
+    whole = pickle.dumps(([b"a" * 9] * 4, np.array([True, False])), protocol)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 3):
+            damaged[place] = random.integers(0, 256)
+        (tmp_path / "lfw.bin").write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            Bin(path=str(tmp_path / "lfw.bin")).rows()

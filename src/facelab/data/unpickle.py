@@ -8,7 +8,6 @@ A file cannot claim memory that it does not fill: lengths are bounded by the fil
 number of instructions and the bytes produced by `encode` are limited.
 """
 
-import math
 import pickletools
 import re
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ _ARGUMENTS = {
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # of Python 2: bytes
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_ORDERS = ("|", "<", ">", "=")
 _MARK = object()
 
 
@@ -63,17 +63,17 @@ class _DType:
 
 @dataclass
 class PlainArray:
-    """The parts of a pickled NumPy array, which are not converted before `values` is called."""
+    """The parts of a pickled NumPy array; only `values` converts them."""
 
     shape: object = ()
     dtype: object = None
     data: object = b""
 
     def values(self) -> Sequence[object] | NDArray[Any]:
-        """The array, or the list of values if it holds Python objects.
+        """The array, of one dimension, or the list of values if it holds Python objects.
 
         Raises:
-            RefusedPickleError: the parts do not fit together, or the numbers are neither integers nor booleans.
+            RefusedPickleError: the parts do not fit together, or it holds other numbers or has more dimensions.
         """
         if isinstance(self.dtype, _DType) and self.dtype.code in ("O", "O8") and isinstance(self.data, list):
             return self.data
@@ -228,18 +228,17 @@ def _set_state(value: object, state: object) -> None:
 
 
 def _numbers(dtype: object, shape: object, data: object) -> NDArray[Any]:
-    """The array of integers or booleans with these bytes.
+    """The one-dimensional array of integers or booleans with these bytes.
 
     Raises:
         RefusedPickleError: the parts do not fit together.
     """
     match (dtype, shape, data):
-        case _DType(), tuple(), bytes() if _NUMERIC.fullmatch(dtype.code) and dtype.order in ("|", "<", ">", "="):
-            if all(isinstance(side, int) and side >= 0 for side in shape):
-                found = np.dtype(dtype.order + dtype.code)
-                if math.prod(shape) * found.itemsize == len(data):
-                    return np.frombuffer(data, found).reshape(shape)
-    raise RefusedPickleError("holds an array of another kind than integers or booleans, or a damaged one")
+        case _DType(), (int() as count,), bytes() if _NUMERIC.fullmatch(dtype.code) and dtype.order in _ORDERS:
+            found = np.dtype(dtype.order + dtype.code)
+            if count * found.itemsize == len(data):
+                return np.frombuffer(data, found)
+    raise RefusedPickleError("holds an array that is damaged, or not a list of integers or booleans")
 
 
 def _text(value: str | bytes) -> str:

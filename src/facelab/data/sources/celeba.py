@@ -91,12 +91,14 @@ def _table(path: Path, where: str) -> pd.DataFrame:
             index_col=None if has_names else 0,
             encoding_errors="backslashreplace",
         )
-        values = table.astype("int64")
+        values = table.astype("int64").set_axis(table.index.map(str))
     except (ValueError, OSError) as error:
         raise _bad_list(path, where, str(error).splitlines()[0][:200]) from error
     repeated = values.index[values.index.duplicated()]
     if len(repeated):
         raise _bad_list(path, where, f"images occur more than once, such as {repeated[0]}")
+    if values.index.str.contains("/").any():
+        raise _bad_list(path, where, "it names images of other folders")
     if not has_names and values.shape[1] != 1:
         raise _bad_list(path, where, f"it has {values.shape[1]} values per image")
     allowed = {_ATTRIBUTES: (-1, 1), _PARTITION: (0, 1, 2)}.get(path.name)

@@ -124,7 +124,8 @@ def _read_csv(path: Path, where: str) -> _Table:
             path, chunksize=_AT_ONCE, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="replace"
         ) as reader:
             for block in reader:
-                table = block.rename(columns=str.strip)
+                table = block.rename(columns=str.strip).fillna("")
+                table = table.loc[:, ~table.columns.duplicated()]
                 if "pixels" not in table:
                     raise DataError(
                         f"{where}: {path.name} has no column 'pixels', but {', '.join(map(str, table.columns))[:200]}. "

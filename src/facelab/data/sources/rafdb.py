@@ -42,7 +42,10 @@ class RAFDB(FaceSource):
                 f"{where} holds no {_LIST}. Expected the folder 'basic' of RAF-DB, with EmoLabel and Image/aligned. "
                 "Hydra does not expand ~; type $HOME/... instead."
             )
-        lines = listed.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
+        try:
+            lines = listed.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
+        except OSError as error:
+            raise DataError(f"{where}: {_LIST} could not be read ({error.strerror}); check it.") from error
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
         bad = [f"line {number}: {' '.join(fields)[:80]}" for number, fields in rows if not _is_row(fields)]
         if bad:

@@ -54,8 +54,11 @@ class RecordIO(FaceSource):
                 "MXNet's tools/rec2idx.py."
             )
         check_files([path, index])
-        keys, offsets = _read_index(index, where)
-        records = _Records.read(path, offsets, where)
+        try:
+            keys, offsets = _read_index(index, where)
+            records = _Records.read(path, offsets, where)
+        except OSError as error:
+            raise DataError(f"{where} or its .idx could not be read ({error.strerror}); check both files.") from error
         keep = _with_images(keys, records, where)
         names = [str(key) for key in keys[keep].tolist()]
         images = RecordImages(path, records.starts[keep], records.lengths[keep], names, records.is_split[keep])
@@ -131,6 +134,7 @@ class _Records:
             raw = _read_parts(path, int(offsets[index]), size, where)
             record = _joined(raw)
             ends[index], content[index] = offsets[index] + len(raw), len(record)
+            record = record.ljust(_HEADER_BYTES + 4, b"\0")
             flags[index] = _number(record, 0)
             labels[index] = np.frombuffer(record, "<f4", 1, _HEADER_BYTES if flags[index] else 4)[0]
         _check_ends(offsets, ends, size, where)
@@ -170,7 +174,7 @@ def _read_at(path: Path, offsets: Numbers, count: int) -> NDArray[np.uint32]:
 
 
 def _check_offsets(offsets: Numbers, size: int, where: str) -> None:
-    beyond = offsets + _PART_BYTES + _HEADER_BYTES > size
+    beyond = offsets > size - _PART_BYTES - _HEADER_BYTES
     if beyond.any():
         raise DataError(
             f"{where} is cut short: {int(beyond.sum()):,} of {len(offsets):,} records of its index lie beyond its end "
