@@ -9,6 +9,7 @@ from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.made import make_folder
+from tests.data.made_formats import make_packed
 
 CHOICES = sorted(
     f"{group.name}={path.stem}"
@@ -34,6 +35,11 @@ REQUIRED = {
     "data=folder": ["data.root=faces"],
     "data=lfw": ["data.root=faces"],
     "data=pattern": ["data.root=faces", r"data.pattern='(?P<identity>\w+)/.*'"],
+    "data=bin": ["data.path=faces.bin"],
+    "data=celeba": ["data.root=faces"],
+    "data=fer2013": ["data.root=faces"],
+    "data=rafdb": ["data.root=faces"],
+    "data=recordio": ["data.path=faces.rec"],
     "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
 }
 
@@ -46,6 +52,9 @@ def test_every_choice_composes_and_is_right(choice: str) -> None:
 
 def _make_faces(choice: str, folder: Path) -> list[str]:
     """Make the files that a data set is read from; returns further overrides."""
+    kind = choice.removeprefix("data=")
+    if kind in ("bin", "celeba", "fer2013", "rafdb", "recordio"):
+        return make_packed(kind, folder)
     paths = sorted(make_folder(folder / "faces", people=4, pictures=6).glob("*/*.png"))
     if choice == "data=csv":
         lines = [f"{path.relative_to(folder)},{path.parent.name}" for path in paths]

@@ -46,6 +46,7 @@ def findings(found: Survey, source: FaceSource, rule: Split, outcome: SplitOutco
         *_of_errors(found, outcome, drops=rule.duplicates == "drop"),
         *_of_pairs(found, drops=rule.duplicates == "drop"),
         *_of_images(found, source),
+        *(Finding("note", visible(note)) for note in found.rows.notes),
     ]
 
 

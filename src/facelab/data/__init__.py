@@ -4,20 +4,29 @@ from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.source import FaceSource, Rows
+from facelab.data.sources.bin import Bin
+from facelab.data.sources.celeba import CelebA
 from facelab.data.sources.concat import Concat
 from facelab.data.sources.csv_file import CSV
 from facelab.data.sources.face_nonface import FaceNonFace, FaceSpoiltFace
+from facelab.data.sources.fer2013 import FER2013
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.lfw import LFW
 from facelab.data.sources.orl import ORL
 from facelab.data.sources.pattern import Pattern
+from facelab.data.sources.rafdb import RAFDB
+from facelab.data.sources.recordio import RecordIO
 from facelab.data.split import FewShot, IdentityDisjoint, KFold, Official, Ratio, Split, Splits
 
 __all__ = [
     "CSV",
+    "FER2013",
     "LFW",
     "ORL",
+    "RAFDB",
     "Augmentation",
+    "Bin",
+    "CelebA",
     "Concat",
     "FaceDataModule",
     "FaceNonFace",
@@ -32,6 +41,7 @@ __all__ = [
     "Official",
     "Pattern",
     "Ratio",
+    "RecordIO",
     "Rows",
     "SideLight",
     "Split",

@@ -1,5 +1,6 @@
 """Images as they are stored: files, byte ranges of one large file, or arrays; each is decoded on demand."""
 
+import hashlib
 import io
 import os
 from abc import ABC, abstractmethod
@@ -93,22 +94,33 @@ class ImageRanges(EncodedImages):
         return len(self.starts)
 
     def image(self, index: int) -> Image.Image:
-        """Read and decode the bytes of one image; the file is opened anew, so that processes share no position."""
-        named = f"{self.path}: {self.names[index]}"
+        """Read and decode one image."""
+        with opened(io.BytesIO(self.content(index)), self._named(index)) as image:
+            return image
+
+    def content(self, index: int) -> bytes:
+        """Read the bytes of one image; the file is opened anew, so that processes share no position.
+
+        Raises:
+            DataError: the file cannot be read, or ends within the image.
+        """
         try:
             with self.path.open("rb") as file:
                 content = os.pread(file.fileno(), int(self.lengths[index]), int(self.starts[index]))
         except OSError as error:
             raise DataError(f"{self.path} could not be read ({error.strerror}); check the disk.") from error
         if len(content) < self.lengths[index]:
-            raise DataError(f"{named} is cut short: the file ends within it. Copy the file again.")
-        with opened(io.BytesIO(content), named) as image:
-            return image
+            raise DataError(f"{self._named(index)} is cut short: the file ends within it. Copy the file again.")
+        return content
 
     def state(self) -> list[str]:
-        """Path, size and times of the file, and the number of images."""
+        """Path, size and times of the file, and a hash of the ranges."""
         (found,) = check_files([self.path])
-        return [f"{self.path}/{_state(found)}/{len(self)}"]
+        ranges = hashlib.sha256(self.starts.tobytes() + self.lengths.tobytes()).hexdigest()
+        return [f"{self.path}/{_state(found)}/{ranges}"]
+
+    def _named(self, index: int) -> str:
+        return f"{self.path}: {self.names[index]}"
 
 
 class ImageBytes(EncodedImages):
