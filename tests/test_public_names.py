@@ -10,8 +10,8 @@ import yaml
 from facelab.config.compose import config_folder
 
 PUBLIC = {
-    "data": "Augmentation FaceDataModule FaceNonFace FaceSet FaceSource FaceSpoiltFace FewShot Folder HeadTurn "
-    "IdentityDisjoint KFold ORL Official Ratio Rows SideLight Split Splits",
+    "data": "Augmentation FaceDataModule FaceNonFace FaceSet FaceSource FaceSpoiltFace FewShot Folder "
+    "GroupKFold HeadTurn IdentityDisjoint KFold LeaveOneGroupOut ORL Official Ratio Rows SideLight Split Splits",
     "losses": "absolute_error arcface cross_entropy hinge interpolated_gradient_penalty non_saturating "
     "normalised_softmax r1 r2 relativistic_logistic squared_error wasserstein",
     "metrics": "Metric",

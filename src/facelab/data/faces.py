@@ -143,12 +143,12 @@ class FaceSet:
     @cached_property
     def identities(self) -> Indices:
         """(N,) int64, the person in the image; if people are unknown, every image has its own number."""
-        return self._numbers(IDENTITY)
+        return self.codes_of(IDENTITY)
 
     @cached_property
     def groups(self) -> Indices:
         """(N,) int64, what the parts of a split must not share; if people are unknown, every image has its own."""
-        return self._numbers(self.group)
+        return self.codes_of(self.group)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -156,8 +156,11 @@ class FaceSet:
         height, width, channels = self.pixels[0].shape
         return channels, height, width
 
-    def _numbers(self, column: str) -> Indices:
-        """Codes of a column; images without a value, or all if there is no such column, get numbers of their own."""
+    def codes_of(self, column: str) -> Indices:
+        """Numbers (N,) int64 that are equal where a column has equal values.
+
+        Images without a value, or all if there is no such column, have numbers of their own.
+        """
         if column not in self.columns:
             return np.arange(len(self), dtype=np.int64)
         codes = self.columns[column].codes.copy()
