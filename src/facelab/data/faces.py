@@ -89,6 +89,7 @@ class FaceSet:
             comes with a split.
         label: the column to predict; it has a value for every image.
         group: the column whose values a split must not share between its parts, if it is not the label.
+        perceptual: (N, 32) uint8, perceptual hashes; None if they are unknown.
         loaded: the complete set, if this is a subset made by `only`.
 
     Raises:
@@ -103,6 +104,7 @@ class FaceSet:
     columns: Mapping[str, Column]
     label: str = IDENTITY
     group: str = IDENTITY
+    perceptual: NDArray[np.uint8] | None = None
     loaded: "FaceSet | None" = None
 
     def __post_init__(self) -> None:
@@ -180,6 +182,7 @@ class FaceSet:
             names=[self.names[index] for index in indices],
             digests=[self.digests[index] for index in indices],
             columns={name: column.only(indices) for name, column in self.columns.items()},
+            perceptual=None if self.perceptual is None else self.perceptual[indices],
             loaded=self if self.loaded is None else self.loaded,
         )
 

@@ -38,7 +38,7 @@ class Verification(Protocol):
     )
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Check that test people are known and not in training or validation, and that there are pairs of both kinds."""
+        """Check that test people are known and not in training or validation, and that both kinds of pairs exist."""
         require_known(faces, IDENTITY, splits.test, "protocol=verification")
         known = np.concatenate([splits.train, splits.val])
         shared = np.intersect1d(faces.identities[splits.test], faces.identities[known])
