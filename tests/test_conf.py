@@ -84,6 +84,10 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size.remove("trainer=cpu")
     if choice == "split=identity_disjoint":
         size += ["split.train_people=4", "protocol=verification"]
+    if choice == "split=group_kfold":
+        size += ["split.folds=3", "protocol=verification"]
+    if choice == "split=leave_one_group_out":
+        size += ["protocol=reconstruction", "model=autoencoder"]
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
     if choice == "protocol=reconstruction":

@@ -41,6 +41,16 @@ def made_set(labels: NDArray[np.int64], label_names: Sequence[str]) -> FaceSet:
     return FaceSet("made up", "made up", pixels, names, names, {"identity": Column(labels, label_names)})
 
 
+def made_table(label: str, **columns: NDArray[np.int64]) -> FaceSet:
+    """A set of black images with columns of numbers; a negative number is no value."""
+    count = len(next(iter(columns.values())))
+    names = [str(number) for number in range(count)]
+    texts = {name: [str(value) if value >= 0 else "" for value in values] for name, values in columns.items()}
+    held = {name: Column.of(values) for name, values in texts.items()}
+    pixels = np.zeros((count, 8, 8, 1), np.uint8)
+    return FaceSet("made up", "made up", pixels, names, names, held, label)
+
+
 def problem_with(path: Path) -> str | None:
     """The message about an image file, or None if it is usable."""
     try:

@@ -10,8 +10,9 @@ import pytest
 from facelab.data.copies import LIST_NAME
 from facelab.data.dividing import Split
 from facelab.data.faces import FaceSet
+from facelab.data.group_split import IdentityDisjoint
 from facelab.data.sources.folder import Folder
-from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, prepare, split
+from facelab.data.split import FewShot, KFold, Ratio, prepare, split
 from facelab.errors import DataError
 from tests.data.made import make_folder
 from tests.data.test_split_reference import random_set

@@ -99,6 +99,6 @@ def test_a_run_says_and_records_what_was_left_out(
     profile = json.loads(run.inputs.dataset_inputs[0].dataset.profile)
     assert profile["classes"] == 3
     assert profile["images"] == 18
-    assert "split.few=drop: 1 of 4 classes" in profile["left_out"][0]
     assert "such as 'group/person0'" in profile["notes"][0]
+    assert "split.few=drop: 1 of 4 classes" in profile["notes"][1]
     assert run.data.params["split.few"] == "drop"

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 from facelab.data.faces import FaceSet
-from facelab.data.near import MOST_NEAR, NEAR_BITS, near_pairs, perceptual_hash
+from facelab.data.near import MOST_NEAR, NEAR_BITS, near_pairs, perceptual_hash, small_luma
 from facelab.data.sources.orl import ORL
 
 Hashes = NDArray[np.uint8]
@@ -132,3 +132,8 @@ def test_grey_in_any_form_has_one_hash(orl: FaceSet) -> None:
 @pytest.mark.parametrize("level", [0, 1, 100, 255])
 def test_an_image_of_one_colour_has_the_hash_zero(level: int) -> None:
     assert not perceptual_hash(np.full((50, 40, 3), level, dtype=np.uint8)).any()
+
+
+def test_luma_is_pillows() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert np.array_equal(small_luma(image), np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32))

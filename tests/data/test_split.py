@@ -11,7 +11,9 @@ from sklearn import model_selection
 
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
-from facelab.data.split import FewShot, IdentityDisjoint, KFold, Ratio, _largest_remainder, split
+from facelab.data.group_split import IdentityDisjoint
+from facelab.data.people import largest_remainder
+from facelab.data.split import FewShot, KFold, Ratio, split
 from facelab.errors import DataError
 
 
@@ -98,10 +100,10 @@ def test_copies_in_one_part_are_taken(orl: FaceSet) -> None:
 
 @given(st.integers(0, 500), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
 def test_counts_add_up_and_are_near_the_shares(total: int, weights: list[float]) -> None:
-    shares = {str(i): weight / sum(weights) for i, weight in enumerate(weights)}
-    counts = _largest_remainder(total, shares)
-    assert sum(counts.values()) == total
-    assert all(abs(counts[part] - total * share) < 1 + 1e-6 for part, share in shares.items())
+    shares = [weight / sum(weights) for weight in weights]
+    counts = largest_remainder(total, shares)
+    assert sum(counts) == total
+    assert all(abs(count - total * share) < 1 + 1e-6 for count, share in zip(counts, shares, strict=True))
 
 
 def test_copies_of_a_real_file_are_found(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from facelab.data.columns import Indices
 from facelab.data.dividing import Split
 from facelab.data.faces import FaceSet
-from facelab.data.split import FewShot, KFold, Ratio, _largest_remainder, split
+from facelab.data.people import largest_remainder
+from facelab.data.split import FewShot, KFold, Ratio, split
 from tests.data.made import made_set
 
 Parts = tuple[Indices, Indices, Indices]
@@ -25,7 +26,7 @@ def _ratio(faces: FaceSet, rule: Ratio) -> Parts:
     parts: dict[str, list[Indices]] = {"train": [], "val": [], "test": []}
     for members in _members(faces):
         shuffled, start = random.permutation(members), 0
-        for part, count in _largest_remainder(len(members), rule.shares).items():
+        for part, count in zip(rule.shares, largest_remainder(len(members), list(rule.shares.values())), strict=True):
             parts[part].append(shuffled[start : start + count])
             start += count
     train, val, test = (np.sort(np.concatenate(chunks)) for chunks in parts.values())

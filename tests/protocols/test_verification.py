@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facelab.data.faces import FaceSet
-from facelab.data.split import IdentityDisjoint, Splits, split
+from facelab.data.group_split import IdentityDisjoint
+from facelab.data.split import Splits, split
 from facelab.errors import ConfigError
 from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols.base import Outputs

@@ -65,3 +65,52 @@ def test_what_cannot_be_validated_is_refused_before_training(
     assert outcome.status == 2
     assert all(words in outcome.error for words in says), outcome.error
     assert runs() == []
+
+
+STRANGERS = ("split=identity_disjoint", "split.train_people=2", "split.val_people=2", "protocol=verification")
+
+
+def _recorded(run: Run) -> set[str]:
+    return {name for name in run.data.metrics if name.startswith("val/")}
+
+
+def test_a_classifier_has_no_loss_on_strangers_and_keeps_its_last_weights(
+    facelab: Command, experiment: tuple[str, str], runs: Callable[[], list[Run]]
+) -> None:
+    outcome = facelab("train", *TINY_CNN, *experiment, *STRANGERS)
+    assert outcome.status == 0, outcome.error
+    assert "no val/loss and val/f1, and keeps its last weights" in outcome.out
+    assert "validation.metric=val/verification/auc" in outcome.out
+    assert "weights: last" in outcome.out
+    (run,) = runs()
+    assert _recorded(run) == set()
+    assert "fit/best_images_seen" not in run.data.metrics
+
+
+def test_verification_of_strangers_chooses_the_weights(
+    facelab: Command, experiment: tuple[str, str], runs: Callable[[], list[Run]], client: MlflowClient
+) -> None:
+    chosen = ("validation.protocols=[verification]", "validation.metric=val/verification/auc", "trainer.validations=5")
+    outcome = facelab("train", *TINY_CNN, *experiment, *STRANGERS, *chosen)
+    assert outcome.status == 0, outcome.error
+    assert "keeps its last weights" not in outcome.out
+    (run,) = runs()
+    assert not _recorded(run) & {"val/loss", "val/f1", "val/accuracy"}
+    history = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "val/verification/auc")}
+    assert len(history) == 5
+    best = max(history.values())
+    assert run.data.metrics["best/verification/auc"] == pytest.approx(best)
+    assert run.data.metrics["fit/best_images_seen"] == min(step for step, value in history.items() if value == best)
+
+
+def test_protocols_without_a_metric_choose_no_weights(
+    facelab: Command, experiment: tuple[str, str], runs: Callable[[], list[Run]]
+) -> None:
+    outcome = facelab("train", *TINY_CNN, *experiment, *STRANGERS, "validation.protocols=[verification]")
+    assert outcome.status == 0, outcome.error
+    assert "weights: last" in outcome.out
+    (run,) = runs()
+    assert "val/verification/auc" in run.data.metrics
+    refused = facelab("train", *TINY_CNN, *experiment, *STRANGERS, "validation.metric=val/f1")
+    assert refused.status == 2
+    assert "validation.metric=val/f1: validation records nothing here" in refused.error

@@ -19,7 +19,7 @@ import PIL
 
 from facelab.data.reading import Table
 
-_VERSION = 1  # of decoding: increase it when `images.decode` returns other pixels
+_VERSION = 2  # of decoding: increase it when `images.decode` returns other pixels, or rows have other hashes
 _SUM_BYTES = 32
 _LEFT_BEHIND_S = 3600.0
 

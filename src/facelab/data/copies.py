@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from facelab.data.cache import cache_folder
@@ -28,11 +29,12 @@ def first_copies(faces: FaceSet, order: Indices) -> Indices:
         faces: the face set.
         order: (N,) indices of all images; of equal images, the first one in this order counts.
     """
-    first, seen = np.empty(len(faces), dtype=np.int64), dict[str, int]()
-    digests = faces.digests
-    for index in order.tolist():
-        first[index] = seen.setdefault(digests[index], index)
-    return first
+    digests, _ = pd.factorize(np.asarray(faces.digests, dtype=object))
+    backwards = order[::-1]
+    first = np.empty(len(faces), dtype=np.int64)
+    first[digests[backwards]] = backwards  # of repeated indices the last assignment stays
+    found: Indices = first[digests]
+    return found
 
 
 def without_copies(faces: FaceSet, duplicates: Duplicates, order: Indices) -> tuple[Indices, tuple[str, ...]]:

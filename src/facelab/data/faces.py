@@ -90,6 +90,7 @@ class FaceSet:
         label: the column to predict; it has a value for every image.
         group: the column whose values a split must not share between its parts, if it is not the label.
         notes: what the source left out or decided, one sentence each.
+        perceptual: (N, 32) uint8, perceptual hashes; None if they are unknown.
         loaded: the complete set, if this is a subset made by `only`.
 
     Raises:
@@ -105,6 +106,7 @@ class FaceSet:
     label: str = IDENTITY
     group: str = IDENTITY
     notes: Sequence[str] = ()
+    perceptual: NDArray[np.uint8] | None = None
     loaded: "FaceSet | None" = None
 
     def __post_init__(self) -> None:
@@ -145,12 +147,12 @@ class FaceSet:
     @cached_property
     def identities(self) -> Indices:
         """(N,) int64, the person in the image; if people are unknown, every image has its own number."""
-        return self._numbers(IDENTITY)
+        return self.codes_of(IDENTITY)
 
     @cached_property
     def groups(self) -> Indices:
         """(N,) int64, what the parts of a split must not share; if people are unknown, every image has its own."""
-        return self._numbers(self.group)
+        return self.codes_of(self.group)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -158,8 +160,11 @@ class FaceSet:
         height, width, channels = self.pixels[0].shape
         return channels, height, width
 
-    def _numbers(self, column: str) -> Indices:
-        """Codes of a column; images without a value, or all if there is no such column, get numbers of their own."""
+    def codes_of(self, column: str) -> Indices:
+        """Numbers (N,) int64 that are equal where a column has equal values.
+
+        Images without a value, or all if there is no such column, have numbers of their own.
+        """
         if column not in self.columns:
             return np.arange(len(self), dtype=np.int64)
         codes = self.columns[column].codes.copy()
@@ -179,6 +184,7 @@ class FaceSet:
             names=[self.names[index] for index in indices],
             digests=[self.digests[index] for index in indices],
             columns={name: column.only(indices) for name, column in self.columns.items()},
+            perceptual=None if self.perceptual is None else self.perceptual[indices],
             loaded=self if self.loaded is None else self.loaded,
         )
 

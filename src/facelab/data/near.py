@@ -12,11 +12,12 @@ MOST_NEAR = 20  # partners of one image: a set of frames of one video has billio
 
 Hashes = NDArray[np.uint8]
 _BITS = 8 * HASH_BYTES
-_SIDE, _FREQUENCIES = 64, 16
+LUMA_SIDE, _FREQUENCIES = 64, 16
 # DCT-II, frequencies 1 to 16 of 64 pixels; without frequency 0, brightness does not matter.
 _DCT = np.cos(
-    np.pi / _SIDE * np.outer(np.arange(1, _FREQUENCIES + 1), np.arange(_SIDE) + 0.5),
+    np.pi / LUMA_SIDE * np.outer(np.arange(1, _FREQUENCIES + 1), np.arange(LUMA_SIDE) + 0.5),
 ).astype(np.float32)
+_LUMA = np.array([19595, 38470, 7471], dtype=np.float32)  # ITU-R 601 in units of 2^-16
 
 
 def perceptual_hash(image: NDArray[np.uint8] | Image.Image) -> Hashes:
@@ -35,16 +36,30 @@ def perceptual_hash(image: NDArray[np.uint8] | Image.Image) -> Hashes:
     Returns:
         (32,) uint8.
     """
-    if not isinstance(image, Image.Image):
+    found: Hashes = hashes_of(small_luma(image)[None])[0]
+    return found
+
+
+def small_luma(image: NDArray[np.uint8] | Image.Image) -> NDArray[np.float32]:
+    """Luma (64, 64), integers from 0 to 255, of an image as for `perceptual_hash`; the aspect ratio is ignored."""
+    if isinstance(image, np.ndarray):
+        if image.shape == (LUMA_SIDE, LUMA_SIDE, 3):
+            # As Pillow's conversion, which takes longer; integers below 2^24 are exact in float32.
+            luma: NDArray[np.float32] = np.floor((image @ _LUMA + np.float32(1 << 15)) / np.float32(1 << 16))
+            return luma
         image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     if image.mode != "L":
         image = image.convert("L")
-    if image.size != (_SIDE, _SIDE):
-        image = image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    luma = np.asarray(image, dtype=np.float32)
+    if image.size != (LUMA_SIDE, LUMA_SIDE):
+        image = image.resize((LUMA_SIDE, LUMA_SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32)
+
+
+def hashes_of(luma: NDArray[np.float32]) -> Hashes:
+    """Perceptual hashes (N, 32) of the luma (N, 64, 64) of `small_luma`: much faster than one by one."""
     # Rounding errors must not decide the bits of an image of one colour.
-    coefficients = (_DCT @ (luma - luma.mean()) @ _DCT.T).ravel()
-    return np.packbits(coefficients > np.median(coefficients))
+    coefficients = (_DCT @ (luma - luma.mean(axis=(1, 2), keepdims=True)) @ _DCT.T).reshape(len(luma), -1)
+    return np.packbits(coefficients > np.median(coefficients, axis=1, keepdims=True), axis=1)
 
 
 def near_pairs(hashes: Hashes, most_bits: int = NEAR_BITS) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from facelab.data.encoded import EncodedImages
 from facelab.data.images import refuse
+from facelab.data.near import HASH_BYTES, LUMA_SIDE, hashes_of, small_luma
 from facelab.errors import DataError
 from facelab.system import cores, make_console
 
@@ -24,13 +25,15 @@ Table = NDArray[np.void]  # one row per image; see `table_type`
 
 
 def table_type(image_size: int, channels: int, with_pixels: bool) -> np.dtype[Any]:
-    """Row type of a `Table`: `digest`, 32 bytes, and `pixels`, (H, W, C) uint8, if `with_pixels`."""
+    """Row type of a `Table`: `digest` and `perceptual`, 32 bytes each; `pixels`, (H, W, C) uint8, if `with_pixels`."""
     pixels = [("pixels", "u1", (image_size, image_size, channels))] if with_pixels else []
-    return np.dtype([("digest", "u1", (32,)), *pixels])
+    return np.dtype([("digest", "u1", (32,)), ("perceptual", "u1", (HASH_BYTES,)), *pixels])
 
 
 def fill(table: Table, images: EncodedImages, image_size: int, channels: int) -> None:
-    """Decode every image into its row of the table; the digest is the SHA-256 of the resized pixels.
+    """Decode every image into its row of the table; the hashes are those of the resized pixels.
+
+    `digest` is their SHA-256, `perceptual` their `perceptual_hash`.
 
     Args:
         table: (N,) of `table_type`; filled in place.
@@ -41,33 +44,44 @@ def fill(table: Table, images: EncodedImages, image_size: int, channels: int) ->
     Raises:
         DataError: some images are unusable; names each one, why, and what to do.
     """
-    digests, held = table["digest"], "pixels" in (table.dtype.names or ())
+    held = "pixels" in (table.dtype.names or ())
 
-    def read(index: int) -> str | None:
-        try:
-            pixels = images.decode(index, image_size, channels)
-        except DataError as error:
-            return str(error)
-        if held:
-            table["pixels"][index] = pixels
-        digests[index] = np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), np.uint8)
-        return None
+    def read(rows: slice) -> list[str]:
+        problems, part = [], table[rows]
+        luma = np.zeros((len(part), LUMA_SIDE, LUMA_SIDE), dtype=np.float32)
+        for place, index in enumerate(range(rows.start, rows.stop)):
+            try:
+                pixels = images.decode(index, image_size, channels)
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            if held:
+                part["pixels"][place] = pixels
+            part["digest"][place] = np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), np.uint8)
+            luma[place] = small_luma(pixels)
+        part["perceptual"] = hashes_of(luma)
+        return problems
 
-    refuse(of_each(len(images), read))
+    refuse(in_chunks(len(images), read))
 
 
 def of_each(count: int, work: Callable[[int], str | None]) -> list[str]:
-    """Call `work` with 0 to count - 1 in threads (decoders release the GIL); returns the problems in order."""
+    """Call `work` with 0 to count - 1 as `in_chunks` does; returns the problems in order."""
 
-    def chunk(start: int) -> list[str]:
-        found = (work(index) for index in range(start, min(start + _CHUNK, count)))
-        return [problem for problem in found if problem]
+    def chunk(rows: slice) -> list[str]:
+        return [problem for index in range(rows.start, rows.stop) if (problem := work(index))]
 
+    return in_chunks(count, chunk)
+
+
+def in_chunks(count: int, work: Callable[[slice], list[str]]) -> list[str]:
+    """Call `work` with slices of 0 to count in threads (decoders release the GIL); returns the problems in order."""
     problems: list[str] = []
     pool = ThreadPoolExecutor(cores())
     try:
         with _progress(count) as advance:
-            for found in pool.map(chunk, range(0, count, _CHUNK)):
+            chunks = (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+            for found in pool.map(work, chunks):
                 problems += found
                 advance(_CHUNK)
     finally:

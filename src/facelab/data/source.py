@@ -5,7 +5,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -104,7 +104,7 @@ class FaceSource(ABC):
         table = self._read(rows)
         held = "pixels" in (table.dtype.names or ())
         pixels = InMemory(table["pixels"]) if held else StreamedPixels(rows.images, self.image_size, self.channels)
-        return self.face_set(rows, table["digest"], pixels)
+        return replace(self.face_set(rows, table["digest"], pixels), perceptual=table["perceptual"])
 
     def face_set(self, rows: Rows, digests: NDArray[np.uint8], pixels: Pixels) -> FaceSet:
         """The face set of N rows whose images have been read.
@@ -130,7 +130,7 @@ class FaceSource(ABC):
         )
 
     def _read(self, rows: Rows) -> Table:
-        """Read digests, and pixels if they fit into memory, from the cache or else from the images."""
+        """Read hashes, and pixels if they fit into memory, from the cache or else from the images."""
         count, size = len(rows.names), self.image_size
         row = table_type(size, self.channels, count * size * size * self.channels <= MEMORY_LIMIT_BYTES)
         cache = ImageCache(rows.root, [*rows.names, *rows.images.state()], row, count)

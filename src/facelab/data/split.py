@@ -1,7 +1,7 @@
 """Rules that split a face set into train, val and test."""
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,25 +9,30 @@ from pydantic import Field
 
 from facelab.data.columns import Indices
 from facelab.data.copies import Duplicates
-from facelab.data.dividing import TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
+from facelab.data.dividing import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
 from facelab.data.faces import PART, FaceSet
+from facelab.data.people import deal, draw_first, largest_remainder
 from facelab.errors import DataError
 
-__all__ = ["FewShot", "IdentityDisjoint", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]
+__all__ = ["FewShot", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Ratio(PerClass):
-    """Random split of every class by shares: all splits contain the same people, but no image twice.
+    """Random split of every class by shares: all splits contain the same classes, but no image twice.
+
+    Where the label is not the person, people are dealt to the splits by these shares, see `deal`.
 
     Args:
         train: share for training.
         val: share for validation, which selects the best weights; may be 0.
         test: share for testing.
         seed: of the random split; independent of the training seed.
-        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        few: handling of classes with too few images: `error`, `drop` them, or `train` on them only.
+        share_identities: whether splits may share people if the label is not the group, such as an expression; null
+            for no. If it is the group, or people are unknown, images are split.
         duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
@@ -38,6 +43,7 @@ class Ratio(PerClass):
         test: Fraction = 0.2,
         seed: Seed = 0,
         few: Few = "error",
+        share_identities: bool | None = None,
         duplicates: Duplicates = "error",
     ) -> None:
         if abs(train + val + test - 1) > 1e-6:
@@ -45,7 +51,8 @@ class Ratio(PerClass):
         if train == 0 or test == 0:
             raise ValueError(f"train and test must be above 0, got train={train}, test={test}")
         self.shares, self.seed = {"train": train, "val": val, "test": test}, seed
-        self.few, self.duplicates = few, duplicates
+        self.few, self.share_identities = few, share_identities
+        self.duplicates = duplicates
 
     @property
     def title(self) -> str:
@@ -64,14 +71,21 @@ class Ratio(PerClass):
 
     def cut(self, count: int) -> NDArray[np.int8] | None:
         """Largest remainder method, so that the counts add up; too few if a split would be empty."""
-        counts = _largest_remainder(count, self.shares)
-        if any(share > 0 and counts[part] == 0 for part, share in self.shares.items()):
+        shares = list(self.shares.values())
+        counts = largest_remainder(count, shares)
+        if any(share > 0 and part == 0 for share, part in zip(shares, counts, strict=True)):
             return None
-        return np.repeat(np.array([TRAIN, VAL, TEST], np.int8), list(counts.values()))
+        return np.repeat(np.array([TRAIN, VAL, TEST], np.int8), counts)
 
     def shuffler(self) -> Callable[[Indices], Indices]:
         """A generator shared by all classes."""
         return np.random.default_rng(self.seed).permutation
+
+    def cut_people(self, labels: Indices, groups: Indices) -> NDArray[np.int8]:
+        """Deal people to the splits by the shares."""
+        parts = [part for part, share in zip((TRAIN, VAL, TEST), self.shares.values(), strict=True) if share > 0]
+        shares = [share for share in self.shares.values() if share > 0]
+        return np.array(parts, np.int8)[deal(labels, groups, shares, np.random.default_rng(self.seed))]
 
 
 class KFold(PerClass):
@@ -79,13 +93,16 @@ class KFold(PerClass):
 
     Each class is shuffled and cut into `folds` parts. Part `fold` is the test split, the next part (cyclically) is
     validation, the others are training. Over all folds every image is tested exactly once. If `folds` does not divide
-    the number of a class's images, its first parts have one more.
+    the number of a class's images, its first parts have one more. Where the label is not the person, people are dealt
+    to the parts instead, see `deal`.
 
     Args:
         folds: number of parts.
         fold: the part that is the test split, from 0.
         seed: of the shuffle, the same for all folds; independent of the training seed.
-        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        few: handling of classes with too few images: `error`, `drop` them, or `train` on them only.
+        share_identities: whether splits may share people if the label is not the group, such as an expression; null
+            for no. If it is the group, or people are unknown, images are split.
         duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
 
@@ -95,6 +112,7 @@ class KFold(PerClass):
         fold: Annotated[int, Field(ge=0)] = 0,
         seed: Seed = 0,
         few: Few = "error",
+        share_identities: bool | None = None,
         duplicates: Duplicates = "error",
     ) -> None:
         if folds < 3:
@@ -102,7 +120,8 @@ class KFold(PerClass):
         if not 0 <= fold < folds:
             raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
         self.folds, self.fold, self.seed = folds, fold, seed
-        self.few, self.duplicates = few, duplicates
+        self.few, self.share_identities = few, share_identities
+        self.duplicates = duplicates
 
     @property
     def title(self) -> str:
@@ -123,39 +142,57 @@ class KFold(PerClass):
         """Parts of equal size up to one image; too few if a part would be empty."""
         if count < self.folds:
             return None
-        part = np.full(self.folds, TRAIN, dtype=np.int8)
-        part[self.fold], part[(self.fold + 1) % self.folds] = TEST, VAL
         sizes = np.full(self.folds, count // self.folds)
         sizes[: count % self.folds] += 1
-        return np.repeat(part, sizes)
+        return np.repeat(self._parts(), sizes)
 
     def shuffler(self) -> Callable[[Indices], Indices]:
         """A generator shared by all classes."""
         return np.random.default_rng(self.seed).permutation
 
+    def cut_people(self, labels: Indices, groups: Indices) -> NDArray[np.int8]:
+        """Deal people to the folds in equal numbers."""
+        fold = deal(labels, groups, [1 / self.folds] * self.folds, np.random.default_rng(self.seed))
+        return self._parts()[fold]
+
+    def _parts(self) -> NDArray[np.int8]:
+        part = np.full(self.folds, TRAIN, dtype=np.int8)
+        part[self.fold], part[(self.fold + 1) % self.folds] = TEST, VAL
+        return part
+
 
 class FewShot(PerClass):
-    """Fixed few-shot protocol: k training images per person, all others for testing, no validation.
+    """Fixed few-shot protocol: k training images per class, all others for testing, no validation.
 
     For split seed s: `r = numpy.random.RandomState(s)`; for each identity in order `p = r.permutation(n)` over its n
     images in order; the first k are training, the rest test.
 
+    Where the label is not the person, such as an expression, nobody is in both: all classes go through the people in
+    the same random order, and each takes the first k images in that order, at random within a person. The people of
+    these images are for training, and their further images are left out; all images of all other people are the test.
+
     Args:
-        train_per_identity: k, training images per person.
+        train_per_identity: k, training images per class.
         seed: s; published figures use the ten seeds 0 to 9.
-        few: handling of classes with too few images: `error`, `drop` these people, or `train` on them only.
+        few: handling of classes with too few images: `error`, `drop` them, or `train` on them only.
+        share_identities: whether splits may share people if the label is not the group, such as an expression; null
+            for no. If it is the group, or people are unknown, images are split.
         duplicates: handling of equal images: `error`, or `drop` all but the first.
     """
+
+    counted: ClassVar[Literal["images", "people"]] = "images"
 
     def __init__(
         self,
         train_per_identity: Annotated[int, Field(ge=1)] = 5,
         seed: Seed = 0,
         few: Few = "error",
+        share_identities: bool | None = None,
         duplicates: Duplicates = "error",
     ) -> None:
         self.train_per_identity, self.seed = train_per_identity, seed
-        self.few, self.duplicates = few, duplicates
+        self.few, self.share_identities = few, share_identities
+        self.duplicates = duplicates
 
     @property
     def title(self) -> str:
@@ -183,40 +220,12 @@ class FewShot(PerClass):
         random = np.random.RandomState(self.seed)
         return lambda members: members[random.permutation(len(members))]
 
-
-class IdentityDisjoint(Split):
-    """Split by people: the first ones in order are for training, all others for testing; no validation.
-
-    On AT&T with `train_people=20`: s1 to s20 train, s21 to s40 test.
-
-    Args:
-        train_people: number of people for training.
-        duplicates: handling of equal images: `error`, or `drop` all but the first.
-    """
-
-    def __init__(self, train_people: Annotated[int, Field(ge=2)] = 20, duplicates: Duplicates = "error") -> None:
-        self.train_people, self.duplicates = train_people, duplicates
-
-    @property
-    def title(self) -> str:
-        """`20 people`."""
-        return f"{self.train_people} people"
-
-    @property
-    def has_validation(self) -> bool:
-        """Always False."""
-        return False
-
-    def divide(self, faces: FaceSet) -> Splits:
-        """Split by people."""
-        people = np.unique(faces.identities)
-        if len(people) < self.train_people + 2:
-            raise DataError(
-                f"split.train_people={self.train_people}: {faces.source} holds {len(people)} people. At least two "
-                f"must remain for testing. Lower it to {len(people) - 2} or less, or add people."
-            )
-        is_train = np.isin(faces.identities, people[: self.train_people])
-        return Splits(train=np.flatnonzero(is_train), val=np.empty(0, dtype=np.int64), test=np.flatnonzero(~is_train))
+    def cut_people(self, labels: Indices, groups: Indices) -> NDArray[np.int8]:
+        """Draw k images of each class from few people; test on the other people."""
+        part = np.full(len(labels), NOWHERE, dtype=np.int8)
+        train, test = draw_first(labels, groups, self.train_per_identity, np.random.default_rng(self.seed))
+        part[train], part[test] = TRAIN, TEST
+        return part
 
 
 class Official(Split):
@@ -246,8 +255,10 @@ class Official(Split):
         return True
 
     def copies_order(self, faces: FaceSet) -> Indices:
-        """Test images first, then val, then train."""
-        return np.concatenate([np.flatnonzero(_parts_of(faces) == part) for part in ("test", "val", "train")])
+        """Test images first, then val, then train, then those of no part."""
+        part = _parts_of(faces)
+        order = np.select([part == "test", part == "val", part == "train"], [0, 1, 2], default=3)
+        return np.argsort(order, kind="stable")
 
     def divide(self, faces: FaceSet) -> Splits:
         """Split by the column `part`."""
@@ -260,12 +271,13 @@ class Official(Split):
                 f"{', '.join(faces.columns[PART].names)}. Expected folders train and test. Rename one, or set "
                 "data.root to one of them and type split=ratio, which splits it at random."
             )
-        unseen = np.setdiff1d(faces.labels[val], faces.labels[train])
-        if len(unseen):
+        seen = np.isin(faces.labels[val], faces.labels[train])
+        if seen.any() and not seen.all():
+            unseen = np.unique(faces.labels[val[~seen]])
             raise DataError(
                 f"split=official: {len(unseen):,} classes of the val split of {faces.source} have no training image, "
-                f"such as '{faces.label_names[unseen[0]]}'. A classifier cannot predict them. Add training images, or "
-                "move these folders to test and type protocol=verification."
+                f"such as '{faces.label_names[unseen[0]]}', but others have. A classifier cannot predict them. Add "
+                "training images, or move these images to test and type protocol=verification."
             )
         return Splits(train, val, test)
 
@@ -278,13 +290,3 @@ def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
             "random."
         )
     return faces.columns[PART].texts
-
-
-def _largest_remainder(total: int, shares: dict[str, float]) -> dict[str, int]:
-    """Integers that sum to `total`, as close to the shares as possible."""
-    exact = {part: total * share for part, share in shares.items()}
-    counts = {part: int(value + 1e-9) for part, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda part: counts[part] - exact[part])
-    for part in by_remainder[: total - sum(counts.values())]:
-        counts[part] += 1
-    return counts

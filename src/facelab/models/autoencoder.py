@@ -105,7 +105,12 @@ class Autoencoder(OneLossModule, Reconstructing):
 
     def final_sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`interpolations`: decoded straight lines in the bottleneck between two faces. `traversals`: along the
-        principal axes of the faces' embeddings, from -2 to 2 standard deviations around their mean."""
+        principal axes of the faces' embeddings, from -2 to 2 standard deviations around their mean.
+
+        Both need two faces.
+        """
+        if len(faces) < 2:
+            return {}
         embeddings = self.embed(faces)
         count = min(_ROWS, len(faces) // 2)
         weights = torch.linspace(0, 1, _COLUMNS, device=faces.device)[None, :, None]

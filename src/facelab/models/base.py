@@ -100,7 +100,10 @@ class FaceModule(pl.LightningModule, ABC):
         return None
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """Scalars of the whole validation split by name, beside accuracy, precision, recall and F1."""
+        """Scalars of the whole validation split by name, beside accuracy, precision, recall and F1.
+
+        A term that needs the label, such as a classifier's loss, is left out if labels are of untrained classes.
+        """
         return {}
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:

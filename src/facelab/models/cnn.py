@@ -45,7 +45,7 @@ class CNN(OneLossModule):
         super().__init__(recipe)
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
-        self._loss, self._optimizer = loss, optimizer
+        self._loss, self._optimizer, self._num_classes = loss, optimizer, num_classes
         self._test_time, self._augments = test_time_augmentation, True
         # Call the loss as validation does, so that wrong arguments raise before training.
         torch.vmap(self._loss)(torch.zeros(2, 1, num_classes), torch.zeros(2, 1, dtype=torch.int64))
@@ -85,16 +85,20 @@ class CNN(OneLossModule):
         }
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """Features with the loss of each image, without augmentation and dropout."""
+        """Features with the loss of each image, without augmentation and dropout; NaN for classes without a score."""
         features, scores = self.features_and_scores(batch, [batch["image"]])
         assert scores is not None
+        trained = features["label"] < self._num_classes
+        labels = torch.where(trained, features["label"], 0)
         # The loss returns a mean: over batches of one image, it is the loss of each.
-        features["loss"] = torch.vmap(self._loss)(scores[:, None], features["label"][:, None])
+        losses = torch.vmap(self._loss)(scores[:, None], labels[:, None])
+        features["loss"] = torch.where(trained, losses, torch.nan)
         return features
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """`loss`, the mean over images."""
-        return {"loss": features["loss"].mean()}
+        """`loss`, the mean over images; nothing if some show classes that were not trained, which have no loss."""
+        trained = bool((features["label"] < self._num_classes).all())
+        return {"loss": features["loss"].mean()} if trained else {}
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters."""

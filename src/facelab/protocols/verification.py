@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from facelab.data.faces import FaceSet
+from facelab.data.faces import IDENTITY, FaceSet
+from facelab.data.people import require_known
 from facelab.data.split import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
@@ -37,7 +38,8 @@ class Verification(Protocol):
     )
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Check that test people are not in training or validation, and that genuine and impostor pairs exist."""
+        """Check that test people are known and not in training or validation, and that both kinds of pairs exist."""
+        require_known(faces, IDENTITY, splits.test, "protocol=verification")
         known = np.concatenate([splits.train, splits.val])
         shared = np.intersect1d(faces.identities[splits.test], faces.identities[known])
         if len(shared):

@@ -101,10 +101,10 @@ def outputs(trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, indic
 
 
 def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
-    """Held-out images of up to 16 people, one of each: (N, C, H, W) uint8."""
+    """Held-out images of up to 16 people, one of each, or up to 16 of a single person: (N, C, H, W) uint8."""
     held_out = splits.val if len(splits.val) else splits.test
     _, first = np.unique(faces.identities[held_out], return_index=True)
-    chosen = held_out[spread(first, _FACES_ON_GRIDS)]
+    chosen = held_out[spread(first if len(first) > 1 else np.arange(len(held_out)), _FACES_ON_GRIDS)]
     return torch.from_numpy(np.stack([faces.pixels[int(i)] for i in chosen])).permute(0, 3, 1, 2)
 
 

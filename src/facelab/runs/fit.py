@@ -139,7 +139,7 @@ def make_callbacks(
 
     clock = ImagesSeen(data.total_images, experiment.seed)
     further = _validation_protocols(prepared, tracked)
-    validation = Validation(log, len(prepared.faces.label_names), prepared.criterion, further)
+    validation = Validation(log, prepared.metadata.num_classes, prepared.criterion, further)
     half_life = module.recipe.ema_half_life_images
     averaging = ExponentialMovingAverage(half_life, module.recipe.batch_size) if half_life else None
     held_out = faces_for_sample_grids(prepared.faces, prepared.splits)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
 import pytorch_lightning as pl
 import torch
@@ -80,6 +81,8 @@ class Prepared:
         for protocol in protocols.values():
             protocol.check(splits, faces)
         criterion = _criterion(experiment, protocols, module, splits, faces)
+        if criterion is None and int(os.environ.get("RANK", 0)) == 0:
+            _tell_unselected(module, splits, faces)
         data = _data_module(experiment, settings, faces, splits, module)
         return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion)
 
@@ -139,21 +142,47 @@ def _criterion(
         protocols[name].check(as_validation(splits), faces)
     if settings.metric is None:
         return None
-    known = _validation_metrics(module, [protocols[name] for name in settings.protocols])
+    known = _validation_metrics(module, [protocols[name] for name in settings.protocols], _unseen(splits, faces))
     if settings.metric not in known:
         raise ConfigError(
-            f"validation.metric={settings.metric}: validation records {', '.join(sorted(known))}."
+            f"validation.metric={settings.metric}: validation records {', '.join(sorted(known)) or 'nothing here'}."
             f"{nearest(settings.metric, list(known))} Add the metrics of a protocol with validation.protocols=[...]."
         )
     return Criterion(settings.metric, known[settings.metric].higher_is_better)
 
 
-def _validation_metrics(module: FaceModule, protocols: list[Protocol]) -> dict[str, Metric]:
-    """The metrics that validation records, by name."""
-    declared = {metric.name: metric for metric in module.term_metrics}
-    known = {f"val/{name}": metric for name, metric in declared.items()}
-    if type(module).classify is not FaceModule.classify:
+def _unseen(splits: Splits, faces: FaceSet) -> bool:
+    """Whether validation images show classes without training images, as in splits by people."""
+    return bool(len(np.setdiff1d(faces.labels[splits.val], faces.labels[splits.train])))
+
+
+def _classifies(module: FaceModule) -> bool:
+    return type(module).classify is not FaceModule.classify
+
+
+def _tell_unselected(module: FaceModule, splits: Splits, faces: FaceSet) -> None:
+    """Tell the user if a classifier is validated on people it was not trained on, which cannot select its weights."""
+    if _classifies(module) and _unseen(splits, faces):
+        print(
+            "The validation images show classes without training images, so this model has no val/loss and val/f1, and "
+            "keeps its last weights. To select them by validation, type protocol=verification "
+            "validation.protocols=[verification] validation.metric=val/verification/auc."
+        )
+
+
+def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: bool) -> dict[str, Metric]:
+    """The metrics that validation records, by name.
+
+    Args:
+        module: the model.
+        protocols: evaluated in validation.
+        unseen: whether validation images show classes without training images.
+    """
+    known = {f"val/{metric.name}": metric for metric in module.term_metrics}
+    if _classifies(module):
         known |= {f"val/{metric.name}": metric for metric in _CLASSIFICATION_TERMS}
+    if _classifies(module) and unseen:
+        known = {}
     for protocol in protocols:
         known |= {validation_name(metric.name): metric for metric in protocol.metrics}
     return known

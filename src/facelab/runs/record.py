@@ -18,6 +18,8 @@ from facelab.models.trained import WEIGHTS, ModelMetadata, save
 from facelab.protocols import plots
 from facelab.protocols.base import Report
 from facelab.runs.description import describe_results, describe_task
+from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
+from facelab.runs.near_duplicates import NearDuplicates
 from facelab.tracking import METRICS, TOTAL_IMAGES, TrackedRun
 
 _GRID_FACES = 32
@@ -55,9 +57,8 @@ class RunRecord:
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
         counts = {part: len(indices) for part, indices in splits.items()}
-        notes = {"left_out": list(splits.notes)} if splits.notes else {}
-        if self.faces.notes:
-            notes["notes"] = list(self.faces.notes)
+        said = [*self.faces.notes, *splits.notes]
+        notes = {"notes": said} if said else {}
         profile = {"images": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
         self.tracked.dataset(
             self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
@@ -65,6 +66,11 @@ class RunRecord:
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
         shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
         self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+
+    def near_duplicates(self, found: NearDuplicates) -> None:
+        """Record near-duplicates in two splits: a contact sheet and a list."""
+        self._image(NEAR_DUPLICATES, found.sheet)
+        self._file(NEAR_DUPLICATES, found.rows)
 
     def sample_grid(self, name: str, grid: NDArray[np.uint8], images_seen: int) -> None:
         """Record a sample grid; MLflow shows all grids of a name on a slider over images seen.
@@ -109,9 +115,7 @@ class RunRecord:
             ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
             metrics.update({**report.metrics, **ends})
             for name, rows in report.files.items():
-                with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                    csv.writer(file).writerows(rows)
-                self.tracked.file(f"{name}.csv")
+                self._file(name, rows)
         notes = [note for report in reports for note in report.notes]
         if notes:
             self.tracked.tag("evaluation.notes", " ".join(notes))
@@ -124,6 +128,11 @@ class RunRecord:
                 self._image(name, image)
         for name, grid in grids.items():
             self._image(name, plots.tile(grid))
+
+    def _file(self, name: str, rows: Iterable[Sequence[object]]) -> None:
+        with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        self.tracked.file(f"{name}.csv")
 
     def _image(self, key: str, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(self.folder / f"{key}.png")

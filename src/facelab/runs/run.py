@@ -16,6 +16,8 @@ from facelab.models.trained import load
 from facelab.runs.begin import begin, resolved
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.fit import Result, fit, fit_as_rank
+from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
+from facelab.runs.near_duplicates import find_near_duplicates
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
@@ -123,9 +125,7 @@ def _live(
             tracked.status("RUNNING")
         _fetch_dependencies(dependencies, prepared, config, tracked)
         if checkpoint is None:
-            first_batch, total = prepared.data.first_batch(), prepared.data.total_images
-            model = type(prepared.module).__name__
-            RunRecord(tracked, prepared.faces).begin(model, total, prepared.splits, first_batch, prepared.metrics)
+            _record_data(prepared, tracked)
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
@@ -133,6 +133,17 @@ def _live(
     shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights and cannot be resumed
     assert result is not None, "the first process always has a result"
     return result
+
+
+def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
+    """Record the data before the first step, and tell about near-duplicates in two splits."""
+    record = RunRecord(tracked, prepared.faces)
+    first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+    record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
+    found = find_near_duplicates(prepared.faces, prepared.splits)
+    if found is not None:
+        record.near_duplicates(found)
+        _warn(f"Warning: {found.note} Contact sheet: {tracked.folder / NEAR_DUPLICATES}.png, with a list beside it.")
 
 
 def _fetch_dependencies(

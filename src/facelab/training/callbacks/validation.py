@@ -29,6 +29,10 @@ class Criterion:
     metric: str
     higher_is_better: bool
 
+    def applies(self, metrics: Mapping[str, float]) -> bool:
+        """Whether weights can be compared: the metric was computed, or `val/loss`, which breaks ties."""
+        return self.metric in metrics or "val/loss" in metrics
+
     def standing(self, metrics: Mapping[str, float]) -> tuple[float, float]:
         """Sort key, larger for better weights; ties go to the lower `val/loss`."""
         value = metrics.get(self.metric, 0.0)
@@ -38,11 +42,14 @@ class Criterion:
 class Validation(pl.Callback):
     """Computes the `val/*` metrics and keeps the best weights.
 
+    If the criterion's metric is not among them, the last weights are kept. A classifier has no accuracy, precision,
+    recall and F1 on images of classes that it was not trained on.
+
     Must come before the averaging callback, so that the module still has the averaged weights at the end of validation.
 
     Args:
         record: called with values by name and the images seen.
-        num_classes: number of classes.
+        num_classes: number of trained classes.
         criterion: selects the best weights; None for the highest `val/f1`, then the lowest `val/loss`.
         further: computes metrics of protocols, named as on the test split; None for none.
     """
@@ -78,7 +85,7 @@ class Validation(pl.Callback):
         if trainer.sanity_checking:
             return
         metrics = {f"val/{name}": float(value) for name, value in pl_module.validation_terms(features).items()}
-        if "predicted" in features:
+        if "predicted" in features and int(features["label"].max()) < self._num_classes:
             found = classification_metrics(features["predicted"], features["label"], self._num_classes)
             metrics.update({f"val/{name}": float(value) for name, value in found.items()})
         if self._further is not None:
@@ -87,6 +94,8 @@ class Validation(pl.Callback):
         if not metrics:
             return  # a GAN has no validation metrics: its last weights are kept
         self._record(metrics, pl_module.images_seen)
+        if not self._criterion.applies(metrics):
+            return
         standing = self._criterion.standing(metrics)
         if self._best is None or standing > self._best:
             self._best, self.best_images_seen = standing, pl_module.images_seen
