@@ -151,8 +151,9 @@ def file_at(path: str, key: str, expected: str, most_bytes: int) -> Path:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first five names, and `...` if there are more."""
-    return ", ".join(readable(name) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    """The first five names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(readable(name) for name in names[:_SHOWN]) + more
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
