@@ -45,6 +45,9 @@ def test_folds_cover_every_picture_once_as_test_and_once_as_validation(orl: Face
     assert np.array_equal(np.sort(np.concatenate([splits.test for splits in folds])), np.arange(400))
     for fold, splits in enumerate(folds):
         assert np.array_equal(splits.val, folds[(fold + 1) % 5].test)
+        without = split(orl, KFold(folds=5, fold=fold, validation=False))
+        assert np.array_equal(without.test, splits.test)
+        assert np.array_equal(without.train, np.sort(np.concatenate([splits.train, splits.val])))
 
 
 @pytest.mark.parametrize("count", [3, 4, 7, 10])

@@ -99,6 +99,8 @@ class KFold(PerClass):
     Args:
         folds: number of parts.
         fold: the part that is the test split, from 0.
+        validation: whether the next part is the validation split, which selects the best weights; if not, it is for
+            training too.
         seed: of the shuffle, the same for all folds; independent of the training seed.
         few: handling of classes with too few images: `error`, `drop` them, or `train` on them only.
         share_identities: whether splits may share people if the label is not the group, such as an expression; null
@@ -110,6 +112,7 @@ class KFold(PerClass):
         self,
         folds: Annotated[int, Field(ge=3)] = 5,
         fold: Annotated[int, Field(ge=0)] = 0,
+        validation: bool = True,
         seed: Seed = 0,
         few: Few = "error",
         share_identities: bool | None = None,
@@ -119,7 +122,7 @@ class KFold(PerClass):
             raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
         if not 0 <= fold < folds:
             raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
-        self.folds, self.fold, self.seed = folds, fold, seed
+        self.folds, self.fold, self.seed, self.validation = folds, fold, seed, validation
         self.few, self.share_identities = few, share_identities
         self.duplicates = duplicates
 
@@ -130,8 +133,8 @@ class KFold(PerClass):
 
     @property
     def has_validation(self) -> bool:
-        """Always True."""
-        return True
+        """Whether a part is for validation."""
+        return self.validation
 
     @property
     def keys(self) -> str:
@@ -157,7 +160,9 @@ class KFold(PerClass):
 
     def _parts(self) -> NDArray[np.int8]:
         part = np.full(self.folds, TRAIN, dtype=np.int8)
-        part[self.fold], part[(self.fold + 1) % self.folds] = TEST, VAL
+        if self.validation:
+            part[(self.fold + 1) % self.folds] = VAL
+        part[self.fold] = TEST
         return part
 
 
