@@ -7,7 +7,7 @@ import numpy as np
 from facelab.data.columns import Column, Indices
 from facelab.data.faces import FaceSet
 from facelab.data.group_split import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.split import FewShot, KFold, Official, Ratio, split
+from facelab.data.split import FewShot, KFold, Official, Ratio, Split, split
 
 ROWS, CLASSES = 1_000_000, 50_000
 
@@ -25,7 +25,7 @@ def main() -> None:
     columns = {"class": column(random.integers(0, CLASSES, ROWS)), "expression": column(random.integers(0, 7, ROWS))}
     names, digests = [f"{i}.jpg" for i in range(ROWS)], [f"{i:064x}" for i in range(ROWS)]
     pixels = np.zeros((1, 8, 8, 1), np.uint8)
-    cases = {
+    cases: dict[str, list[Split]] = {
         "identity": [Ratio(), KFold(), FewShot(), IdentityDisjoint(25_000, 5_000, 0), GroupKFold(), LeaveOneGroupOut()],
         "class": [Ratio(few="drop"), KFold(few="drop"), FewShot(1, few="drop")],
         "expression": [Ratio(), KFold(), FewShot()],
