@@ -72,6 +72,7 @@ class FaceModule(pl.LightningModule, ABC):
     # Scalar terms of training and validation, recorded as train/... and val/...
     term_metrics: ClassVar[tuple[Metric, ...]] = (Metric("loss", "loss", higher_is_better=False),)
     optimizer_keys: ClassVar[str] = "model.optimizer"  # config keys of the optimisers, for error messages
+    init_from: str | None = None  # the finished run whose encoder training starts from: its id, or its folder
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The CNN family: an encoder with a classification head."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,12 @@ class CNN(OneLossModule):
         num_classes: number of classes.
         test_time_augmentation: called with images (N, C, H, W); returns augmented copies, whose embeddings the
             protocols average. None for no augmentation.
+        init_from: the finished run whose encoder training starts from: its id, or its folder. None for random weights.
+        freeze: `encoder` trains only the head and keeps batch normalisation's statistics; `none` trains everything.
 
     Raises:
-        ValueError: the network does not support `image_shape`, or the arguments of the loss are invalid.
+        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or the encoder is
+            frozen at random weights.
     """
 
     def __init__(
@@ -41,14 +44,28 @@ class CNN(OneLossModule):
         image_shape: ImageShape,
         num_classes: int,
         test_time_augmentation: AffineTestTimeAugmentation | None = None,
+        init_from: str | None = None,
+        freeze: Literal["encoder", "none"] = "none",
     ) -> None:
         super().__init__(recipe)
+        if freeze == "encoder" and init_from is None:
+            raise ValueError("freeze=encoder without init_from would keep random weights; give init_from=<run id>")
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
         self._loss, self._optimizer, self._num_classes = loss, optimizer, num_classes
         self._test_time, self._augments = test_time_augmentation, True
+        self.init_from, self._frozen = init_from, freeze == "encoder"
+        if self._frozen:
+            self.encoder.requires_grad_(False).eval()  # Lightning keeps the mode that it finds
         # Call the loss as validation does, so that wrong arguments raise before training.
         torch.vmap(self._loss)(torch.zeros(2, 1, num_classes), torch.zeros(2, 1, dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> "CNN":
+        """Set training or evaluation mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            self.encoder.eval()
+        return self
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """Augmented copies of the images, as configured; by default only the images themselves."""
@@ -101,5 +118,5 @@ class CNN(OneLossModule):
         return {"loss": features["loss"].mean()} if trained else {}
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over all parameters."""
-        return self._optimizer(self.parameters())
+        """The optimiser over all parameters that are not frozen."""
+        return self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])

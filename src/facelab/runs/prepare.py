@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
 from facelab.models.base import FaceModule
 from facelab.models.trained import ModelMetadata
+from facelab.models.transfer import find_weights, load_encoder
 from facelab.protocols.base import Protocol
 from facelab.runs.evaluate import as_validation
 from facelab.runs.experiment import Experiment
@@ -224,5 +226,7 @@ def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
     make = functools.partial(experiment.model, image_shape=metadata.image_shape, num_classes=metadata.num_classes)
     _refuse_too_large(make)
     module = make()
+    if module.init_from is not None:
+        load_encoder(module, find_weights(module.init_from, Path(experiment.runtime.runs_folder)))
     # Set before averaging and optimisers hold references to the weights.
     return module.to(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from facelab.config.build import build
 from facelab.config.identity import config_hash
 from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted, TrackingError
 from facelab.models.trained import load
+from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.fit import Result, fit, fit_as_rank
@@ -139,6 +140,9 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
     record = RunRecord(tracked, prepared.faces)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+    if prepared.module.init_from is not None:
+        weights = find_weights(prepared.module.init_from, tracked.folder.parent)
+        tracked.tag("model.init_from.sha256", weights_digest(weights))
     record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
     if found is not None:

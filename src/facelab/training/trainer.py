@@ -126,5 +126,6 @@ def _quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it starts at images_seen
     warnings.filterwarnings("ignore", message=".*persistent_workers.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen encoder
     warnings.filterwarnings("ignore", message=".*srun.*")  # Slurm jobs start their own processes
     warnings.filterwarnings("ignore", message=".*on_after_batch_transfer.*")
