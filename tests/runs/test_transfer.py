@@ -47,7 +47,8 @@ def test_a_run_starts_from_the_encoder_of_another(
     assert len(runs()) == 2
 
 
-def test_an_encoder_of_other_shapes_is_refused_by_layer(tmp_path: Path) -> None:
+def test_an_encoder_of_other_shapes_is_refused_by_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELAB_ALLOW", "tests")
     here = "tests.models.tiny.tiny_cnn"
     save(tiny_cnn(), ModelMetadata((1, 16, 16), 2, ("a", "b")), tmp_path)
     (tmp_path / "config.yaml").write_text(f"model: {{_target_: {here}, _partial_: true}}", encoding="utf-8")
