@@ -1,15 +1,23 @@
-"""Print the study's tables, over all folds: python experiments/expression/table.py [runs folder]."""
+"""Print the study's tables, over all folds: python experiments/expression/table.py SETS [runs folder].
+
+SETS is what prepare.py wrote; two classical baselines are trained on its folds.
+"""
 
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from skimage.feature import hog
+from sklearn.base import ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.svm import LinearSVC
 
 EXPRESSIONS = ("happy", "sad", "sleepy", "surprised", "wink", "normal")
 PARTS = {"01 to 07, tuned on": range(1, 8), "08 to 15": range(8, 16), "all 15": range(1, 16)}
@@ -31,6 +39,40 @@ def trained(runs: Path) -> dict[str, dict[int, Folds]]:
             pairs = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
         found[config["name"] or start][config["seed"]][int(root.name)] = pairs
     return found
+
+
+def pictures(part: Path) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    """The pictures below a part of a fold, and their expressions."""
+    paths = sorted(part.glob("*/*.png"))
+    return [np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) for path in paths], [p.parent.name for p in paths]
+
+
+def pixels(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels in [0, 1]."""
+    return image.ravel() / 255.0
+
+
+def gradients(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Histograms of oriented gradients (Dalal and Triggs, 2005): nine orientations, cells of 4 x 4 pixels."""
+    return np.asarray(hog(image, orientations=9, pixels_per_cell=(4, 4), cells_per_block=(2, 2)))
+
+
+BASELINES: Mapping[str, tuple[Callable[[NDArray[np.uint8]], NDArray[np.float64]], ClassifierMixin]] = {
+    "linear SVM, pixels": (pixels, LinearSVC(C=0.1, random_state=0)),
+    "logistic regression, HOG": (gradients, LogisticRegression(C=0.1, max_iter=1000)),
+}
+
+
+def baseline(folds: Path, name: str) -> dict[int, Folds]:
+    """Predictions of a classical classifier on the same folds, as of one seed."""
+    features, classifier = BASELINES[name]
+    found = {}
+    for fold in sorted(folds.iterdir()):
+        (images, labels), (test_images, test_labels) = pictures(fold / "train"), pictures(fold / "test")
+        fitted = clone(classifier).fit([features(image) for image in images], labels)
+        predicted = fitted.predict([features(image) for image in test_images])
+        found[int(fold.name)] = list(zip(test_labels, map(str, predicted), strict=True))
+    return {0: found}
 
 
 def scores(pairs: Pairs) -> NDArray[np.float64]:
@@ -70,8 +112,11 @@ def print_confusions(recipe: str, seeds: Mapping[int, Folds]) -> None:
 
 def main() -> None:
     """Print Markdown."""
-    found = trained(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
+    sets = Path(sys.argv[1])
+    found = trained(Path(sys.argv[2] if len(sys.argv) > 2 else "runs"))
     print("| recipe | subjects | accuracy | precision | recall | F1 | accuracy of each seed |\n" + "|---" * 7 + "|")
+    for name in BASELINES:
+        print_scores(name, baseline(sets / "folds", name))
     for recipe, seeds in sorted(found.items()):
         print_scores(recipe, seeds)
     for recipe, seeds in sorted(found.items()):

@@ -13,7 +13,7 @@ from tests.conftest import TINY_CNN, Command
 from tests.data.made import make_folder
 
 
-def _script(path: str) -> ModuleType:
+def script(path: str) -> ModuleType:
     specification = importlib.util.spec_from_file_location("script", config_folder().parent / "experiments" / path)
     assert specification
     assert specification.loader
@@ -34,7 +34,7 @@ def test_the_table_of_the_face_sets(
     few = ("data=folder", "data.root=sets/mine", "split=few_shot", "split.train_per_identity=3", "split.seed=1")
     outcome = facelab("train", *tiny, *few, *experiment)
     assert outcome.status == 0, outcome.error
-    table = _script("face_sets/table.py")
+    table = script("face_sets/table.py")
     monkeypatch.setattr("sys.argv", ["table.py", "sets"])
     table.main()
     rows = {row.split("|")[2].strip(): row for row in capsys.readouterr().out.splitlines()}
@@ -45,20 +45,20 @@ def test_the_table_of_the_face_sets(
 
 def test_an_interval_by_hand() -> None:
     # Mean 80, standard deviation 10, t(0.975; 2) = 4.303: 4.303 * 10 / sqrt(3) = 24.8.
-    assert _script("face_sets/table.py").cell({0: 0.7, 1: 0.8, 2: 0.9}) == "80.0 ± 24.8 (3)"
+    assert script("face_sets/table.py").cell({0: 0.7, 1: 0.8, 2: 0.9}) == "80.0 ± 24.8 (3)"
 
 
 def test_the_table_of_few_shot(facelab: Command, experiment: tuple[str, str], tmp_path: Path) -> None:
     tiny = [override for override in TINY_CNN if not override.startswith("data.last_person")]
     outcome = facelab("train", *tiny, *experiment, "split=few_shot", "model.recipe.max_images=16")
     assert outcome.status == 0, outcome.error
-    found = _script("few_shot/table.py").accuracies(tmp_path / "runs")
+    found = script("few_shot/table.py").accuracies(tmp_path / "runs")
     judges = {judge for _, judge, _ in found}
     assert judges == {"cnn", "cnn, 1-NN", "cnn, linear probe"}
 
 
 def test_the_rendered_light_leaves_a_face_with_a_dark_side(orl: FaceSet) -> None:
-    prepare = _script("face_sets/prepare.py")
+    prepare = script("face_sets/prepare.py")
     image = np.full_like(orl.pixels[0], 200)
     for seed in range(5):
         lit = prepare.side_lit(image, np.random.default_rng(seed))

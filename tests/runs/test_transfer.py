@@ -47,7 +47,9 @@ def test_a_run_starts_from_the_encoder_of_another(
     assert len(runs()) == 2
 
 
-def test_an_encoder_of_other_shapes_is_refused_by_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_is_loaded_whole_or_in_part_and_refused_by_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FACELAB_ALLOW", "tests")
     here = "tests.models.tiny.tiny_cnn"
     save(tiny_cnn(), ModelMetadata((1, 16, 16), 2, ("a", "b")), tmp_path)
@@ -56,6 +58,13 @@ def test_an_encoder_of_other_shapes_is_refused_by_layer(tmp_path: Path, monkeypa
     load_encoder(same, tmp_path)
     weights = _weights(tmp_path)
     assert all(torch.equal(value, weights[f"encoder.{name}"]) for name, value in same.encoder.state_dict().items())
+    part = tiny_cnn(init_from="there", init_layers=["blocks"])
+    before = part.encoder.embed[1].weight.clone()
+    load_encoder(part, tmp_path)
+    assert torch.equal(part.encoder.blocks[0][0].weight, weights["encoder.blocks.0.0.weight"])
+    assert torch.equal(part.encoder.embed[1].weight, before)
+    with pytest.raises(ConfigError, match=r"no weights in 'block'\. Expected some of: blocks, embed"):
+        load_encoder(tiny_cnn(init_from="there", init_layers=["block"]), tmp_path)
     with pytest.raises(ConfigError, match=r"blocks\.0\.0\.weight: 4x1x3x3 there, 4x3x3x3 here"):
         load_encoder(tiny_cnn(image_shape=(3, 16, 16)), tmp_path)
 

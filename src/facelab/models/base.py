@@ -1,7 +1,7 @@
 """Base classes of all models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
@@ -73,6 +73,7 @@ class FaceModule(pl.LightningModule, ABC):
     term_metrics: ClassVar[tuple[Metric, ...]] = (Metric("loss", "loss", higher_is_better=False),)
     optimizer_keys: ClassVar[str] = "model.optimizer"  # config keys of the optimisers, for error messages
     init_from: str | None = None  # the finished run whose encoder training starts from: its id, or its folder
+    init_layers: Sequence[str] | None = None  # modules of the encoder that are taken from it; None for all
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

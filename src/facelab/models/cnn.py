@@ -1,6 +1,6 @@
 """The CNN family: an encoder with a classification head."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -27,11 +27,13 @@ class CNN(OneLossModule):
         test_time_augmentation: called with images (N, C, H, W); returns augmented copies, whose embeddings the
             protocols average. None for no augmentation.
         init_from: the finished run whose encoder training starts from: its id, or its folder. None for random weights.
+        init_layers: the encoder's modules that are taken from that run, such as `blocks`; None for all. The others keep
+            random weights.
         freeze: `encoder` trains only the head and keeps batch normalisation's statistics; `none` trains everything.
 
     Raises:
-        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or the encoder is
-            frozen at random weights.
+        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or random weights
+            of the encoder are frozen.
     """
 
     def __init__(
@@ -45,16 +47,17 @@ class CNN(OneLossModule):
         num_classes: int,
         test_time_augmentation: AffineTestTimeAugmentation | None = None,
         init_from: str | None = None,
+        init_layers: Sequence[str] | None = None,
         freeze: Literal["encoder", "none"] = "none",
     ) -> None:
         super().__init__(recipe)
-        if freeze == "encoder" and init_from is None:
-            raise ValueError("freeze=encoder without init_from would keep random weights; give init_from=<run id>")
+        if freeze == "encoder" and (init_from is None or init_layers is not None):
+            raise ValueError("freeze=encoder would keep random weights; give init_from=<run id> and no init_layers")
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
         self._loss, self._optimizer, self._num_classes = loss, optimizer, num_classes
         self._test_time, self._augments = test_time_augmentation, True
-        self.init_from, self._frozen = init_from, freeze == "encoder"
+        self.init_from, self.init_layers, self._frozen = init_from, init_layers, freeze == "encoder"
         if self._frozen:
             self.encoder.requires_grad_(False).eval()  # Lightning keeps the mode that it finds
         # Call the loss as validation does, so that wrong arguments raise before training.

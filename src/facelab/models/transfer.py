@@ -1,6 +1,7 @@
 """Start training from the encoder of a finished run."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -33,19 +34,27 @@ def find_weights(init_from: str, runs_folder: Path) -> Path:
 def load_encoder(module: FaceModule, folder: Path) -> None:
     """Replace the weights of a model's encoder by those of a finished run; the head keeps its initial weights.
 
-    Batch normalisation's running statistics are part of them.
+    Batch normalisation's running statistics are part of them. With `module.init_layers`, only these modules of the
+    encoder are replaced.
 
     Args:
         module: a new model with an `encoder`; changed in place.
         folder: of the finished run.
 
     Raises:
-        ConfigError: the run has no encoder, or its encoder has other layers or shapes.
+        ConfigError: the run has no encoder, its encoder has other layers or shapes, or `init_layers` names no module.
     """
     given = getattr(load(folder).module, "encoder", None)
     if given is None:
         raise ConfigError(f"model.init_from: the model of {folder} has no encoder. Give a run of model=cnn.")
-    weights, own = given.state_dict(), module.encoder.state_dict()
+    layers = module.init_layers
+    weights, own = (_chosen(encoder.state_dict(), layers) for encoder in (given, module.encoder))
+    missing = [layer for layer in layers or () if not _chosen(own, [layer])]
+    if missing:
+        known = sorted({name.partition(".")[0] for name in module.encoder.state_dict()})
+        raise ConfigError(
+            f"model.init_layers: the encoder has no weights in '{missing[0]}'. Expected some of: {', '.join(known)}."
+        )
     wrong = [
         f"{name}: {_shape(weights, name)} there, {_shape(own, name)} here"
         for name in sorted(weights.keys() | own.keys())
@@ -57,13 +66,18 @@ def load_encoder(module: FaceModule, folder: Path) -> None:
             f"model.init_from: the encoder of {folder} does not fit this model: {'; '.join(wrong[:3])}{rest}. Use the "
             "same model.encoder, data.image_size and data.channels as that run."
         )
-    module.encoder.load_state_dict(weights)
+    module.encoder.load_state_dict({**module.encoder.state_dict(), **weights})
 
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of a finished run's weights, in hexadecimal."""
     with (folder / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _chosen(weights: dict[str, Tensor], layers: Sequence[str] | None) -> dict[str, Tensor]:
+    prefixes = ("",) if layers is None else tuple(f"{layer}." for layer in layers)
+    return {name: value for name, value in weights.items() if name.startswith(prefixes)}
 
 
 def _shape(weights: dict[str, Tensor], name: str) -> str:
