@@ -11,6 +11,7 @@ subjects 8 to 15 is aligned to that template alone, without the others. Labels a
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ Plane = NDArray[np.float32]
 Pose = NDArray[
     np.float64
 ]  # of the template in a picture: angle in radians, logarithm of the scale, x and y of its middle
+Levels = TypeVar("Levels", Image, Plane)
 Place = tuple[float, float]  # mean and standard deviation of y
 STEPS = np.array([np.radians(3), 0.04, 3.0, 3.0])  # of the fine search
 
@@ -50,13 +52,11 @@ def matrix(pose: Pose) -> NDArray[np.float64]:
     return np.array([[c, -s, pose[2] - c * x + s * y], [s, c, pose[3] - s * x - c * y], [0, 0, 1]])
 
 
-def taken(image: NDArray[np.generic], to_image: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.generic]:
+def taken(image: Levels, to_image: NDArray[np.float64], size: tuple[int, int]) -> Levels:
     """The part of a picture that a matrix points to, (height, width)."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped: NDArray[np.generic] = cv2.warpAffine(
-        image, to_image[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    return warped
+    warped = cv2.warpAffine(image, to_image[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cast(Levels, warped)
 
 
 def penalty(angle: float, log_scale: float) -> float:

@@ -5,6 +5,7 @@ SETS is what prepare.py wrote; two classical baselines are trained on its folds.
 
 import csv
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,9 +16,12 @@ import yaml
 from numpy.typing import NDArray
 from skimage.feature import hog
 from sklearn.base import ClassifierMixin, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 from sklearn.svm import LinearSVC
+
+warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
 EXPRESSIONS = ("happy", "sad", "sleepy", "surprised", "wink", "normal")
 PARTS = {"01 to 07, tuned on": range(1, 8), "08 to 15": range(8, 16), "all 15": range(1, 16)}

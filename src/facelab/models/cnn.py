@@ -32,8 +32,8 @@ class CNN(OneLossModule):
         freeze: `encoder` trains only the head and keeps batch normalisation's statistics; `none` trains everything.
 
     Raises:
-        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or random weights
-            of the encoder are frozen.
+        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or `freeze` or
+            `init_layers` is given without what it needs.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class CNN(OneLossModule):
         super().__init__(recipe)
         if freeze == "encoder" and (init_from is None or init_layers is not None):
             raise ValueError("freeze=encoder would keep random weights; give init_from=<run id> and no init_layers")
+        if init_layers is not None and init_from is None:
+            raise ValueError("init_layers names modules of the encoder of a run; give it as init_from=<run id>")
         self.encoder = encoder(image_shape=image_shape)
         self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
         self._loss, self._optimizer, self._num_classes = loss, optimizer, num_classes

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
@@ -44,14 +44,15 @@ def load_encoder(module: FaceModule, folder: Path) -> None:
     Raises:
         ConfigError: the run has no encoder, its encoder has other layers or shapes, or `init_layers` names no module.
     """
-    given = getattr(load(folder).module, "encoder", None)
+    given, encoder = getattr(load(folder).module, "encoder", None), module.encoder
+    assert isinstance(encoder, nn.Module)
     if given is None:
         raise ConfigError(f"model.init_from: the model of {folder} has no encoder. Give a run of model=cnn.")
     layers = module.init_layers
-    weights, own = (_chosen(encoder.state_dict(), layers) for encoder in (given, module.encoder))
+    weights, own = (_chosen(network.state_dict(), layers) for network in (given, encoder))
     missing = [layer for layer in layers or () if not _chosen(own, [layer])]
     if missing:
-        known = sorted({name.partition(".")[0] for name in module.encoder.state_dict()})
+        known = sorted({name.partition(".")[0] for name in encoder.state_dict()})
         raise ConfigError(
             f"model.init_layers: the encoder has no weights in '{missing[0]}'. Expected some of: {', '.join(known)}."
         )
@@ -66,7 +67,7 @@ def load_encoder(module: FaceModule, folder: Path) -> None:
             f"model.init_from: the encoder of {folder} does not fit this model: {'; '.join(wrong[:3])}{rest}. Use the "
             "same model.encoder, data.image_size and data.channels as that run."
         )
-    module.encoder.load_state_dict({**module.encoder.state_dict(), **weights})
+    encoder.load_state_dict({**encoder.state_dict(), **weights})
 
 
 def weights_digest(folder: Path) -> str:
