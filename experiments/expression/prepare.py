@@ -142,12 +142,9 @@ def yale(root: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out / "yale.png"), np.vstack(rows))
     del faces[SAME_PICTURE]
-    for subject in SUBJECTS:
-        for name, face in faces.items():
-            part, expression = "test" if int(name[7:9]) == subject else "train", name.split(".")[1]
-            folder = out / "folds" / f"{subject:02d}" / part / expression
-            folder.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / name), face)
+    (out / "yale").mkdir(exist_ok=True)
+    for name, face in faces.items():
+        cv2.imwrite(str(out / "yale" / name), face)
 
 
 def lfw(root: Path, out: Path) -> None:
@@ -165,7 +162,7 @@ def lfw(root: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Write OUT/folds, OUT/lfw and the sheet OUT/yale.png."""
+    """Write OUT/yale, OUT/lfw and the sheet OUT/yale.png."""
     if len(sys.argv) != 4:
         raise SystemExit("Expected three folders: python experiments/expression/prepare.py YALE LFW OUT")
     yale_root, lfw_root, out = map(Path, sys.argv[1:])

@@ -43,8 +43,9 @@ def test_the_table_pools_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture
         predicted = "wink" if subject == 9 else "sad"
         (folder / "predictions.csv").write_text(f"label,predicted\nsad,{predicted}\n", encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps({}), encoding="utf-8")
-        data = {"root": f"sets/folds/{subject:02d}"}
-        config = {"name": None, "seed": 1, "data": data, "model": {"init_from": None}}
+        split = {"_target_": "facelab.data.LeaveOneGroupOut", "group": subject - 1}
+        config = {"name": None, "seed": 1, "data": {"label": "expression"}, "split": split}
+        config["model"] = {"init_from": None}
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     table.print_scores("from scratch", table.trained(tmp_path)["from scratch"])
     tuned, rest, everyone = capsys.readouterr().out.splitlines()
