@@ -44,8 +44,8 @@ def test_the_table_pools_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture
         (folder / "predictions.csv").write_text(f"label,predicted\nsad,{predicted}\n", encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps({}), encoding="utf-8")
         split = {"_target_": "facelab.data.LeaveOneGroupOut", "group": subject - 1}
-        config = {"name": None, "seed": 1, "data": {"label": "expression"}, "split": split}
-        config["model"] = {"init_from": None}
+        data, model = {"label": "expression"}, {"init_from": None}
+        config = {"name": None, "seed": 1, "data": data, "split": split, "model": model}
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     table.print_scores("from scratch", table.trained(tmp_path)["from scratch"])
     tuned, rest, everyone = capsys.readouterr().out.splitlines()
