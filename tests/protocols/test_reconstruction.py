@@ -27,6 +27,16 @@ def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int
     )
 
 
+def test_the_randomised_pca_of_large_sets_is_as_good_as_the_complete_one(
+    orl: FaceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facelab.protocols.reconstruction.MOST_EXACT_VALUES", 0)
+    splits = split(orl, FewShot(5, seed=0))
+    train, test = (_principal(orl, part, splits.train, 20) for part in (splits.train, splits.test))
+    metrics = reconstruction_report(train, test, orl).metrics
+    assert metrics["reconstruction/rmse_over_pca"] == pytest.approx(1, abs=5e-3)
+
+
 def test_a_model_that_is_pca_is_as_good_as_pca(orl: FaceSet) -> None:
     splits = split(orl, FewShot(3, seed=0))
     train, test = (_principal(orl, part, splits.train, 20) for part in (splits.train, splits.test))

@@ -13,6 +13,10 @@ from facelab.protocols import plots
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.probe import linear_probe
 
+# Up to this many grey levels of training images, PCA by a complete decomposition takes seconds. Above, a randomised one
+# (Halko, Martinsson and Tropp, 2011) finds the leading components; on LFW the complete one takes minutes and gigabytes.
+MOST_EXACT_VALUES = 2**23
+
 
 class Reconstruction(Protocol):
     """Reconstruction errors compared with PCA, for models that decode embeddings; see `reconstruction_report`."""
@@ -59,7 +63,8 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
     errors = test.terms["squared_error"].astype(np.float64)
     fit_to, shown = (_pixels(faces, part.indices) for part in (train, test))
     components = min(test.embeddings.shape[1], len(fit_to) - 1, fit_to.shape[1])
-    pca = PCA(n_components=components, svd_solver="full").fit(fit_to)
+    solver = "full" if fit_to.size <= MOST_EXACT_VALUES else "randomized"
+    pca = PCA(n_components=components, svd_solver=solver, random_state=0).fit(fit_to)
     coded = pca.transform(shown)
     pca_rmse = float(np.sqrt(np.mean((pca.inverse_transform(coded) - shown) ** 2)))
     rmse = float(np.sqrt(errors.mean()))
