@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelab.data.columns import Column
+from facelab.data.encoded import ImageFiles
 from facelab.data.faces import FaceSet
 from facelab.data.images import opened_file
 from facelab.data.sources.orl import ORL
@@ -49,6 +50,11 @@ def made_table(label: str, **columns: NDArray[np.int64]) -> FaceSet:
     held = {name: Column.of(values) for name, values in texts.items()}
     pixels = np.zeros((count, 8, 8, 1), np.uint8)
     return FaceSet("made up", "made up", pixels, names, names, held, label)
+
+
+def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """An image file as the sources decode it."""
+    return ImageFiles([path]).decode(0, image_size, channels)
 
 
 def problem_with(path: Path) -> str | None:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from facelab.data.images import FORMATS, decode
+from facelab.data.images import FORMATS
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
 from facelab.errors import DataError
 from tests.conftest import Command
-from tests.data.made import make_folder, problem_with
+from tests.data.made import decode, make_folder, problem_with
 
 
 def face() -> Image.Image:

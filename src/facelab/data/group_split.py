@@ -11,7 +11,7 @@ from facelab.data.copies import Duplicates
 from facelab.data.dividing import Split, Splits
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.people import require_known
-from facelab.data.split import Seed
+from facelab.data.split import Seed, check_fold
 from facelab.errors import DataError
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -98,10 +98,7 @@ class GroupKFold(Split):
         seed: Seed = 0,
         duplicates: Duplicates = "error",
     ) -> None:
-        if folds < 3:
-            raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
-        if not 0 <= fold < folds:
-            raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
+        check_fold(folds, fold)
         self.folds, self.fold, self.seed, self.duplicates = folds, fold, seed, duplicates
 
     @property

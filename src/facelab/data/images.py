@@ -58,24 +58,6 @@ class _UnusableError(Exception):
     """The image is unusable. The message is a sentence without its subject, the image."""
 
 
-def decode(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Read one image, rotate it upright by its EXIF tag, and resize it.
-
-    Args:
-        path: an image file.
-        image_size: side of the square result, in pixels; bilinear with antialiasing, ignoring the aspect ratio.
-        channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
-
-    Returns:
-        (image_size, image_size, channels) uint8.
-
-    Raises:
-        DataError: the file is unusable; says why and what to do.
-    """
-    with opened_file(path) as image:
-        return as_pixels(image, image_size, channels)
-
-
 def as_pixels(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
     """Convert an image to grey or RGB and resize it to (image_size, image_size, channels) uint8."""
     return resize(image.convert("L" if channels == 1 else "RGB"), image_size)

@@ -118,10 +118,7 @@ class KFold(PerClass):
         share_identities: bool | None = None,
         duplicates: Duplicates = "error",
     ) -> None:
-        if folds < 3:
-            raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
-        if not 0 <= fold < folds:
-            raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
+        check_fold(folds, fold)
         self.folds, self.fold, self.seed, self.validation = folds, fold, seed, validation
         self.few, self.share_identities = few, share_identities
         self.duplicates = duplicates
@@ -295,3 +292,15 @@ def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
             "random."
         )
     return faces.columns[PART].texts
+
+
+def check_fold(folds: int, fold: int) -> None:
+    """Check the numbers of a cross-validation: at least 3 folds, and `fold` one of them, from 0.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    if folds < 3:
+        raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
+    if not 0 <= fold < folds:
+        raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
