@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from facelab.data.sources.orl import ORL
-from facelab.data.split import FewShot, split
+from facelab.data.splits.rules import FewShot, split
 
 warnings.filterwarnings("ignore", message="The number of unique classes")  # one picture a person is what is asked
 warnings.filterwarnings("ignore", category=ConvergenceWarning)

@@ -13,8 +13,8 @@ import skimage.data
 from PIL import Image
 from PIL.Image import Transpose
 
-from facelab.data.align import template
-from facelab.data.detect import Detector
+from facelab.data.photos.align import template
+from facelab.data.photos.detect import Detector
 from tests.conftest import ROOT, Command, Outcome
 
 HALF = (90, 0, 346, 256)  # of the astronaut, with the face

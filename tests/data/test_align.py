@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facelab.data.align import align, template, transform_of
+from facelab.data.photos.align import align, template, transform_of
 
 
 def _by_least_squares(points: np.ndarray, target: np.ndarray) -> np.ndarray:

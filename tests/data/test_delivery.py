@@ -12,7 +12,7 @@ from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
-from facelab.data.split import FewShot, split
+from facelab.data.splits.rules import FewShot, split
 
 
 def _augmentation(name: str) -> Augmentation:

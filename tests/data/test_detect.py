@@ -10,10 +10,10 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from facelab.data.align import template, transform_of
-from facelab.data.detect import Detector, weights_folder
 from facelab.data.faces import FaceSet
 from facelab.data.images import read_rgb
+from facelab.data.photos.align import template, transform_of
+from facelab.data.photos.detect import Detector, weights_folder
 from facelab.data.sources.orl import ORL
 from facelab.errors import DataError
 

@@ -80,7 +80,7 @@ def test_faces_of_a_further_set_and_their_spoilt_copies_join() -> None:
 @pytest.mark.slow
 def test_nearest_neighbour_on_pixels_matches_the_published_baseline() -> None:
     """ARCHITECTURE's baseline for pixels, 1-NN, k=5 at 64 x 64: 94.5 ± 1.1 over ten splits."""
-    from facelab.data.split import FewShot
+    from facelab.data.splits.rules import FewShot
 
     orl = ORL(image_size=64).load()
     pixels = np.stack([orl.pixels[i] for i in range(400)]).reshape(400, -1).astype(np.float32)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn import model_selection
 
 from facelab.data.columns import Column
-from facelab.data.dividing import Split, Splits
 from facelab.data.faces import FaceSet
-from facelab.data.group_split import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.people import deal, draw_first, groups_per_class
-from facelab.data.split import FewShot, KFold, Official, Ratio, prepare, split
+from facelab.data.splits.base import Split, Splits
+from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
+from facelab.data.splits.people import deal, draw_first, groups_per_class
+from facelab.data.splits.rules import FewShot, KFold, Official, Ratio, prepare, split
 from facelab.errors import DataError
 from tests.data.made import made_table
 

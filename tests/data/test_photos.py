@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facelab.data.alignments import FACES, PHOTOS, AlignedFace, open_alignments
-from facelab.data.photos import file_of_face, list_photos, names_of_faces
+from facelab.data.photos.alignments import FACES, PHOTOS, AlignedFace, open_alignments
+from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
 from facelab.errors import ConfigError
 
 FACE = AlignedFace(PurePath("a/b.png"), 0.98765, np.arange(4, dtype=np.float32), np.full((5, 2), 1 / 3, np.float32))

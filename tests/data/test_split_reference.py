@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from facelab.data.columns import Indices
-from facelab.data.dividing import Split
 from facelab.data.faces import FaceSet
-from facelab.data.people import largest_remainder
-from facelab.data.split import FewShot, KFold, Ratio, split
+from facelab.data.splits.base import Split
+from facelab.data.splits.people import largest_remainder
+from facelab.data.splits.rules import FewShot, KFold, Ratio, split
 from tests.data.made import made_set
 
 Parts = tuple[Indices, Indices, Indices]

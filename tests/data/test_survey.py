@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelab.data.group_split import IdentityDisjoint
 from facelab.data.sources.folder import Folder
 from facelab.data.sources.orl import ORL
-from facelab.data.split import FewShot, Ratio
+from facelab.data.splits.group_rules import IdentityDisjoint
+from facelab.data.splits.rules import FewShot, Ratio
 from facelab.data.survey import brightness, sharpness, split_outcome, survey, thumbnails
 from tests.data.bad_files import UNUSABLE, USABLE, make_bad_folder
 from tests.data.made import make_folder

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from facelab.data.columns import Column
-from facelab.data.copies import first_copies
 from facelab.data.faces import FaceSet
-from facelab.data.group_split import LeaveOneGroupOut
 from facelab.data.sources.folder import Folder
-from facelab.data.split import Ratio, prepare, split
+from facelab.data.splits.copies import first_copies
+from facelab.data.splits.group_rules import LeaveOneGroupOut
+from facelab.data.splits.rules import Ratio, prepare, split
 from facelab.errors import DataError
 
 YALE = Path(os.environ.get("FACELAB_TEST_DATA", "")) / "yale"

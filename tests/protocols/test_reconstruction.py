@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.split import FewShot, split
+from facelab.data.splits.rules import FewShot, split
 from facelab.protocols.base import Outputs
 from facelab.protocols.reconstruction import reconstruction_report
 

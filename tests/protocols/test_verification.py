@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facelab.data.faces import FaceSet
-from facelab.data.group_split import IdentityDisjoint
-from facelab.data.split import Splits, split
+from facelab.data.splits.group_rules import IdentityDisjoint
+from facelab.data.splits.rules import Splits, split
 from facelab.errors import ConfigError
 from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols.base import Outputs

@@ -16,11 +16,11 @@ from pydantic import Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facelab.config.build import build
-from facelab.data.align import align as aligned
-from facelab.data.alignments import FACES, PHOTOS, AlignedFace, Alignments, name_in_record, open_alignments
-from facelab.data.detect import Detector, weights_version
 from facelab.data.images import read_rgb
-from facelab.data.photos import file_of_face, list_photos, names_of_faces
+from facelab.data.photos.align import align as aligned
+from facelab.data.photos.alignments import FACES, PHOTOS, AlignedFace, Alignments, name_in_record, open_alignments
+from facelab.data.photos.detect import Detector, weights_version
+from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
 from facelab.errors import ConfigError, DataError
 from facelab.system import cores, duration, make_console
 

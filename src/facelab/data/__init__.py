@@ -2,7 +2,6 @@
 
 from facelab.data.augment import Augmentation, HeadTurn, SideLight
 from facelab.data.faces import FaceSet
-from facelab.data.group_split import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
 from facelab.data.module import FaceDataModule
 from facelab.data.source import FaceSource, Rows
 from facelab.data.sources.bin import Bin
@@ -17,7 +16,8 @@ from facelab.data.sources.orl import ORL
 from facelab.data.sources.pattern import Pattern
 from facelab.data.sources.rafdb import RAFDB
 from facelab.data.sources.recordio import RecordIO
-from facelab.data.split import FewShot, KFold, Official, Ratio, Split, Splits
+from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
+from facelab.data.splits.rules import FewShot, KFold, Official, Ratio, Split, Splits
 
 __all__ = [
     "CSV",

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from facelab.data.columns import Column, Indices
-from facelab.data.dividing import Split, prepare
 from facelab.data.faces import ChosenPixels, FaceSet, StreamedPixels
 from facelab.data.images import as_pixels
 from facelab.data.near import HASH_BYTES, near_pairs, perceptual_hash
 from facelab.data.reading import of_each
 from facelab.data.source import FaceSource, Rows, readable, refuse_repeated
+from facelab.data.splits.base import Split, prepare
 from facelab.errors import DataError, FacelabError
 from facelab.system import visible
 

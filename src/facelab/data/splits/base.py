@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
-from facelab.data.copies import Duplicates, refuse_leaks, without_copies
 from facelab.data.faces import PART, FaceSet
-from facelab.data.people import groups_per_class, refuse_shared, require_known
+from facelab.data.splits.copies import Duplicates, refuse_leaks, without_copies
+from facelab.data.splits.people import groups_per_class, refuse_shared, require_known
 from facelab.errors import DataError
 
 Few = Literal["error", "drop", "train"]

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from facelab.data.columns import Indices
-from facelab.data.copies import Duplicates
-from facelab.data.dividing import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
 from facelab.data.faces import PART, FaceSet
-from facelab.data.people import deal, draw_first, largest_remainder
+from facelab.data.splits.base import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
+from facelab.data.splits.copies import Duplicates
+from facelab.data.splits.people import deal, draw_first, largest_remainder
 from facelab.errors import DataError
 
 __all__ = ["FewShot", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]

@@ -7,11 +7,11 @@ from pydantic import Field
 from sklearn import model_selection
 
 from facelab.data.columns import Indices
-from facelab.data.copies import Duplicates
-from facelab.data.dividing import Split, Splits
 from facelab.data.faces import IDENTITY, FaceSet
-from facelab.data.people import require_known
-from facelab.data.split import Seed, check_fold
+from facelab.data.splits.base import Split, Splits
+from facelab.data.splits.copies import Duplicates
+from facelab.data.splits.people import require_known
+from facelab.data.splits.rules import Seed, check_fold
 from facelab.errors import DataError
 
 _NONE = np.empty(0, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Photos: detect faces, align them, and record what was found; for `facelab align`."""

@@ -1,0 +1,1 @@
+"""Rules that split a face set, and the guards of every split."""
