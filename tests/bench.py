@@ -26,7 +26,7 @@ from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.data.faces import InMemory
 from facelab.data.module import FaceDataModule
-from facelab.data.splits.rules import Splits, split
+from facelab.data.splits.base import Splits, split
 from facelab.losses.adversarial import r1, relativistic_logistic
 from facelab.models.base import FaceModule, OneLossModule, to_float
 from facelab.models.gan import GAN

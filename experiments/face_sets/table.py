@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from facelab.data import FaceSet, FewShot, Folder
-from facelab.data.splits.rules import prepare
+from facelab.data.splits.base import prepare
 
 warnings.filterwarnings("ignore", message="The number of unique classes")  # one picture a person is what is asked
 warnings.filterwarnings("ignore", category=ConvergenceWarning)

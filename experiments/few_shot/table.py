@@ -17,7 +17,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from facelab.data.sources.orl import ORL
-from facelab.data.splits.rules import FewShot, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import FewShot
 
 warnings.filterwarnings("ignore", message="The number of unique classes")  # one picture a person is what is asked
 warnings.filterwarnings("ignore", category=ConvergenceWarning)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from facelab.data import LFW, KFold
-from facelab.data.splits.rules import prepare
+from facelab.data.splits.base import prepare
 
 FOLDS = 5
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from facelab.data.columns import Column, Indices
 from facelab.data.faces import FaceSet
+from facelab.data.splits.base import Split, split
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio, Split, split
+from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
 
 ROWS, CLASSES = 1_000_000, 50_000
 

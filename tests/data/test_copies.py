@@ -9,10 +9,10 @@ import pytest
 
 from facelab.data.faces import FaceSet
 from facelab.data.sources.folder import Folder
-from facelab.data.splits.base import Split
+from facelab.data.splits.base import Split, prepare, split
 from facelab.data.splits.copies import LIST_NAME
 from facelab.data.splits.group_rules import IdentityDisjoint
-from facelab.data.splits.rules import FewShot, KFold, Ratio, prepare, split
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 from facelab.errors import DataError
 from tests.data.made import make_folder
 from tests.data.test_split_reference import random_set

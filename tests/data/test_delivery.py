@@ -12,7 +12,8 @@ from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
-from facelab.data.splits.rules import FewShot, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import FewShot
 
 
 def _augmentation(name: str) -> Augmentation:

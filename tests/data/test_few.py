@@ -9,8 +9,8 @@ import pytest
 from mlflow.entities import Run
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.base import Split
-from facelab.data.splits.rules import FewShot, KFold, Ratio, prepare, split
+from facelab.data.splits.base import Split, prepare, split
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 from facelab.errors import DataError
 from tests.conftest import TINY_CNN, Command
 from tests.data.made import make_folder

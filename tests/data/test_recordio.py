@@ -14,7 +14,8 @@ from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.sources.recordio import RecordIO
-from facelab.data.splits.rules import Ratio, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import Ratio
 from facelab.errors import DataError
 from tests.data.made_formats import MAGIC, insightface_records, packed, pictures, png, record, write_records
 

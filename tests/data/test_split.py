@@ -11,9 +11,10 @@ from sklearn import model_selection
 
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
+from facelab.data.splits.base import split
 from facelab.data.splits.group_rules import IdentityDisjoint
 from facelab.data.splits.people import largest_remainder
-from facelab.data.splits.rules import FewShot, KFold, Ratio, split
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 from facelab.errors import DataError
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
-from facelab.data.splits.base import Split
+from facelab.data.splits.base import Split, split
 from facelab.data.splits.people import largest_remainder
-from facelab.data.splits.rules import FewShot, KFold, Ratio, split
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 from tests.data.made import made_set
 
 Parts = tuple[Indices, Indices, Indices]

@@ -10,9 +10,10 @@ import pytest
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.sources.folder import Folder
+from facelab.data.splits.base import prepare, split
 from facelab.data.splits.copies import first_copies
 from facelab.data.splits.group_rules import LeaveOneGroupOut
-from facelab.data.splits.rules import Ratio, prepare, split
+from facelab.data.splits.rules import Ratio
 from facelab.errors import DataError
 
 YALE = Path(os.environ.get("FACELAB_TEST_DATA", "")) / "yale"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.protocols import Outputs, Protocol, Report, Subject
 from tests.models.tiny import tiny_cnn
 

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import FewShot, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import FewShot
 from facelab.protocols.base import Outputs
 from facelab.protocols.reconstruction import reconstruction_report
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from facelab.data.faces import FaceSet
+from facelab.data.splits.base import Splits, split
 from facelab.data.splits.group_rules import IdentityDisjoint
-from facelab.data.splits.rules import Splits, split
 from facelab.errors import ConfigError
 from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols.base import Outputs

@@ -12,7 +12,8 @@ from PIL import Image
 from facelab.data.faces import FaceSet
 from facelab.data.near import NEAR_BITS, perceptual_hash
 from facelab.data.sources.folder import Folder
-from facelab.data.splits.rules import KFold, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import KFold
 from facelab.runs.near_duplicates import find_near_duplicates
 from tests.conftest import TINY_CNN, Command
 from tests.data.made import make_folder

@@ -18,7 +18,8 @@ from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule, FaceDataset
 from facelab.data.sampler import EndlessBatchSampler
 from facelab.data.sources.orl import ORL
-from facelab.data.splits.rules import FewShot, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import FewShot
 from facelab.system import cores, duration, print_anything, short_temporary_folder
 from tests.conftest import ROOT, TINY, TINY_CNN, Command
 
@@ -30,7 +31,8 @@ from facelab.data.augment import Augmentation
 from facelab.data.module import FaceDataModule
 from facelab.data.sources.orl import ORL
 from facelab.data.sources.orl import ORL
-from facelab.data.splits.rules import FewShot, split
+from facelab.data.splits.base import split
+from facelab.data.splits.rules import FewShot
 from facelab.sweep.local import Processes
 orl = ORL(image_size=64).load()
 data = FaceDataModule(orl, split(orl, FewShot(train_per_identity=1)), Augmentation([]), 64, 192, 1, workers=2)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.source import FaceSource
-from facelab.data.splits.rules import Split
+from facelab.data.splits.base import Split
 from facelab.data.survey import Pair, SplitOutcome, Survey
 from facelab.system import visible
 

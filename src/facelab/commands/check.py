@@ -26,7 +26,7 @@ from facelab.config.check import check_node, plain
 from facelab.config.compose import explain_composition, options_of
 from facelab.config.identity import flatten
 from facelab.data.source import FaceSource
-from facelab.data.splits.rules import Split
+from facelab.data.splits.base import Split
 from facelab.data.survey import SplitOutcome, Survey, split_outcome, survey
 from facelab.errors import ConfigError, DataError, TrackingError
 from facelab.system import make_console, visible

@@ -16,8 +16,9 @@ from facelab.data.sources.orl import ORL
 from facelab.data.sources.pattern import Pattern
 from facelab.data.sources.rafdb import RAFDB
 from facelab.data.sources.recordio import RecordIO
+from facelab.data.splits.base import Split, Splits
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio, Split, Splits
+from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
 
 __all__ = [
     "CSV",

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.sampler import Draw, EndlessBatchSampler, EvaluationSampler
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 
 EVALUATION_BATCH_SIZE = 256
 Arrays = dict[str, NDArray[Any]]

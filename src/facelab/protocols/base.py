@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.metrics import Metric
 from facelab.models.base import FaceModule
 from facelab.protocols.plots import Plot

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.metrics.classification import NAMES, classification_metrics

@@ -14,7 +14,7 @@ from facelab.config.build import resolve_target
 from facelab.data.faces import FaceSet
 from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.models.base import FaceModule, Generative

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.metrics import Metric
 from facelab.metrics.reconstruction import psnr_db
 from facelab.models.base import FaceModule, Reconstructing

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from facelab.data.faces import IDENTITY, FaceSet
+from facelab.data.splits.base import Splits
 from facelab.data.splits.people import require_known
-from facelab.data.splits.rules import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far

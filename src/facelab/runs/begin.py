@@ -8,7 +8,7 @@ from typing import Any
 
 from facelab.config.build import build
 from facelab.config.identity import NO_PART_OF_A_RUN, config_hash, flatten
-from facelab.data.splits.rules import Split
+from facelab.data.splits.base import Split
 from facelab.runs.resume import CONFIG, write_config
 from facelab.tracking import CONFIG_HASH, Store, TrackedRun
 from facelab.training.trainer import TrainerSettings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.protocols.base import Report
 
 

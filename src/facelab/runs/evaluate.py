@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.models.base import FaceModule, Features
 from facelab.protocols.base import Outputs, Protocol, Report, Subject
 from facelab.protocols.generation import spread

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from facelab.data.augment import Augmentation
 from facelab.data.source import FaceSource
-from facelab.data.splits.rules import Split
+from facelab.data.splits.base import Split
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol

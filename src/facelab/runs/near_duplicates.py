@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from facelab.data.contact_sheet import MOST_ROWS, contact_sheet
 from facelab.data.faces import FaceSet
 from facelab.data.near import HASH_BYTES, NEAR_BITS, near_pairs
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 
 FILE = "near_duplicates"
 _SHOWN = 3

@@ -15,7 +15,7 @@ import torch
 from facelab.config.build import build, configured, nearest
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.splits.rules import Splits, prepare
+from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facelab.data.faces import FaceSet
 from facelab.data.module import Sample
-from facelab.data.splits.rules import Splits
+from facelab.data.splits.base import Splits
 from facelab.metrics.declaration import Metric, to_text
 from facelab.models.base import FaceModule
 from facelab.models.trained import WEIGHTS, ModelMetadata, save

@@ -9,12 +9,10 @@ from pydantic import Field
 
 from facelab.data.columns import Indices
 from facelab.data.faces import PART, FaceSet
-from facelab.data.splits.base import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits, prepare, split
+from facelab.data.splits.base import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits
 from facelab.data.splits.copies import Duplicates
 from facelab.data.splits.people import deal, draw_first, largest_remainder
 from facelab.errors import DataError
-
-__all__ = ["FewShot", "KFold", "Official", "Ratio", "Split", "Splits", "prepare", "split"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
