@@ -11,10 +11,11 @@ from facelab.data.splits.base import Splits, split
 from facelab.data.splits.group_rules import IdentityDisjoint
 from facelab.errors import ConfigError
 from facelab.metrics.verification import auc, eer, roc, tar_at_far
+from facelab.protocols.backends import fit
 from facelab.protocols.base import Outputs
 from facelab.protocols.classification import Classification
 from facelab.protocols.intervals import times_drawn
-from facelab.protocols.pairs import Pairs, cosines, genuine_pairs, impostor_pairs
+from facelab.protocols.pairs import Pairs, genuine_pairs, impostor_pairs
 from facelab.protocols.verification import Verification
 from tests.protocols.subject import evaluate
 from tests.protocols.test_classification import named
@@ -38,6 +39,10 @@ def _by_hand(test: Outputs) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
             scores.append(a @ b / np.sqrt((a @ a) * (b @ b)))
             same.append(test.identities[i] == test.identities[j])
     return np.array(scores), np.array(same)
+
+
+def _cosines(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
+    return fit("cosine", embeddings, np.arange(0))(embeddings).pairs(pairs.first, pairs.second)
 
 
 def test_all_pairs_are_compared_by_cosine() -> None:
@@ -93,7 +98,7 @@ def test_the_intervals_are_those_of_a_bootstrap_over_all_pairs(images: int) -> N
     report = evaluate(Verification(), test, test, named("a" * 28))
     first, second = np.triu_indices(len(test.identities), k=1)
     pairs = Pairs(first, second, len(first))
-    scores, same = cosines(test.embeddings, pairs), test.identities[first] == test.identities[second]
+    scores, same = _cosines(test.embeddings, pairs), test.identities[first] == test.identities[second]
     resampled = []
     for times in times_drawn(28, resamples=500):
         one, other = times[test.identities[first]], times[test.identities[second]]
@@ -126,8 +131,8 @@ def test_pairs_are_all_of_their_kind_or_drawn_from_these() -> None:
 
 def test_drawn_pairs_give_the_figures_of_all() -> None:
     test = _outputs(people=60, images=8, noise=1.5)
-    scores = [cosines(test.embeddings, kind(test.identities)) for kind in (genuine_pairs, impostor_pairs)]
-    some = [cosines(test.embeddings, kind(test.identities, most=1500)) for kind in (genuine_pairs, impostor_pairs)]
+    scores = [_cosines(test.embeddings, kind(test.identities)) for kind in (genuine_pairs, impostor_pairs)]
+    some = [_cosines(test.embeddings, kind(test.identities, most=1500)) for kind in (genuine_pairs, impostor_pairs)]
     whole, drawn = (auc(roc(*map(torch.from_numpy, pairs))) for pairs in (scores, some))
     assert drawn == pytest.approx(whole, abs=0.02)
 

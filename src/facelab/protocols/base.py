@@ -84,6 +84,8 @@ class Subject:
         test: outputs on the evaluated split.
         module: the model, in evaluation mode.
         seed: the run's seed.
+        val: outputs on the validation split, on which protocols choose thresholds; None if the split has none, or if
+            no protocol `chooses_thresholds`.
         dependencies: folders of the runs that the protocol depends on, by name.
     """
 
@@ -93,6 +95,7 @@ class Subject:
     test: Outputs
     module: FaceModule
     seed: int
+    val: Outputs | None = None
     dependencies: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -102,10 +105,12 @@ class Protocol(ABC):
     Attributes:
         metrics: declarations of all metrics it may report, except the interval ends `<name>_low` and `<name>_high`.
         dependencies: names of the arguments that describe further runs, each as a list of overrides.
+        chooses_thresholds: whether it needs the outputs on the validation split.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
     dependencies: ClassVar[tuple[str, ...]] = ()
+    chooses_thresholds: ClassVar[bool] = False
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:

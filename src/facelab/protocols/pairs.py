@@ -1,4 +1,4 @@
-"""Pairs of images for verification, drawn by number and scored in blocks, so that memory stays below O(N^2)."""
+"""Pairs of images for verification, drawn by number, so that memory stays below O(N^2)."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PAIRS = 1_000_000
-_BLOCK_BYTES = 2**25
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,6 @@ def impostor_pairs(identities: NDArray[np.int64], most: int = MOST_PAIRS, seed: 
     """Pairs of images of two identities; arguments as for `genuine_pairs`."""
     order, ends = _sorted(identities)
     return _pairs(order, ends, len(order) - ends, most, seed)
-
-
-def cosines(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
-    """Cosine of the two embeddings of each pair, in blocks of bounded memory.
-
-    Args:
-        embeddings: (N, D); a zero vector has cosine 0 with all others.
-        pairs: P pairs of their rows.
-
-    Returns:
-        (P,) float32 in [-1, 1], up to rounding.
-    """
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
-    scores = np.empty(len(pairs), np.float32)
-    step = max(1, _BLOCK_BYTES // directions[:1].nbytes)
-    for start in range(0, len(pairs), step):
-        block = slice(start, start + step)
-        left, right = directions[pairs.first[block]], directions[pairs.second[block]]
-        np.einsum("nd,nd->n", left, right, out=scores[block])
-    return scores
 
 
 def _sorted(identities: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

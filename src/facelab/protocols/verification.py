@@ -9,21 +9,25 @@ from facelab.data.splits.people import require_known
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far
-from facelab.protocols import plots
+from facelab.protocols import backends, plots
+from facelab.protocols.backends import Backend
 from facelab.protocols.base import Protocol, Report, Subject, Table
 from facelab.protocols.intervals import ScoredPairs, verification_intervals
-from facelab.protocols.pairs import Pairs, cosines, genuine_pairs, impostor_pairs
+from facelab.protocols.pairs import Pairs, genuine_pairs, impostor_pairs
 
 FAR = 1e-2
 _TITLES = {"auc": "area under the ROC curve", "eer": "equal error rate", "tar_at_far_1e-2": "TAR at FAR 1e-2"}
 
 
 class Verification(Protocol):
-    """Verification of pairs of test images by the cosine of their embeddings.
+    """Verification of pairs of test images by the scores of their embeddings.
 
     Reports `verification/auc`, `verification/eer` and `verification/tar_at_far_1e-2` (1 - FNMR at FMR 0.01), with 95 %
     intervals from a bootstrap over people, and the ROC curve. Of more than a million genuine or impostor pairs, it
     draws a million.
+
+    Args:
+        backend: scores pairs of embeddings; `lda` and `plda` are fitted to the training people.
     """
 
     metrics = (
@@ -36,6 +40,9 @@ class Verification(Protocol):
         Metric("verification/impostor_pairs_total", "impostor pairs there are", True),
         Metric("test/images", "test images", True, "images"),
     )
+
+    def __init__(self, backend: Backend = "cosine") -> None:
+        self.backend = backend
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that test people are known and not in training or validation, and that both kinds of pairs exist."""
@@ -57,10 +64,11 @@ class Verification(Protocol):
             )
 
     def evaluate(self, subject: Subject) -> Report:
-        """Compare the test images with each other; the training split is not used."""
+        """Compare the test images with each other; the backend is fitted to the training split."""
         test = subject.test
         genuine, impostor = genuine_pairs(test.identities), impostor_pairs(test.identities)
-        genuine_scores, impostor_scores = (cosines(test.embeddings, pairs) for pairs in (genuine, impostor))
+        compared = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)(test.embeddings)
+        genuine_scores, impostor_scores = (compared.pairs(kind.first, kind.second) for kind in (genuine, impostor))
         curve = roc(torch.from_numpy(genuine_scores), torch.from_numpy(impostor_scores))
         values = _values(curve)
         people, person = np.unique(test.identities, return_inverse=True)

@@ -48,10 +48,12 @@ def evaluate(
     if note:
         console.print(note, highlight=False, soft_wrap=True)
     train, test = (outputs(trainer, module, data, part) for part in (data.splits.train, data.splits.test))
+    development = len(data.splits.val) > 0 and any(protocol.chooses_thresholds for protocol in protocols.values())
+    val = outputs(trainer, module, data, data.splits.val) if development else None
     if trainer.global_rank > 0:
         return []
     module.to(trainer.strategy.root_device)
-    subject = Subject(data.faces, data.splits, train, test, module, data.seed, dependencies)
+    subject = Subject(data.faces, data.splits, train, test, module, data.seed, val, dependencies)
     reports = []
     for name, protocol in protocols.items():
         with console.status(f"evaluating: {name}"):
@@ -82,7 +84,8 @@ def evaluate_validation(
     batches = [_features(module, batch) for batch in data.evaluation_loader(data.splits.train)]
     train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
     splits = as_validation(data.splits)
-    subject = Subject(data.faces, splits, train, _as_outputs(features, data.faces), module, data.seed, dependencies)
+    test = _as_outputs(features, data.faces)
+    subject = Subject(data.faces, splits, train, test, module, data.seed, dependencies=dependencies)
     # Evaluated on every process: all of them must select the same weights.
     return {
         name: value for protocol in protocols.values() for name, value in protocol.evaluate(subject).metrics.items()
