@@ -9,7 +9,7 @@ from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.made import make_folder
-from tests.data.made_formats import make_packed
+from tests.data.made_formats import make_packed, write_pair_folds
 
 CHOICES = sorted(
     f"{group.name}={path.stem}"
@@ -40,6 +40,7 @@ REQUIRED = {
     "data=fer2013": ["data.root=faces"],
     "data=rafdb": ["data.root=faces"],
     "data=recordio": ["data.path=faces.rec"],
+    "split=pair_folds": ["split.pairs=pairs.csv"],
     "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
 }
 
@@ -86,6 +87,9 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["split.train_people=4", "protocol=verification"]
     if choice == "split=group_kfold":
         size += ["split.folds=3", "protocol=verification"]
+    if choice == "split=pair_folds":
+        size += [*REQUIRED[choice], "protocol=verification", "protocol.verification.pairs=pairs.csv"]
+        write_pair_folds(tmp_path / "pairs.csv", people=6)
     if choice == "split=leave_one_group_out":
         size += ["protocol=reconstruction", "model=autoencoder"]
     if choice == "protocol=verification":

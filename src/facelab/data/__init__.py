@@ -18,6 +18,7 @@ from facelab.data.sources.rafdb import RAFDB
 from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import Split, Splits
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
+from facelab.data.splits.pair_folds import PairFolds
 from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "KFold",
     "LeaveOneGroupOut",
     "Official",
+    "PairFolds",
     "Pattern",
     "Ratio",
     "RecordIO",

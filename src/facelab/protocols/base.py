@@ -134,6 +134,10 @@ class Protocol(ABC):
             ConfigError: it does not apply; the message says why and what to choose instead.
         """
 
+    def check_validation(self, splits: Splits, faces: FaceSet) -> None:
+        """As `check`, for an evaluation on the validation split, which `splits` has in place of the test split."""
+        self.check(splits, faces)
+
     @abstractmethod
     def evaluate(self, subject: Subject) -> Report:
         """Evaluate a trained model."""

@@ -141,7 +141,7 @@ def _criterion(
             "validation.protocols and validation.metric."
         )
     for name in settings.protocols:
-        protocols[name].check(as_validation(splits), faces)
+        protocols[name].check_validation(as_validation(splits), faces)
     if settings.metric is None:
         return None
     known = _validation_metrics(module, [protocols[name] for name in settings.protocols], _unseen(splits, faces))

@@ -231,23 +231,28 @@ class FewShot(PerClass):
 class Official(Split):
     """The split a data set comes with: `root/train`, `root/test` and optionally `root/val` of `data=folder`.
 
-    Without a val folder, training keeps the last weights. The test split may contain people without training images,
-    for open-set protocols such as verification.
+    Without a val part, `val` sets one apart; otherwise training keeps the last weights. The test split may contain
+    people without training images, for open-set protocols such as verification.
 
     Args:
+        val: share of the training people (values of `data.group`) that become the validation part if the set comes
+            without one, in [0, 1); they are drawn by `seed`, with all their images.
+        seed: of that draw; independent of the training seed.
         duplicates: handling of equal images: `error`, or `drop` all but one. The test image is kept, so that results
             are comparable with published ones, and its copies in val and train are dropped.
     """
 
     takes_parts: ClassVar[bool] = True
 
-    def __init__(self, duplicates: Duplicates = "error") -> None:
-        self.duplicates = duplicates
+    def __init__(
+        self, val: Annotated[float, Field(ge=0, lt=1)] = 0.0, seed: Seed = 0, duplicates: Duplicates = "error"
+    ) -> None:
+        self.val, self.seed, self.duplicates = val, seed, duplicates
 
     @property
     def title(self) -> str:
-        """`official`."""
-        return "official"
+        """`official`, `official · val=0.1 · split=0`."""
+        return "official" + (f" · val={self.val} · split={self.seed}" if self.val else "")
 
     @property
     def has_validation(self) -> bool:
@@ -271,6 +276,8 @@ class Official(Split):
                 f"{', '.join(faces.columns[PART].names)}. Expected folders train and test. Rename one, or set "
                 "data.root to one of them and type split=ratio, which splits it at random."
             )
+        if self.val:
+            train, val = self._set_apart(faces, train, val)
         seen = np.isin(faces.labels[val], faces.labels[train])
         if seen.any() and not seen.all():
             unseen = np.unique(faces.labels[val[~seen]])
@@ -280,6 +287,23 @@ class Official(Split):
                 "training images, or move these images to test and type protocol=verification."
             )
         return Splits(train, val, test)
+
+    def _set_apart(self, faces: FaceSet, train: Indices, val: Indices) -> tuple[Indices, Indices]:
+        """Training images, and those of a share of the training people."""
+        if len(val):
+            raise DataError(
+                f"split.val={self.val}: {faces.source} comes with {len(val):,} validation images. Set split.val=0."
+            )
+        people = np.unique(faces.groups[train])
+        count = round(self.val * len(people))
+        if not 0 < count < len(people) - 1:
+            raise DataError(
+                f"split.val={self.val}: {count} of {len(people)} training people would validate. At least one must, "
+                "and two must remain. Change it, or add people."
+            )
+        drawn = np.random.default_rng(self.seed).choice(people, count, replace=False)
+        apart = np.isin(faces.groups[train], drawn)
+        return train[~apart], train[apart]
 
 
 def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
