@@ -14,7 +14,7 @@ from facelab.protocols.intervals import ScoredPairs
 from facelab.protocols.plots import Plot, drawn, face_grid
 
 SHOWN_PAIRS = 12  # of each kind
-_TICKS = np.array([1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6])
+_TICKS = np.array([1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6])
 
 
 def roc_curve(curve: Roc, auc: float, eer: float, marked: Sequence[float]) -> Plot:
@@ -26,8 +26,8 @@ def roc_curve(curve: Roc, auc: float, eer: float, marked: Sequence[float]) -> Pl
         eer: equal error rate, in [0, 1].
         marked: FARs to mark with lines.
     """
-    figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
-    _roc(figure.subplots(), curve, eer, marked, f"verification of unseen people, AUC {auc:.3f}")
+    figure = Figure(figsize=(6, 5), dpi=100)
+    _roc(figure.add_axes((0.11, 0.1, 0.86, 0.83)), curve, eer, marked, f"verification of unseen people, AUC {auc:.3f}")
     return drawn(figure)
 
 
@@ -40,8 +40,8 @@ def det_curve(curve: Roc, eer: float) -> Plot:
         curve: the operating points.
         eer: equal error rate, in [0, 1].
     """
-    figure = Figure(figsize=(6, 5.5), dpi=100, layout="constrained")
-    axis: Any = figure.subplots()
+    figure = Figure(figsize=(6, 5.6), dpi=100)
+    axis: Any = figure.add_axes((0.12, 0.09, 0.85, 0.86))
     fmr, fnmr = curve.far.numpy(), 1 - curve.tar.numpy()
     least = max(1e-6, float(min(values[values > 0].min(initial=1e-2) for values in (fmr, fnmr))) / 2)
     x, y = (norm.ppf(np.clip(values, least, 1 - least)) for values in (fmr, fnmr))
@@ -55,7 +55,7 @@ def det_curve(curve: Roc, eer: float) -> Plot:
     axis.set(xlim=limits, ylim=limits, aspect="equal")
     axis.set(xlabel="false match rate (FMR)", ylabel="false non-match rate (FNMR)", title="detection error trade-off")
     axis.grid(alpha=0.3)
-    axis.legend(loc="upper right")
+    axis.legend(loc="lower left")
     return drawn(figure)
 
 
@@ -79,15 +79,16 @@ def page(
         marked: FARs to mark with lines.
         threshold: to mark among the scores; None for none.
     """
-    figure = Figure(figsize=(8.3, 3.6 + 0.22 * len(lines)), dpi=100, layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[0.22 * len(lines) + 0.2, 3.4])
-    words, plots = parts
-    words.text(0.02, 0.96, "\n".join(lines), va="top", fontsize=9, linespacing=1.4)
-    scores, operating = plots.subplots(1, 2)
+    words, height = 0.2 * len(lines) + 0.2, 3.6  # inches
+    figure = Figure(figsize=(8.3, words + height), dpi=100)
+    figure.text(0.03, 1 - 0.12 / (words + height), "\n".join(lines), va="top", fontsize=9, linespacing=1.4)
+    # Placed by hand, since a computed layout takes most of the time of the whole evaluation.
+    bottom, tall = 0.5 / (words + height), 2.7 / (words + height)
+    scores, operating = (figure.add_axes((left, bottom, 0.4, tall)) for left in (0.07, 0.57))
     both = np.concatenate([genuine.scores, impostor.scores])
     edges = np.linspace(both.min(), both.max() + 1e-9, 60)
     for pairs, label, colour in ((impostor, "impostor", "tab:red"), (genuine, "genuine", "tab:blue")):
-        scores.hist(pairs.scores, edges, density=True, alpha=0.5, label=label, color=colour)
+        scores.hist(pairs.scores, edges.tolist(), density=True, alpha=0.5, label=label, color=colour)
     if threshold is not None:
         scores.axvline(threshold, color="0.2", linestyle="--", linewidth=1, label=f"threshold {threshold:.3f}")
     scores.set(xlabel="score", ylabel="density", title="scores of pairs")
@@ -112,7 +113,7 @@ def hardest_pairs(
         np.concatenate([np.broadcast_to(faces.pixels[int(i)], _colour(faces)) for i in pair], axis=1)
         for pair in np.concatenate([genuine, impostor])
     ]
-    captions = [f"{kind}\n{score:.3f}" for kind, score in zip(kinds, scores, strict=True)]
+    captions = [f"{kind}, {score:.2f}" for kind, score in zip(kinds, scores, strict=True)]
     title = f"hardest pairs: {len(genuine)} genuine with low scores, then {len(impostor)} impostor with high scores"
     return face_grid(images, captions, columns=6, title=title)
 
