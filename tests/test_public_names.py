@@ -22,7 +22,7 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
-    "ProjectionDiscriminator",
+    "ProjectionDiscriminator ResidualEncoder",
     "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",

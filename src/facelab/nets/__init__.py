@@ -6,6 +6,7 @@ from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, P
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead
 from facelab.nets.light import LocalContrastNormalisation
+from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "DiffAugment",
     "LocalContrastNormalisation",
     "ProjectionDiscriminator",
+    "ResidualEncoder",
 ]
