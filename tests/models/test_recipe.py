@@ -1,6 +1,7 @@
 """Schedules and lengths, in images seen."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_run_without_end_is_refused() -> None:
     ],
 )
 def test_the_length_follows_the_number_of_pictures_unless_it_is_given(
-    training_images: int, limits: dict[str, int], expected: int, says: list[str]
+    training_images: int, limits: dict[str, Any], expected: int, says: list[str]
 ) -> None:
     recipe = Recipe(batch_size=32, schedule=Constant(), length=Length(images=3200, epochs=10), **limits)
     assert recipe.total_images(training_images) == expected

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -77,6 +77,8 @@ class Recipe:
         max_epochs: end the run after this many passes over the training set; null for no such limit. If both limits
             are given, the first reached ends the run.
         length: the length if neither limit is given.
+        sampling: `images` draws every image equally often; `balanced` every class equally often, whatever its number
+            of images.
         ema_half_life_images: half-life, in images, of the weights' exponential moving average, which is evaluated and
             saved; null for no averaging.
 
@@ -90,6 +92,7 @@ class Recipe:
     max_epochs: Positive | None = None
     ema_half_life_images: Positive | None = None
     length: Length | None = None
+    sampling: Literal["images", "balanced"] = "images"
 
     def __post_init__(self) -> None:
         if self.max_images is None and self.max_epochs is None and self.length is None:

@@ -15,11 +15,13 @@ import torch
 from facelab.config.build import build, configured, nearest
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
+from facelab.data.order import Balanced, ByImage, Order
 from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
 from facelab.models.base import FaceModule
+from facelab.models.recipe import Recipe
 from facelab.models.trained import ModelMetadata
 from facelab.models.transfer import find_weights, load_encoder
 from facelab.protocols.base import Protocol
@@ -209,12 +211,18 @@ def _data_module(
         faces,
         splits,
         experiment.augment,
-        recipe.batch_size,
+        _order(module.recipe, splits, faces, experiment.seed),
         recipe.total_images(len(splits.train)),
         experiment.seed,
         experiment.runtime.workers,
         module.needs_originals,
     )
+
+
+def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int) -> Order:
+    if recipe.sampling == "images":
+        return ByImage(splits.train, recipe.batch_size, seed)
+    return Balanced(splits.train, faces.labels[splits.train], recipe.batch_size, seed)
 
 
 def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
