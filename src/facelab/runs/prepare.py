@@ -160,18 +160,21 @@ def _unseen(splits: Splits, faces: FaceSet) -> bool:
     return bool(len(np.setdiff1d(faces.labels[splits.val], faces.labels[splits.train])))
 
 
-def _classifies(module: FaceModule) -> bool:
-    return type(module).classify is not FaceModule.classify
-
-
 def _tell_unselected(module: FaceModule, splits: Splits, faces: FaceSet) -> None:
-    """Tell the user if a classifier is validated on people it was not trained on, which cannot select its weights."""
-    if _classifies(module) and _unseen(splits, faces):
-        print(
-            "The validation images show classes without training images, so this model has no val/loss and val/f1, and "
-            "keeps its last weights. To select them by validation, type protocol=verification "
-            "validation.protocols=[verification] validation.metric=val/verification/auc."
-        )
+    """Tell the user if validation has no metric that selects the weights: a classifier has none of people it was not
+    trained on, and a model without a head whose loss compares images has none at all."""
+    unseen = _unseen(splits, faces)
+    if module.classifies and unseen:
+        cause = "The validation images show classes without training images"
+    elif not module.classifies and not module.has_validation_loss and len(splits.val):
+        cause = "The loss compares images with each other, and there is no head"
+    else:
+        return
+    protocol, metric = ("verification", "verification/auc") if unseen else ("classification", "knn/accuracy")
+    print(
+        f"{cause}, so this model has no val/loss and val/f1, and keeps its last weights. To select them by validation, "
+        f"type protocol={protocol} validation.protocols=[{protocol}] validation.metric=val/{metric}."
+    )
 
 
 def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: bool) -> dict[str, Metric]:
@@ -182,11 +185,10 @@ def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: b
         protocols: evaluated in validation.
         unseen: whether validation images show classes without training images.
     """
-    known = {f"val/{metric.name}": metric for metric in module.term_metrics}
-    if _classifies(module):
-        known |= {f"val/{metric.name}": metric for metric in _CLASSIFICATION_TERMS}
-    if _classifies(module) and unseen:
-        known = {}
+    terms = [term for term in module.term_metrics if term.name != "loss" or module.has_validation_loss]
+    if module.classifies:
+        terms = [] if unseen else [*terms, *_CLASSIFICATION_TERMS]
+    known = {f"val/{metric.name}": metric for metric in terms}
     for protocol in protocols:
         known |= {validation_name(metric.name): metric for metric in protocol.metrics}
     return known
