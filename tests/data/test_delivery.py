@@ -1,5 +1,6 @@
 """Order and augmentation are functions of (seed, images seen), whatever the number of workers or ranks."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from facelab.config.compose import config_folder
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.order import Balanced, ByImage, Order
+from facelab.data.order import PK, Balanced, ByImage, Order
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
@@ -105,6 +106,7 @@ INDICES, LABELS = np.arange(100, 113), np.array([7, 0, 0, 2, 0, 0, 2, 0, 0, 2, 0
 ORDERS = {
     "images": lambda: ByImage(INDICES, 8, seed=5),
     "balanced": lambda: Balanced(INDICES, LABELS, 8, seed=5),
+    "pk": lambda: PK(INDICES, LABELS, 8, seed=5, images_per_class=4),
 }
 
 
@@ -145,6 +147,42 @@ def test_balanced_shows_classes_equally_often_and_their_images_in_turn() -> None
             assert sorted(index for _, index in of_class[place : place + len(members)]) == list(members)
             assert {epoch for epoch, _ in of_class[place : place + len(members)]} == {place // len(members)}
     assert len({tuple(shown[start : start + 3]) for start in range(0, 216, 3)}) == 6  # classes are shuffled too
+
+
+def test_pk_fills_batches_with_classes_whose_images_differ_where_there_are_enough() -> None:
+    labels = np.repeat(np.arange(5), [9, 8, 4, 3, 1])  # 3 x 4 images of 5 classes: two classes wait each round
+    label_of = labels.tolist()
+    batches = list(EndlessBatchSampler(PK(np.arange(25), labels, 12, seed=5, images_per_class=4), 300 * 12))
+    times: Counter[int] = Counter()
+    for batch in batches:
+        counts = Counter(label_of[index] for _, index in batch)
+        assert list(counts.values()) == [4, 4, 4]
+        times.update(counts.keys())
+        for label in counts:
+            of_class = [index for _, index in batch if label_of[index] == label]
+            assert len(set(of_class)) == min(4, labels.tolist().count(label))
+    assert all(150 < count < 210 for count in times.values())  # 180 each, on average
+    shown = Counter(index for batch in batches for _, index in batch)
+    for label in range(5):
+        of_class = [shown[index] for index in range(25) if label_of[index] == label]
+        assert max(of_class) < 1.3 * min(of_class)
+
+
+def test_pk_gives_processes_whole_classes() -> None:
+    order = PK(INDICES, LABELS, 8, seed=5, images_per_class=4)
+    label_of = dict(zip(INDICES.tolist(), LABELS.tolist(), strict=True))
+    for rank in range(2):
+        for share in EndlessBatchSampler(order, 80, rank=rank, world_size=2):
+            assert len(share) == 4
+            assert len({label_of[index] for _, index in share}) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "says"), [(8, 3, "K=3"), (8, 1, "K=1"), (8, 8, "K=8"), (8, 2, "has 3")]
+)
+def test_pk_that_does_not_fit_is_refused(batch_size: int, count: int, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PK(INDICES, LABELS, batch_size, seed=5, images_per_class=count)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -32,6 +32,13 @@ def test_a_run_without_end_is_refused() -> None:
         Recipe(batch_size=32, schedule=Constant())
 
 
+def test_the_images_of_a_class_belong_to_pk() -> None:
+    for wrong in ({"sampling": "pk"}, {"images_per_class": 4}, {"sampling": "balanced", "images_per_class": 4}):
+        arguments: dict[str, Any] = {"batch_size": 32, "schedule": Constant(), "max_images": 32, **wrong}
+        with pytest.raises(ValueError, match="images_per_class"):
+            Recipe(**arguments)
+
+
 @pytest.mark.parametrize(
     ("training_images", "limits", "expected", "says"),
     [

@@ -105,5 +105,47 @@ class Balanced(_ByClass):
         return draws
 
 
+class PK(_ByClass):
+    """P classes with K images each in every batch, as losses over pairs need them.
+
+    Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017, section 2. Classes
+    come in rounds, each at most once a round; those left over when a round has no full batch any more wait for the next
+    one. A class with fewer than K images repeats them, each time augmented anew. If P is a multiple of the number of
+    processes, each process gets whole classes.
+
+    Args:
+        indices: (N,) of the training images.
+        labels: (N,) their labels.
+        batch_size: P * K.
+        seed: of the run.
+        images_per_class: K.
+
+    Raises:
+        ValueError: K is below 2, or P is not a whole number from 2 to the number of classes.
+    """
+
+    def __init__(self, indices: Indices, labels: Indices, batch_size: int, seed: int, images_per_class: int) -> None:
+        super().__init__(indices, labels, batch_size, seed)
+        self.images_per_class, self.classes_per_batch = images_per_class, batch_size // images_per_class
+        if images_per_class < 2 or batch_size % images_per_class or self.classes_per_batch < 2:
+            raise ValueError(
+                f"sampling=pk fills a batch with P classes of images_per_class=K images: batch_size={batch_size} must "
+                f"be a multiple of K, with K and P at least 2, got K={images_per_class}"
+            )
+        if self.classes_per_batch > len(self._classes):
+            raise ValueError(
+                f"batch_size={batch_size} with images_per_class={images_per_class} takes {self.classes_per_batch} "
+                f"classes a batch, and the training set has {len(self._classes)}; lower batch_size to at most "
+                f"{len(self._classes) * images_per_class}, or raise images_per_class"
+            )
+
+    def batch(self, number: int) -> list[Draw]:
+        """The first image of each of the P classes, then the second of each, and so on."""
+        round_, place = divmod(number, len(self._classes) // self.classes_per_batch)
+        classes = self._classes_of(round_)[place * self.classes_per_batch :][: self.classes_per_batch]
+        draws = [self._images_of(int(label), round_, self.images_per_class) for label in classes]
+        return [draw for nth in zip(*draws, strict=True) for draw in nth]
+
+
 def _permutation(values: Indices, seed: list[int]) -> Indices:
     return np.random.default_rng(seed).permutation(values)

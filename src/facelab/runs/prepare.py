@@ -15,7 +15,7 @@ import torch
 from facelab.config.build import build, configured, nearest
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.order import Balanced, ByImage, Order
+from facelab.data.order import PK, Balanced, ByImage, Order
 from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
@@ -213,7 +213,7 @@ def _data_module(
         faces,
         splits,
         experiment.augment,
-        _order(module.recipe, splits, faces, experiment.seed),
+        configured("model.recipe", lambda: _order(recipe, splits, faces, experiment.seed, settings.devices)),
         recipe.total_images(len(splits.train)),
         experiment.seed,
         experiment.runtime.workers,
@@ -221,10 +221,20 @@ def _data_module(
     )
 
 
-def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int) -> Order:
+def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int, devices: int) -> Order:
+    labels, size = faces.labels[splits.train], recipe.batch_size
     if recipe.sampling == "images":
-        return ByImage(splits.train, recipe.batch_size, seed)
-    return Balanced(splits.train, faces.labels[splits.train], recipe.batch_size, seed)
+        return ByImage(splits.train, size, seed)
+    if recipe.images_per_class is None:
+        return Balanced(splits.train, labels, size, seed)
+    order = PK(splits.train, labels, size, seed, recipe.images_per_class)
+    if order.classes_per_batch % devices:
+        raise ValueError(
+            f"batch_size={size} with images_per_class={recipe.images_per_class} gives {order.classes_per_batch} "
+            f"classes a batch, which trainer.devices={devices} processes cannot share without splitting one; choose a "
+            f"batch_size that is a multiple of {devices * recipe.images_per_class}"
+        )
+    return order
 
 
 def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
