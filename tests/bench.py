@@ -26,6 +26,7 @@ from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.data.faces import InMemory
 from facelab.data.module import FaceDataModule
+from facelab.data.order import ByImage
 from facelab.data.splits.base import Splits, split
 from facelab.losses.adversarial import r1, relativistic_logistic
 from facelab.models.base import FaceModule, OneLossModule, to_float
@@ -175,7 +176,9 @@ def _tracked(experiment: Experiment, folder: Path) -> float:
 def _loader(experiment: Experiment) -> float:
     """Milliseconds a batch of the input pipeline alone, with 2 workers."""
     faces = experiment.data.load()
-    data = FaceDataModule(faces, split(faces, experiment.split), experiment.augment, BATCH, BATCH * SHORT, 0, 2)
+    splits = split(faces, experiment.split)
+    order = ByImage(splits.train, BATCH, seed=0)
+    data = FaceDataModule(faces, splits, experiment.augment, order, BATCH * SHORT, 0, 2)
     batches = iter(data.train_dataloader())
     next(batches)
     begun = time.perf_counter()
@@ -225,7 +228,8 @@ def embedding_row(experiment: Experiment) -> str:
     chosen = np.resize(np.arange(len(att)), EMBEDDED)
     pixels = np.stack([att.pixels[int(index)] for index in chosen])
     splits = Splits(chosen[:0], chosen[:0], np.arange(EMBEDDED))
-    data = FaceDataModule(replace(att.only(chosen), pixels=InMemory(pixels)), splits, experiment.augment, 1, 1, 0, 0)
+    faces, order = replace(att.only(chosen), pixels=InMemory(pixels)), ByImage(splits.train, 1, seed=0)
+    data = FaceDataModule(faces, splits, experiment.augment, order, 1, 0, 0)
     module = _module(experiment).eval()
     module.prepare_evaluation(sys.maxsize)
     trainer = experiment.trainer.resolved().make([], 1, has_validation=False, several_losses=False)

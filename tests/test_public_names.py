@@ -13,8 +13,8 @@ PUBLIC = {
     "data": "Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
     "FaceSource FaceSpoiltFace FewShot Folder GroupKFold HeadTurn IdentityDisjoint KFold LFW LeaveOneGroupOut ORL "
     "Official PairFolds Pattern RAFDB Ratio RecordIO Rows SideLight Split Splits",
-    "losses": "absolute_error arcface cross_entropy hinge interpolated_gradient_penalty non_saturating "
-    "normalised_softmax r1 r2 relativistic_logistic squared_error wasserstein",
+    "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "
+    "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
     "DenoisingAutoencoder FaceModule GAN Generative Length "
@@ -22,7 +22,7 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
-    "ProjectionDiscriminator ResidualEncoder",
+    "NormAwareCosineHead ProjectionDiscriminator ResidualEncoder",
     "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",

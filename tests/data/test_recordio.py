@@ -13,6 +13,7 @@ from facelab.data import source
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
+from facelab.data.order import ByImage
 from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import Ratio
@@ -231,7 +232,7 @@ def test_a_set_too_large_for_memory_is_streamed_by_any_number_of_workers(
 
     def batches(faces: FaceSet, workers: int) -> torch.Tensor:
         splits = split(faces, Ratio())
-        module = FaceDataModule(faces, splits, Augmentation([]), 12, 60, 1, workers)
+        module = FaceDataModule(faces, splits, Augmentation([]), ByImage(splits.train, 12, 1), 60, 1, workers)
         return torch.cat([batch["image"] for batch in module.train_dataloader()])
 
     expected = batches(held, 0)

@@ -38,6 +38,7 @@ def test_validation_gives_the_loss_of_each_image(loss: Callable[..., Tensor]) ->
     with torch.inference_mode():
         found = module.validation_step(batch, 0)
         scores = module.classify(module.embed(batch["image"]))
+    assert scores is not None
     alone = [loss(scores[[image]], batch["label"][[image]]) for image in range(7)]
     assert torch.equal(found["loss"], torch.stack(alone))
     assert torch.equal(found["predicted"], scores.argmax(dim=1))

@@ -1,6 +1,7 @@
 """Schedules and lengths, in images seen."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_a_run_without_end_is_refused() -> None:
         Recipe(batch_size=32, schedule=Constant())
 
 
+def test_the_images_of_a_class_belong_to_pk() -> None:
+    for wrong in ({"sampling": "pk"}, {"images_per_class": 4}, {"sampling": "balanced", "images_per_class": 4}):
+        arguments: dict[str, Any] = {"batch_size": 32, "schedule": Constant(), "max_images": 32, **wrong}
+        with pytest.raises(ValueError, match="images_per_class"):
+            Recipe(**arguments)
+
+
 @pytest.mark.parametrize(
     ("training_images", "limits", "expected", "says"),
     [
@@ -42,7 +50,7 @@ def test_a_run_without_end_is_refused() -> None:
     ],
 )
 def test_the_length_follows_the_number_of_pictures_unless_it_is_given(
-    training_images: int, limits: dict[str, int], expected: int, says: list[str]
+    training_images: int, limits: dict[str, Any], expected: int, says: list[str]
 ) -> None:
     recipe = Recipe(batch_size=32, schedule=Constant(), length=Length(images=3200, epochs=10), **limits)
     assert recipe.total_images(training_images) == expected

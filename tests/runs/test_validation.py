@@ -114,3 +114,42 @@ def test_protocols_without_a_metric_choose_no_weights(
     refused = facelab("train", *TINY_CNN, *experiment, *STRANGERS, "validation.metric=val/f1")
     assert refused.status == 2
     assert "validation.metric=val/f1: validation records nothing here" in refused.error
+
+
+TRIPLETS = ("model=cnn_triplet", *TINY_CNN)
+
+
+def test_a_model_without_a_head_keeps_its_last_weights_unless_a_protocol_chooses_them(
+    facelab: Command, experiment: tuple[str, str], runs: Callable[[], list[Run]]
+) -> None:
+    outcome = facelab("train", *TRIPLETS, *experiment)
+    assert outcome.status == 0, outcome.error
+    assert "there is no head, so this model has no val/loss and val/f1, and keeps its last weights" in outcome.out
+    assert "weights: last" in outcome.out
+    (run,) = runs()
+    assert _recorded(run) == set()
+    assert run.data.metrics["test/accuracy"] == run.data.metrics["linear_probe/accuracy"]
+    chosen = ("validation.protocols=[classification]", "validation.metric=val/knn/accuracy")
+    assert all(words in outcome.out for words in chosen)
+    outcome = facelab("train", *TRIPLETS, *experiment, "seed=2", *chosen)
+    assert outcome.status == 0, outcome.error
+    assert "weights: best on validation" in outcome.out
+    assert "keeps its last weights" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["validation.metric=val/loss"], ["validation.metric=val/loss: validation records nothing here"]),
+        (["model.recipe.batch_size=32"], ["model.recipe: batch_size=32", "takes 8 classes", "the training set has 6"]),
+        (["trainer.devices=2", "model.recipe.batch_size=12"], ["3 classes a batch", "trainer.devices=2", "of 8"]),
+        (["model.head._target_=facelab.nets.CosineHead"], ["model.head"]),
+        (["model.recipe.images_per_class=null"], ["sampling=pk", "images_per_class=4"]),
+    ],
+)
+def test_what_does_not_fit_a_loss_over_pairs_is_refused(
+    facelab: Command, overrides: list[str], says: list[str]
+) -> None:
+    outcome = facelab("train", *TRIPLETS, *overrides)
+    assert outcome.status == 2
+    assert all(words in outcome.error for words in says), outcome.error

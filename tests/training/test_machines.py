@@ -16,6 +16,7 @@ from torch.utils.data import default_collate
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule, FaceDataset
+from facelab.data.order import ByImage
 from facelab.data.sampler import EndlessBatchSampler
 from facelab.data.sources.orl import ORL
 from facelab.data.splits.base import split
@@ -29,13 +30,15 @@ MAY_MOUNT = subprocess.run(["unshare", "-m", "true"], capture_output=True, check
 PROGRAM = """
 from facelab.data.augment import Augmentation
 from facelab.data.module import FaceDataModule
+from facelab.data.order import ByImage
 from facelab.data.sources.orl import ORL
 from facelab.data.sources.orl import ORL
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
 from facelab.sweep.local import Processes
 orl = ORL(image_size=64).load()
-data = FaceDataModule(orl, split(orl, FewShot(train_per_identity=1)), Augmentation([]), 64, 192, 1, workers=2)
+splits = split(orl, FewShot(train_per_identity=1))
+data = FaceDataModule(orl, splits, Augmentation([]), ByImage(splits.train, 64, 1), 192, 1, workers=2)
 print(sum(int(batch["image"].long().sum()) for batch in data.train_dataloader()))
 {then}
 """
@@ -59,7 +62,8 @@ def _program(shared_memory: str, then: str, temporary: Path) -> subprocess.Compl
 @pytest.mark.skipif(not MAY_MOUNT, reason="needs to mount a /dev/shm of its own: root on Linux")
 def test_workers_need_neither_shared_memory_nor_a_short_tmpdir(tmp_path: Path) -> None:
     orl = ORL(image_size=64).load()
-    data = FaceDataModule(orl, split(orl, FewShot(train_per_identity=1)), Augmentation([]), 64, 192, 1, workers=0)
+    splits = split(orl, FewShot(train_per_identity=1))
+    data = FaceDataModule(orl, splits, Augmentation([]), ByImage(splits.train, 64, 1), 192, 1, workers=0)
     expected = sum(int(batch["image"].long().sum()) for batch in data.train_dataloader())
     temporary = tmp_path / ("a" * 120)
     temporary.mkdir()
@@ -73,9 +77,11 @@ def test_workers_need_neither_shared_memory_nor_a_short_tmpdir(tmp_path: Path) -
 
 def test_batches_are_those_of_torchs_own_collation(orl: FaceSet) -> None:
     splits = split(orl, FewShot(train_per_identity=1))
-    ours = FaceDataModule(orl, splits, Augmentation([]), 24, 48, 1, workers=2, with_originals=True)
+    ours = FaceDataModule(
+        orl, splits, Augmentation([]), ByImage(splits.train, 24, 1), 48, 1, workers=2, with_originals=True
+    )
     dataset = FaceDataset(orl, Augmentation([]), 1, with_originals=True)
-    draws = EndlessBatchSampler(splits.train, 24, 48, 1)
+    draws = EndlessBatchSampler(ours.order, 48)
     for batch, chosen in zip(ours.train_dataloader(), draws, strict=True):
         torch.testing.assert_close(batch, default_collate([dataset[draw] for draw in chosen]), rtol=0, atol=0)
         batch["image"].add_(1)  # the model may write to them

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
-from facelab.data.sampler import Draw, EndlessBatchSampler, EvaluationSampler
+from facelab.data.order import Draw, Order
+from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
 from facelab.data.splits.base import Splits
 
 EVALUATION_BATCH_SIZE = 256
@@ -90,7 +91,7 @@ class FaceDataModule(pl.LightningDataModule):
         faces: the face set.
         splits: its train, val and test indices.
         augmentation: for training images.
-        batch_size: training images per step, over all ranks together.
+        order: in which training images are drawn.
         total_images: length of the run in images seen.
         seed: of the run.
         workers: number of loader processes; it does not affect the batches.
@@ -102,7 +103,7 @@ class FaceDataModule(pl.LightningDataModule):
         faces: FaceSet,
         splits: Splits,
         augmentation: Augmentation,
-        batch_size: int,
+        order: Order,
         total_images: int,
         seed: int,
         workers: int,
@@ -110,16 +111,14 @@ class FaceDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.faces, self.splits, self.augmentation = faces, splits, augmentation
-        self.batch_size, self.total_images = batch_size, total_images
+        self.order, self.total_images = order, total_images
         self.seed, self.workers, self.with_originals = seed, workers, with_originals
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches from `lightning_module.images_seen` to the end of the run."""
         rank, world_size = self._place()
         start_images = int(self.trainer.lightning_module.images_seen) if self.trainer else 0  # type: ignore[arg-type]
-        sampler = EndlessBatchSampler(
-            self.splits.train, self.batch_size, self.total_images, self.seed, start_images, rank, world_size
-        )
+        sampler = EndlessBatchSampler(self.order, self.total_images, start_images, rank, world_size)
         workers = self.workers if _can_start_workers(rank, self.workers) else 0
         return _TensorLoader(
             cast(Dataset[Sample], FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals)),
@@ -132,9 +131,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def first_batch(self) -> Sample:
         """First training batch of the run, augmented."""
-        sampler = EndlessBatchSampler(self.splits.train, self.batch_size, self.total_images, self.seed)
         dataset = FaceDataset(self.faces, self.augmentation, self.seed)
-        return _as_tensors(_collate([dataset[draw] for draw in next(iter(sampler))]))
+        return _as_tensors(_collate([dataset[draw] for draw in self.order.batch(0)]))
 
     def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
         """Loader of the validation images; an empty list if the split has none."""

@@ -1,4 +1,4 @@
-"""Samplers: the order of images is a pure function of the seed and the number of images seen."""
+"""Samplers: the images of a step are a pure function of the seed and the number of images seen."""
 
 from collections.abc import Iterator
 
@@ -6,44 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Draw = tuple[int, int]  # (epoch, index)
+from facelab.data.order import Draw, Order
 
 
 class EndlessBatchSampler(Sampler[list[Draw]]):
-    """Batches of (epoch, index) that continue across epochs; a batch may be larger than the set.
+    """Batches of (epoch, index) that continue across epochs.
 
-    Position p of the run is image `permutation(seed, epoch)[p % N]` with epoch = p // N. The sampler is stateless: a
-    run can resume from any number of images seen, and each rank takes positions rank, rank + world_size, ... of every
-    batch.
+    The sampler is stateless: a run can resume from any number of images seen, and each rank takes positions rank,
+    rank + world_size, ... of every batch.
 
     Args:
-        indices: (N,) of the training images.
-        batch_size: images per step, over all ranks together.
+        order: of the training images.
         total_images: length of the run in images seen; the last batch is full.
-        seed: of the run.
         start_images: images seen before; iteration starts there.
         rank: of this process.
         world_size: number of processes.
 
     Raises:
-        ValueError: `batch_size` is not a multiple of `world_size`.
+        ValueError: the order's `batch_size` is not a multiple of `world_size`.
     """
 
     def __init__(
-        self,
-        indices: NDArray[np.int64],
-        batch_size: int,
-        total_images: int,
-        seed: int,
-        start_images: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        self, order: Order, total_images: int, start_images: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        if batch_size % world_size:
-            raise ValueError(f"batch_size must be a multiple of the {world_size} processes, got {batch_size}")
-        self.indices, self.batch_size, self.seed = indices, batch_size, seed
-        self.total_batches = -(-total_images // batch_size)
-        self.start_batch = start_images // batch_size
+        if order.batch_size % world_size:
+            raise ValueError(f"batch_size must be a multiple of the {world_size} processes, got {order.batch_size}")
+        self.order = order
+        self.total_batches = -(-total_images // order.batch_size)
+        self.start_batch = start_images // order.batch_size
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -52,15 +42,8 @@ class EndlessBatchSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Batches from `start_images` on."""
-        epoch, order = -1, self.indices
-        for batch in range(self.start_batch, self.total_batches):
-            draws = []
-            for position in range(batch * self.batch_size + self.rank, (batch + 1) * self.batch_size, self.world_size):
-                if position // len(self.indices) != epoch:
-                    epoch = position // len(self.indices)
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
-                draws.append((epoch, int(order[position % len(self.indices)])))
-            yield draws
+        for number in range(self.start_batch, self.total_batches):
+            yield self.order.batch(number)[self.rank :: self.world_size]
 
 
 class EvaluationSampler(Sampler[Draw]):

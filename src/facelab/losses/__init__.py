@@ -10,12 +10,15 @@ from facelab.losses.adversarial import (
     wasserstein,
 )
 from facelab.losses.classification import cross_entropy
-from facelab.losses.margin import arcface, normalised_softmax
+from facelab.losses.margin import adaface, arcface, cosface, normalised_softmax
+from facelab.losses.pairs import supervised_contrastive, triplet
 from facelab.losses.reconstruction import absolute_error, squared_error
 
 __all__ = [
     "absolute_error",
+    "adaface",
     "arcface",
+    "cosface",
     "cross_entropy",
     "hinge",
     "interpolated_gradient_penalty",
@@ -25,5 +28,7 @@ __all__ = [
     "r2",
     "relativistic_logistic",
     "squared_error",
+    "supervised_contrastive",
+    "triplet",
     "wasserstein",
 ]

@@ -88,3 +88,60 @@ def arcface(cosines: Tensor, labels: Tensor, *, margin_rad: float = 0.5, scale: 
         ValueError: `margin_rad` is outside [0, pi/2], or `scale` is not above 0.
     """
     return normalised_softmax(additive_angular_margin(cosines, labels, margin_rad=margin_rad), labels, scale=scale)
+
+
+def cosface(cosines: Tensor, labels: Tensor, *, margin: float = 0.35, scale: float = 64.0) -> Tensor:
+    """Mean cross-entropy over scaled cosines, the own one lowered by a margin.
+
+    Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", 2018, equation 4.
+
+    Args:
+        cosines: (N, C) float in [-1, 1].
+        labels: (N,) int64 in [0, C).
+        margin: m, subtracted from the cosine to the true identity, in [0, 1]; 0.35 in the paper.
+        scale: s, length of the normalised embedding; 64 in the paper, small data sets train better with less.
+
+    Returns:
+        Scalar, in nats.
+
+    Raises:
+        ValueError: `margin` is outside [0, 1], or `scale` is not above 0.
+    """
+    if not 0 <= margin <= 1:
+        raise ValueError(f"margin must be in [0, 1], got {margin}")
+    own = F.one_hot(labels, cosines.shape[1]).to(cosines)
+    return normalised_softmax(cosines - margin * own, labels, scale=scale)
+
+
+def adaface(
+    cosines: Tensor, labels: Tensor, norm_scores: Tensor, *, margin: float = 0.4, h: float = 0.333, scale: float = 64.0
+) -> Tensor:
+    """Mean cross-entropy over scaled cosines with a margin that adapts to the quality of each image.
+
+    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", 2022, equations 14 to 16. The length of
+    an embedding indicates quality: images of low quality have an angular margin below 0, which emphasises easy ones;
+    those of high quality have a larger one, which emphasises hard ones, and an additive one.
+
+    Args:
+        cosines: (N, C) float in [-1, 1].
+        labels: (N,) int64 in [0, C).
+        norm_scores: (N,) float, standardised lengths of the embeddings, as `NormAwareCosineHead` gives.
+        margin: m, in radians and in cosines, in [0, pi/2]; 0.4 in the paper.
+        h: concentration: `norm_scores` are multiplied by it, then clipped to [-1, 1]; above 0, 0.333 in the paper.
+        scale: s, length of the normalised embedding; 64 in the paper.
+
+    Returns:
+        Scalar, in nats.
+
+    Raises:
+        ValueError: `margin` is outside [0, pi/2], or `h` or `scale` is not above 0.
+    """
+    if not 0 <= margin <= math.pi / 2:
+        raise ValueError(f"margin must be in [0, pi/2], got {margin}")
+    if h <= 0:
+        raise ValueError(f"h must be above 0, got {h}")
+    quality = (h * norm_scores[:, None].float()).clamp(-1, 1)
+    own = cosines.gather(1, labels[:, None]).float().clamp(-1 + 1e-3, 1 - 1e-3)
+    angle = (own.acos() - margin * quality).clamp(1e-3, math.pi - 1e-3)
+    adapted = angle.cos() - (margin * quality + margin)
+    return normalised_softmax(cosines.scatter(1, labels[:, None], adapted.to(cosines.dtype)), labels, scale=scale)

@@ -86,6 +86,16 @@ class FaceModule(pl.LightningModule, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]."""
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the model has a classification head."""
+        return type(self).classify is not FaceModule.classify
+
+    @property
+    def has_validation_loss(self) -> bool:
+        """Whether validation records `val/loss`, if the model has such a term."""
+        return True
+
     def classify(self, embeddings: Tensor) -> Tensor | None:
         """Scores (N, num_classes) of embeddings (N, D) by the classification head; None if the model has no head."""
         return None

@@ -1,25 +1,27 @@
-"""The CNN family: an encoder with a classification head."""
+"""The CNN family: an encoder, trained by a classification head or by comparing embeddings."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from facelab.models.base import Features, OneLossModule
+from facelab.models.named_loss import NamedLoss
 from facelab.models.recipe import Recipe
 from facelab.nets.encoders import ImageShape
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 
 class CNN(OneLossModule):
-    """A convolutional network trained to classify the training identities.
+    """A convolutional network that embeds faces, trained to tell the training identities apart.
 
     Args:
         encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
-        head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes).
-        loss: called with scores (N, num_classes) and labels (N,) int64; returns the mean over images. It must run
-            under `torch.vmap`, which validation uses to compute the loss of each image.
+        head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes). None for a
+            loss of embeddings: such a model predicts no labels, and has no accuracy.
+        loss: called with the values that its arguments name: see `NamedLoss`. Returns the mean over images or pairs. A
+            loss of scores must run under `torch.vmap`, which validation uses to compute the loss of each image.
         optimizer: called with the parameters.
         recipe: batch size, length and schedule.
         image_shape: (C, H, W) of the images.
@@ -32,14 +34,14 @@ class CNN(OneLossModule):
         freeze: `encoder` trains only the head and keeps batch normalisation's statistics; `none` trains everything.
 
     Raises:
-        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid, or `freeze` or
-            `init_layers` is given without what it needs.
+        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid or do not fit the
+            head, or `freeze` or `init_layers` is given without what it needs.
     """
 
     def __init__(
         self,
         encoder: Callable[..., nn.Module],
-        head: Callable[..., nn.Module],
+        head: Callable[..., nn.Module] | None,
         loss: Callable[..., Tensor],
         optimizer: Callable[..., torch.optim.Optimizer],
         recipe: Recipe,
@@ -56,14 +58,16 @@ class CNN(OneLossModule):
         if init_layers is not None and init_from is None:
             raise ValueError("init_layers names modules of the encoder of a run; give it as init_from=<run id>")
         self.encoder = encoder(image_shape=image_shape)
-        self.head = head(embedding_dim=self.encoder.embedding_dim, num_classes=num_classes)
-        self._loss, self._optimizer, self._num_classes = loss, optimizer, num_classes
+        dim = cast(int, self.encoder.embedding_dim)
+        self.head = None if head is None else head(embedding_dim=dim, num_classes=num_classes)
+        self._offered = getattr(self.head, "offers", ())
+        self._loss = NamedLoss(loss, None if head is None else self._offered)
+        self._optimizer, self._num_classes = optimizer, num_classes
         self._test_time, self._augments = test_time_augmentation, True
         self.init_from, self.init_layers, self._frozen = init_from, init_layers, freeze == "encoder"
         if self._frozen:
             self.encoder.requires_grad_(False).eval()  # Lightning keeps the mode that it finds
-        # Call the loss as validation does, so that wrong arguments raise before training.
-        torch.vmap(self._loss)(torch.zeros(2, 1, num_classes), torch.zeros(2, 1, dtype=torch.int64))
+        self._try_loss(torch.zeros(2, dim), torch.zeros(2, num_classes))
 
     def train(self, mode: bool = True) -> "CNN":
         """Set training or evaluation mode; a frozen encoder stays in evaluation mode."""
@@ -93,34 +97,65 @@ class CNN(OneLossModule):
         embeddings: Tensor = self.encoder(images)
         return embeddings
 
-    def classify(self, embeddings: Tensor) -> Tensor:
-        """Scores (N, num_classes) of embeddings (N, D)."""
-        scores: Tensor = self.head(embeddings)
-        return scores
+    @property
+    def classifies(self) -> bool:
+        """Whether it has a head."""
+        return self.head is not None
+
+    @property
+    def has_validation_loss(self) -> bool:
+        """Whether each image has a loss: not if the loss compares the images of a batch."""
+        return self._loss.has_loss_of_each_image
+
+    def classify(self, embeddings: Tensor) -> Tensor | None:
+        """Scores (N, num_classes) of embeddings (N, D); None without a head."""
+        return None if self.head is None else self.head(embeddings)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, and `accuracy` on the augmented batch."""
-        scores = self.classify(self.embed(batch["image"]))
-        return {
-            "loss": self._loss(scores, batch["label"]),
-            "accuracy": (scores.detach().argmax(1) == batch["label"]).float().mean(),
-        }
+        """`loss`, and with a head `accuracy` on the augmented batch."""
+        embeddings = self.embed(batch["image"])
+        scores = self.classify(embeddings)
+        terms = {"loss": self._loss(self._values(embeddings, scores, batch))}
+        if scores is not None:
+            terms["accuracy"] = (scores.detach().argmax(1) == batch["label"]).float().mean()
+        return terms
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Features:
-        """Features with the loss of each image, without augmentation and dropout; NaN for classes without a score."""
+        """Features with the loss of each image, without augmentation and dropout; NaN for classes without a score.
+
+        No loss if it compares images: it would depend on how the images are split into batches.
+        """
         features, scores = self.features_and_scores(batch, [batch["image"]])
-        assert scores is not None
-        trained = features["label"] < self._num_classes
-        labels = torch.where(trained, features["label"], 0)
-        # The loss returns a mean: over batches of one image, it is the loss of each.
-        losses = torch.vmap(self._loss)(scores[:, None], labels[:, None])
-        features["loss"] = torch.where(trained, losses, torch.nan)
+        if self.has_validation_loss:
+            trained = features["label"] < self._num_classes
+            labels = torch.where(trained, features["label"], 0)
+            values = self._values(features["embedding"], scores, {**batch, "label": labels})
+            features["loss"] = torch.where(trained, self._loss.of_each_image(values), torch.nan)
         return features
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
-        """`loss`, the mean over images; nothing if some show classes that were not trained, which have no loss."""
+        """`loss`, the mean over images, if each has one; those of classes that were not trained have none."""
         trained = bool((features["label"] < self._num_classes).all())
-        return {"loss": features["loss"].mean()} if trained else {}
+        return {"loss": features["loss"].mean()} if trained and self.has_validation_loss else {}
+
+    def _values(self, embeddings: Tensor, scores: Tensor | None, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The values that a loss may name."""
+        values = {"embeddings": embeddings, "labels": batch["label"]}
+        if "identities" in self._loss.names:
+            values["identities"] = batch["identity"]
+        if scores is not None:
+            values |= {"cosines": scores, "logits": scores}
+        if self._offered:
+            values |= self.head.offered(embeddings)  # type: ignore[union-attr, operator]
+        return values
+
+    def _try_loss(self, embeddings: Tensor, scores: Tensor) -> None:
+        """Call the loss as training or validation does, so that wrong arguments raise before training."""
+        zeros = torch.zeros(len(embeddings))
+        labels = zeros.long()
+        values = {"embeddings": embeddings, "cosines": scores, "logits": scores, "labels": labels, "identities": labels}
+        call = self._loss.of_each_image if self.has_validation_loss else self._loss
+        call({**values, **dict.fromkeys(self._offered, zeros)})
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters that are not frozen."""

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -77,11 +77,15 @@ class Recipe:
         max_epochs: end the run after this many passes over the training set; null for no such limit. If both limits
             are given, the first reached ends the run.
         length: the length if neither limit is given.
+        sampling: `images` draws every image equally often; `balanced` every class equally often, whatever its number
+            of images; `pk` fills each batch with P classes of K images, for losses over pairs.
+        images_per_class: K of `pk`; P is `batch_size` / K.
         ema_half_life_images: half-life, in images, of the weights' exponential moving average, which is evaluated and
             saved; null for no averaging.
 
     Raises:
-        ValueError: none of `max_images`, `max_epochs` and `length` is given.
+        ValueError: none of `max_images`, `max_epochs` and `length` is given, or `images_per_class` is given without
+            `sampling=pk`, or `pk` without it.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=65536)]
@@ -90,10 +94,16 @@ class Recipe:
     max_epochs: Positive | None = None
     ema_half_life_images: Positive | None = None
     length: Length | None = None
+    sampling: Literal["images", "balanced", "pk"] = "images"
+    images_per_class: Annotated[int, Field(ge=2)] | None = None
 
     def __post_init__(self) -> None:
         if self.max_images is None and self.max_epochs is None and self.length is None:
             raise ValueError("max_images, max_epochs and length are all null; give at least one")
+        if self.sampling == "pk" and self.images_per_class is None:
+            raise ValueError("sampling=pk needs the number of images of each class in a batch; give images_per_class=4")
+        if self.sampling != "pk" and self.images_per_class is not None:
+            raise ValueError("images_per_class belongs to sampling=pk; set both, or images_per_class=null")
 
     def total_images(self, training_images: int) -> int:
         """Length of a run in images seen, for a training set of this size, rounded up to full batches."""

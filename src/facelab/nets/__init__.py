@@ -4,7 +4,7 @@ from facelab.nets.decoders import ConditionalDecoder, ConvDecoder, DCGANGenerato
 from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, ProjectionDiscriminator
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
-from facelab.nets.heads import ClassicHead, CosineHead
+from facelab.nets.heads import ClassicHead, CosineHead, NormAwareCosineHead
 from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
@@ -23,6 +23,7 @@ __all__ = [
     "DCGANGenerator",
     "DiffAugment",
     "LocalContrastNormalisation",
+    "NormAwareCosineHead",
     "ProjectionDiscriminator",
     "ResidualEncoder",
 ]

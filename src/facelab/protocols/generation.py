@@ -82,9 +82,10 @@ class Generation(Protocol):
             raise ConfigError(
                 "a generative model would itself depend on such runs. Set another one, such as model=cnn."
             )
-        if name == "face_classifier" and model.classify is FaceModule.classify:
+        without_head = model.classify is FaceModule.classify or config["model"].get("head", model) is None
+        if name == "face_classifier" and without_head:
             raise ConfigError(
-                f"{model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
+                f"this {model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
             )
         if name == "face_classifier" and not issubclass(data, FaceNonFace):
             raise ConfigError(f"expected data=face_spoilt_face or face_nonface, got {data.__name__}.")

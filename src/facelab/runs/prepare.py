@@ -15,11 +15,13 @@ import torch
 from facelab.config.build import build, configured, nearest
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
+from facelab.data.order import PK, Balanced, ByImage, Order
 from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
 from facelab.models.base import FaceModule
+from facelab.models.recipe import Recipe
 from facelab.models.trained import ModelMetadata
 from facelab.models.transfer import find_weights, load_encoder
 from facelab.protocols.base import Protocol
@@ -158,18 +160,21 @@ def _unseen(splits: Splits, faces: FaceSet) -> bool:
     return bool(len(np.setdiff1d(faces.labels[splits.val], faces.labels[splits.train])))
 
 
-def _classifies(module: FaceModule) -> bool:
-    return type(module).classify is not FaceModule.classify
-
-
 def _tell_unselected(module: FaceModule, splits: Splits, faces: FaceSet) -> None:
-    """Tell the user if a classifier is validated on people it was not trained on, which cannot select its weights."""
-    if _classifies(module) and _unseen(splits, faces):
-        print(
-            "The validation images show classes without training images, so this model has no val/loss and val/f1, and "
-            "keeps its last weights. To select them by validation, type protocol=verification "
-            "validation.protocols=[verification] validation.metric=val/verification/auc."
-        )
+    """Tell the user if validation has no metric that selects the weights: a classifier has none of people it was not
+    trained on, and a model without a head whose loss compares images has none at all."""
+    unseen = _unseen(splits, faces)
+    if module.classifies and unseen:
+        cause = "The validation images show classes without training images"
+    elif not module.classifies and not module.has_validation_loss and len(splits.val):
+        cause = "The loss compares images with each other, and there is no head"
+    else:
+        return
+    protocol, metric = ("verification", "verification/auc") if unseen else ("classification", "knn/accuracy")
+    print(
+        f"{cause}, so this model has no val/loss and val/f1, and keeps its last weights. To select them by validation, "
+        f"type protocol={protocol} validation.protocols=[{protocol}] validation.metric=val/{metric}."
+    )
 
 
 def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: bool) -> dict[str, Metric]:
@@ -180,11 +185,10 @@ def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: b
         protocols: evaluated in validation.
         unseen: whether validation images show classes without training images.
     """
-    known = {f"val/{metric.name}": metric for metric in module.term_metrics}
-    if _classifies(module):
-        known |= {f"val/{metric.name}": metric for metric in _CLASSIFICATION_TERMS}
-    if _classifies(module) and unseen:
-        known = {}
+    terms = [term for term in module.term_metrics if term.name != "loss" or module.has_validation_loss]
+    if module.classifies:
+        terms = [] if unseen else [*terms, *_CLASSIFICATION_TERMS]
+    known = {f"val/{metric.name}": metric for metric in terms}
     for protocol in protocols:
         known |= {validation_name(metric.name): metric for metric in protocol.metrics}
     return known
@@ -209,12 +213,28 @@ def _data_module(
         faces,
         splits,
         experiment.augment,
-        recipe.batch_size,
+        configured("model.recipe", lambda: _order(recipe, splits, faces, experiment.seed, settings.devices)),
         recipe.total_images(len(splits.train)),
         experiment.seed,
         experiment.runtime.workers,
         module.needs_originals,
     )
+
+
+def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int, devices: int) -> Order:
+    labels, size = faces.labels[splits.train], recipe.batch_size
+    if recipe.sampling == "images":
+        return ByImage(splits.train, size, seed)
+    if recipe.images_per_class is None:
+        return Balanced(splits.train, labels, size, seed)
+    order = PK(splits.train, labels, size, seed, recipe.images_per_class)
+    if order.classes_per_batch % devices:
+        raise ValueError(
+            f"batch_size={size} with images_per_class={recipe.images_per_class} gives {order.classes_per_batch} "
+            f"classes a batch, which trainer.devices={devices} processes cannot share without splitting one; choose a "
+            f"batch_size that is a multiple of {devices * recipe.images_per_class}"
+        )
+    return order
 
 
 def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
