@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelab.data.faces import FaceSet
+from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.module import Sample
 from facelab.data.splits.base import Splits
 from facelab.metrics.declaration import Metric, to_text
@@ -66,6 +67,11 @@ class RunRecord:
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
         shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
         self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+
+    def images(self, used: ImageList) -> None:
+        """Record the list of the images that the run uses, so that a later test on one of them can be refused."""
+        used.write(self.folder / IMAGES)
+        self.tracked.file(IMAGES)
 
     def near_duplicates(self, found: NearDuplicates) -> None:
         """Record near-duplicates in two splits: a contact sheet and a list."""

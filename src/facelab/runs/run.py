@@ -11,6 +11,7 @@ from typing import Any
 
 from facelab.config.build import build
 from facelab.config.identity import config_hash
+from facelab.data.image_list import IMAGES, ImageList, read_image_list
 from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted, TrackingError
 from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
@@ -140,9 +141,13 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
     record = RunRecord(tracked, prepared.faces)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+    used = ImageList.of(prepared.experiment.data, prepared.faces, prepared.splits)
     if prepared.module.init_from is not None:
         weights = find_weights(prepared.module.init_from, tracked.folder.parent)
         tracked.tag("model.init_from.sha256", weights_digest(weights))
+        its_images = weights / IMAGES
+        used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
+    record.images(used)
     record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
     if found is not None:
