@@ -227,6 +227,7 @@ def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
     _refuse_too_large(make)
     module = make()
     if module.init_from is not None:
-        load_encoder(module, find_weights(module.init_from, Path(experiment.runtime.runs_folder)))
+        runs_folder = Path(experiment.runtime.runs_folder)
+        load_encoder(module, find_weights(module.init_from, runs_folder, experiment.tracking))
     # Set before averaging and optimisers hold references to the weights.
     return module.to(memory_format=torch.channels_last)

@@ -16,12 +16,13 @@ from facelab.data.splits.base import Splits
 from facelab.metrics.declaration import Metric, to_text
 from facelab.models.base import FaceModule
 from facelab.models.trained import WEIGHTS, ModelMetadata, save
+from facelab.models.transfer import weights_digest
 from facelab.protocols import plots
 from facelab.protocols.base import Report
 from facelab.runs.description import describe_results, describe_task
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import NearDuplicates
-from facelab.tracking import METRICS, TOTAL_IMAGES, TrackedRun
+from facelab.tracking import METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, TrackedRun
 
 _GRID_FACES = 32
 _OF_THE_FIT = (
@@ -99,6 +100,7 @@ class RunRecord:
             metadata: image shape and labels it was built for.
         """
         save(module, metadata, self.folder)
+        self.tracked.tag(WEIGHTS_SHA256, weights_digest(self.folder))
         self.tracked.file(WEIGHTS)
 
     def conclude(
