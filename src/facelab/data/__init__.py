@@ -18,7 +18,7 @@ from facelab.data.sources.rafdb import RAFDB
 from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import Split, Splits
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
+from facelab.data.splits.rules import AllTest, FewShot, KFold, Official, Ratio
 
 __all__ = [
     "CSV",
@@ -26,6 +26,7 @@ __all__ = [
     "LFW",
     "ORL",
     "RAFDB",
+    "AllTest",
     "Augmentation",
     "Bin",
     "CelebA",

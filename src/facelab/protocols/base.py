@@ -106,11 +106,19 @@ class Protocol(ABC):
         metrics: declarations of all metrics it may report, except the interval ends `<name>_low` and `<name>_high`.
         dependencies: names of the arguments that describe further runs, each as a list of overrides.
         chooses_thresholds: whether it needs the outputs on the validation split.
+        tests_known_people: whether it tests people whose other images are for training; any other protocol is for
+            people that the model has never seen.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
     dependencies: ClassVar[tuple[str, ...]] = ()
     chooses_thresholds: ClassVar[bool] = False
+    tests_known_people: ClassVar[bool] = False
+
+    @property
+    def needs_training_images(self) -> bool:
+        """Whether something is fitted to, or compared with, the training split; if not, it may be empty."""
+        return True
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:

@@ -42,6 +42,8 @@ class Classification(Protocol):
         Metric("test/images", "test images", True, "images"),
     )
 
+    tests_known_people = True
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that every test class has training images."""
         unseen = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])

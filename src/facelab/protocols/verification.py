@@ -44,6 +44,11 @@ class Verification(Protocol):
     def __init__(self, backend: Backend = "cosine") -> None:
         self.backend = backend
 
+    @property
+    def needs_training_images(self) -> bool:
+        """True for a backend that is fitted to training people."""
+        return self.backend != "cosine"
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that test people are known and not in training or validation, and that both kinds of pairs exist."""
         require_known(faces, IDENTITY, splits.test, "protocol=verification")

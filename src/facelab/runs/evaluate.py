@@ -43,17 +43,42 @@ def evaluate(
         dependencies: folders of the runs that the protocols depend on, by name.
         console: prints notes; in a terminal, it shows the current protocol.
     """
+    development = any(protocol.chooses_thresholds for protocol in protocols.values())
+    found = embed_splits(trainer, module, data, development, console)
+    if trainer.global_rank > 0:
+        return []
+    module.to(trainer.strategy.root_device)
+    return reports_of(found, module, data, protocols, dependencies, console)
+
+
+def embed_splits(
+    trainer: pl.Trainer, module: FaceModule, data: FaceDataModule, with_validation: bool, console: Console
+) -> dict[str, Outputs]:
+    """Outputs on train and test, and on val if `with_validation` and it has images. Every process must call this."""
     share_buffers(module, trainer.strategy.root_device, trainer.world_size)
     note = module.prepare_evaluation(len(data.splits.train) + len(data.splits.test))
     if note:
         console.print(note, highlight=False, soft_wrap=True)
-    train, test = (outputs(trainer, module, data, part) for part in (data.splits.train, data.splits.test))
-    development = len(data.splits.val) > 0 and any(protocol.chooses_thresholds for protocol in protocols.values())
-    val = outputs(trainer, module, data, data.splits.val) if development else None
-    if trainer.global_rank > 0:
-        return []
-    module.to(trainer.strategy.root_device)
-    subject = Subject(data.faces, data.splits, train, test, module, data.seed, val, dependencies)
+    found = {
+        part: outputs(trainer, module, data, indices)
+        for part, indices in data.splits.items()
+        if len(indices) and (part != "val" or with_validation)
+    }
+    return {"train": _none_of(found["test"]), **found}
+
+
+def reports_of(
+    found: Mapping[str, Outputs],
+    module: FaceModule,
+    data: FaceDataModule,
+    protocols: Mapping[str, Protocol],
+    dependencies: Mapping[str, Path],
+    console: Console,
+) -> list[Report]:
+    """Evaluate a model by its outputs; arguments as for `evaluate`, and `found` as `embed_splits` returns it."""
+    subject = Subject(
+        data.faces, data.splits, found["train"], found["test"], module, data.seed, found.get("val"), dependencies
+    )
     reports = []
     for name, protocol in protocols.items():
         with console.status(f"evaluating: {name}"):
@@ -109,6 +134,13 @@ def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
     _, first = np.unique(faces.identities[held_out], return_index=True)
     chosen = held_out[spread(first if len(first) > 1 else np.arange(len(held_out)), _FACES_ON_GRIDS)]
     return torch.from_numpy(np.stack([faces.pixels[int(i)] for i in chosen])).permute(0, 3, 1, 2)
+
+
+def _none_of(found: Outputs) -> Outputs:
+    """Outputs of the same model on no image."""
+    terms = {name: values[:0] for name, values in found.terms.items()}
+    predicted = None if found.predicted is None else found.predicted[:0]
+    return Outputs(found.embeddings[:0], predicted, found.labels[:0], found.identities[:0], found.indices[:0], terms)
 
 
 @torch.no_grad()

@@ -72,6 +72,11 @@ class Prepared:
         settings = experiment.trainer.resolved()
         experiment.runtime.check()
         faces, splits = prepare(experiment.data.load(), experiment.split)
+        if not len(splits.train):
+            raise ConfigError(
+                "split=all: every image is tested, so none is left to train on. This split is for `facelab evaluate`; "
+                "choose another one, such as split=ratio."
+            )
         for note in (*faces.notes, *splits.notes) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])

@@ -58,16 +58,23 @@ class RunRecord:
         self.tracked.describe(describe_task(model, self.faces, splits, total_images))
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
+        self.dataset(splits, "training and test")
+        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
+        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+
+    def dataset(self, splits: Splits, context: str) -> None:
+        """Record the face set, and its fingerprint as a tag.
+
+        Args:
+            splits: train, val and test.
+            context: purpose of the data, such as training.
+        """
         counts = {part: len(indices) for part, indices in splits.items()}
         said = [*self.faces.notes, *splits.notes]
         notes = {"notes": said} if said else {}
         profile = {"images": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
-        self.tracked.dataset(
-            self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
-        )
+        self.tracked.dataset(self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), context)
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
-        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
-        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
 
     def images(self, used: ImageList) -> None:
         """Record the list of the images that the run uses, so that a later test on one of them can be refused."""
@@ -118,7 +125,18 @@ class RunRecord:
             grids: additional sample grids by name, each (rows, columns, H, W, C) uint8.
             further: additional final metrics.
         """
-        metrics = {**further, "fit/images_seen": float(images_seen)}
+        self.results(reports, {**further, "fit/images_seen": float(images_seen)})
+        for name, grid in grids.items():
+            self._image(name, plots.tile(grid))
+
+    def results(self, reports: Sequence[Report], further: Mapping[str, float]) -> None:
+        """Record the metrics, files and images of the protocols.
+
+        Args:
+            reports: of the protocols.
+            further: additional metrics.
+        """
+        metrics = dict(further)
         for report in reports:
             ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
             metrics.update({**report.metrics, **ends})
@@ -134,8 +152,6 @@ class RunRecord:
         for report in reports:
             for name, image in report.images.items():
                 self._image(name, image)
-        for name, grid in grids.items():
-            self._image(name, plots.tile(grid))
 
     def _file(self, name: str, rows: Iterable[Sequence[object]]) -> None:
         with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:

@@ -282,6 +282,36 @@ class Official(Split):
         return Splits(train, val, test)
 
 
+class AllTest(Split):
+    """Every image is tested and none is for training: for `facelab evaluate` on another set.
+
+    The parts that a set comes with are not used.
+
+    Args:
+        duplicates: handling of equal images: `error` if they are under two labels, or `drop` all but the first.
+    """
+
+    takes_parts: ClassVar[bool] = True
+
+    def __init__(self, duplicates: Duplicates = "error") -> None:
+        self.duplicates = duplicates
+
+    @property
+    def title(self) -> str:
+        """`all`."""
+        return "all"
+
+    @property
+    def has_validation(self) -> bool:
+        """Always False."""
+        return False
+
+    def divide(self, faces: FaceSet) -> Splits:
+        """Put all images into the test split."""
+        none = np.arange(0)
+        return Splits(none, none, np.arange(len(faces)))
+
+
 def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
     if PART not in faces.columns:
         raise DataError(
