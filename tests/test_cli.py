@@ -228,7 +228,9 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
         assert (outcome.status, outcome.out, outcome.error) == expected
 
 
-@pytest.mark.parametrize("command", ["train", "check", "generate", "align", "compare", "best", "runs", "sync", "ui"])
+@pytest.mark.parametrize(
+    "command", ["train", "check", "evaluate", "generate", "align", "compare", "best", "runs", "sync", "ui"]
+)
 def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
     outcome = facelab(command, "--help")
     assert outcome.status == 0

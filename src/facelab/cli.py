@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 import facelab
 from facelab.commands.output import guarded_output
 from facelab.config.build import nearest
-from facelab.config.command_line import check_arguments, unambiguous
+from facelab.config.command_line import as_changes, check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
@@ -29,6 +29,7 @@ USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
   facelab check [key=value ...]     look at the images of a data set before training, on one page
+  facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
@@ -53,6 +54,8 @@ _MEANT = {
     "report": "compare",
     "inspect": "check",
     "fit": "train",
+    "test": "evaluate",
+    "eval": "evaluate",
 }
 
 
@@ -124,6 +127,12 @@ def _check_task(composed: DictConfig) -> None:
     check_images(_checked(composed, Check))
 
 
+def _evaluate_task(composed: DictConfig) -> None:
+    from facelab.commands.evaluate import evaluate_task
+
+    evaluate_task(composed)
+
+
 def _generate_task(composed: DictConfig) -> None:
     from facelab.commands.generate import Generation, generate
 
@@ -176,6 +185,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
 _TASKS = {
     "train": _train_task,
     "check": _check_task,
+    "evaluate": _evaluate_task,
     "generate": _generate_task,
     "align": _align_task,
     "compare": _compare_task,
@@ -195,6 +205,8 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
     failed = False
     try:
         arguments = check_arguments(program_name, arguments)
+        if config_name == "evaluate":
+            arguments = as_changes(arguments)
         refuse_foreign_hydra(config_name, arguments)
     except ConfigError as error:
         return _complain(str(error))

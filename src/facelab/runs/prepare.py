@@ -84,7 +84,7 @@ class Prepared:
         metadata = _model_metadata(faces, splits)
         module = configured("model", lambda: _make_model(experiment, metadata))
         configured(module.optimizer_keys, module.configure_optimizers)
-        protocols = _applicable(experiment.protocol, type(module))
+        protocols = applicable(experiment.protocol, type(module))
         for protocol in protocols.values():
             protocol.check(splits, faces)
         criterion = _criterion(experiment, protocols, module, splits, faces)
@@ -119,7 +119,12 @@ def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
         )
 
 
-def _applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
+def applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
+    """The protocols that apply to a class of models.
+
+    Raises:
+        ConfigError: none does.
+    """
     found = {name: protocol for name, protocol in protocols.items() if protocol.can_evaluate(model)}
     if not found:
         raise ConfigError(

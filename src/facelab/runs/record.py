@@ -129,12 +129,13 @@ class RunRecord:
         for name, grid in grids.items():
             self._image(name, plots.tile(grid))
 
-    def results(self, reports: Sequence[Report], further: Mapping[str, float]) -> None:
+    def results(self, reports: Sequence[Report], further: Mapping[str, float], remarks: Sequence[str] = ()) -> None:
         """Record the metrics, files and images of the protocols.
 
         Args:
             reports: of the protocols.
             further: additional metrics.
+            remarks: what to know about all metrics, a sentence or two each.
         """
         metrics = dict(further)
         for report in reports:
@@ -142,7 +143,7 @@ class RunRecord:
             metrics.update({**report.metrics, **ends})
             for name, rows in report.files.items():
                 self._file(name, rows)
-        notes = [note for report in reports for note in report.notes]
+        notes = [*remarks, *(note for report in reports for note in report.notes)]
         if notes:
             self.tracked.tag("evaluation.notes", " ".join(notes))
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

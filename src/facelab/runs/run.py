@@ -16,7 +16,6 @@ from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
-from facelab.runs.experiment import Experiment
 from facelab.runs.fit import Result, fit, fit_as_rank
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import find_near_duplicates
@@ -24,7 +23,7 @@ from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
 from facelab.system import training_command
-from facelab.tracking import NEEDS, TrackedRun
+from facelab.tracking import NEEDS, Store, TrackedRun
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -162,13 +161,21 @@ def _fetch_dependencies(
     """Find or train the missing dependencies of a run, and check that all can be loaded."""
     for name, dependency in dependencies.items():
         if tracked.recorded_tag(f"{NEEDS}{name}") is None:
-            folder, its_hash = dependency_run(name, dependency, prepared.experiment, prepared.faces, config)
+            folder, its_hash = _dependency_run(name, dependency, prepared, config)
             record_lineage(name, tracked, folder, its_hash)
         load(tracked.folder.parent / tracked.need(name))  # raises before training if it is unusable
 
 
+def _dependency_run(
+    name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
+) -> tuple[Path, str]:
+    faces = prepared.faces if dependency.config["data"] == config["data"] else None
+    experiment = prepared.experiment
+    return dependency_run(name, dependency, faces, experiment.tracking, Path(experiment.runtime.runs_folder))
+
+
 def dependency_run(
-    name: str, dependency: Dependency, experiment: Experiment, faces: FaceSet, config: Mapping[str, Any]
+    name: str, dependency: Dependency, faces: FaceSet | None, store: Store, runs_folder: Path
 ) -> tuple[Path, str]:
     """Folder and config hash of a run that another one depends on; it is trained if it does not exist.
 
@@ -177,17 +184,16 @@ def dependency_run(
     Args:
         name: role of the dependency.
         dependency: its config.
-        experiment: built from the config of the run that has the dependency.
-        faces: the face set of that run.
-        config: of that run.
+        faces: its images, if they are loaded already.
+        store: the store of the run that has the dependency.
+        runs_folder: where runs keep their files.
 
     Raises:
         FacelabError: the store cannot be read, or training failed.
     """
-    if dependency.config["data"] != config["data"]:
+    if faces is None:
         faces = build({"data": dependency.config["data"]})["data"].load()
     its_hash = config_hash(resolved(dependency.config))
-    runs_folder = Path(experiment.runtime.runs_folder)
 
     def train_it() -> Path:
         try:
@@ -195,5 +201,5 @@ def dependency_run(
         except FacelabError as error:
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
-    title, store = name.replace("_", " "), experiment.tracking
+    title = name.replace("_", " ")
     return find_or_train(title, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash

@@ -9,6 +9,7 @@ from facelab.tracking.finished import (
     WEIGHTS_SHA256,
     RecordedRun,
     download,
+    evaluation_tags,
     recorded_run,
     tag_recorded,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "commit_of_now",
     "connect",
     "download",
+    "evaluation_tags",
     "find_finished",
     "find_sweep",
     "histories",

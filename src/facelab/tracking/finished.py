@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
 from facelab.tracking.store import Store
-from facelab.tracking.sweeps import COMMIT, NAME, reached
+from facelab.tracking.sweeps import COMMIT, NAME, PARENT, reached
 
 EVALUATES, EVALUATED_BY = "evaluates", "evaluated_by."
 WEIGHTS_SHA256 = "model.sha256"
@@ -120,6 +120,11 @@ def _download_one(client: MlflowClient, run: RecordedRun, name: str, digest: str
             f"{'' if size != run.files[name] else ', with another SHA-256'}. Nothing was kept. Repeat the command; if "
             "it fails again, the file in the store is damaged: restore it, or train the model again."
         )
+
+
+def evaluation_tags(run: RecordedRun) -> dict[str, str]:
+    """Tags that make a run an evaluation of another one, below which MLflow's page shows it."""
+    return {EVALUATES: run.id, PARENT: run.id, "mlflow.source.name": "facelab evaluate"}
 
 
 def tag_recorded(store: Store, run_id: str, key: str, value: str) -> None:
