@@ -20,8 +20,8 @@ CHOICES = sorted(
 OVERLAYS = sorted(
     f"+{path.parent.name}={path.stem}" for path in (config_folder().parent / "experiments").glob("*/*.yaml")
 )
-# Needs hardware, a server, a cluster or further processes: run by tests of their own.
-ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
+# Needs hardware, a server, a cluster, further processes or a finished run: run by tests of their own.
+ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 # Values that a choice cannot do without.
 REQUIRED = {

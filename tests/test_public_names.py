@@ -10,7 +10,7 @@ import yaml
 from facelab.config.compose import config_folder
 
 PUBLIC = {
-    "data": "Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
+    "data": "AllTest Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
     "FaceSource FaceSpoiltFace FewShot Folder GroupKFold HeadTurn IdentityDisjoint KFold LFW LeaveOneGroupOut ORL "
     "Official PairFolds Pattern RAFDB Ratio RecordIO Rows SideLight Split Splits",
     "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "

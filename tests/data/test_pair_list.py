@@ -10,8 +10,8 @@ from facelab.data.pair_list import own_pairs, read_pair_list
 from facelab.data.sources.bin import Bin
 from facelab.data.sources.lfw import LFW
 from facelab.data.splits.base import prepare
+from facelab.data.splits.given import Official
 from facelab.data.splits.pair_folds import PairFolds
-from facelab.data.splits.rules import Official
 from facelab.errors import DataError
 from tests.data.made import make_images
 from tests.data.made_formats import make_packed, write_pair_folds

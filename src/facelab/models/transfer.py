@@ -8,27 +8,32 @@ from torch import Tensor, nn
 
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
+from facelab.models.finished import find_run
 from facelab.models.trained import WEIGHTS, load
+from facelab.tracking import Store
 
 
-def find_weights(init_from: str, runs_folder: Path) -> Path:
+def find_weights(init_from: str, runs_folder: Path, store: Store) -> Path:
     """Folder of the finished run that `model.init_from` names.
 
     Args:
         init_from: the run's id, or the path of its folder.
         runs_folder: where runs keep their files.
+        store: where to look for a run that has no folder here.
 
     Raises:
-        ConfigError: neither is the folder of a finished run.
+        ConfigError: there is no such run, or it has no weights.
+        TrackingError: the store cannot be reached or read, or the download was cut.
     """
-    for folder in (runs_folder / init_from, Path(init_from)):
-        if (folder / WEIGHTS).is_file():
-            return folder
-    raise ConfigError(
-        f"model.init_from={init_from}: there is no finished run of this id in {runs_folder.absolute()}, and no folder "
-        f"{Path(init_from).absolute()} that holds {WEIGHTS}. Give the id of a finished run (`facelab runs` "
-        "lists them), or the path of its folder."
-    )
+    own = Path(init_from)
+    if not (runs_folder / init_from / WEIGHTS).is_file() and (own / WEIGHTS).is_file():
+        return own
+    if own.is_dir() or len(own.parts) > 1:
+        raise ConfigError(
+            f"model.init_from={init_from}: {own.absolute()} is no folder that holds {WEIGHTS}. Give the id of a "
+            "finished run (`facelab runs` lists them), or the path of its folder."
+        )
+    return find_run(init_from, runs_folder, store, "model.init_from")
 
 
 def load_encoder(module: FaceModule, folder: Path) -> None:

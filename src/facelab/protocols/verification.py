@@ -1,6 +1,6 @@
 """Verification: decide whether two images show the same person, for people unseen in training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -81,6 +81,11 @@ class Verification(Protocol):
             raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
         self.pairs, self.backend, self.far = pairs, backend, far
 
+    @property
+    def needs_training_images(self) -> bool:
+        """True for a backend that is fitted to training people."""
+        return self.backend != "cosine"
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that test people are known and unseen, that both kinds of pairs exist, and that they support `far`."""
         listed = self._listed(faces, splits.test)
@@ -95,18 +100,27 @@ class Verification(Protocol):
         """As `check`; the list may name no pair of validation images, all of which are then compared."""
         self._check(splits, faces, self._listed(faces, splits.test))
 
+    @property
+    def needs_training(self) -> bool:
+        """Whether the backend is fitted."""
+        return self.backend != "cosine"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The metrics of `evaluate`."""
+        scored, decision = self._judge(subject)
+        return _named(scored, _measured(scored.curve(), self._fars(len(scored.impostor))), decision, subject.test)
+
     def evaluate(self, subject: Subject) -> Report:
         """Compare test images; thresholds come from other folds or from the validation people."""
-        scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
-        scored = self._score(subject.faces, subject.test, scoring)
-        decision = decide(scored, self._development(subject, scoring))
+        scored, decision = self._judge(subject)
         curve, fars = scored.curve(), self._fars(len(scored.impostor))
-        values, intervals = _measure(scored, curve, fars, decision)
-        further = _counts(scored)
+        values = _measured(curve, fars)
+        kinds = scored.genuine.pairs, scored.impostor.pairs
+        intervals = verification_intervals(*kinds, scored.people, values, lambda of: _measured(of, fars))
+        metrics = _named(scored, values, decision, subject.test)
         if decision is not None:
-            further["threshold"] = decision.mean
-            if decision.standard_error is not None:
-                further["accuracy_standard_error"] = decision.standard_error
+            values["accuracy"] = metrics["verification/accuracy"]
+            intervals["accuracy"] = accuracy_interval(*kinds, scored.people, decision.thresholds)
         table = _table(scored, values, intervals, decision)
         images = {
             "roc": plots.roc_curve(curve, values["auc"], values["eer"], fars),
@@ -114,14 +128,19 @@ class Verification(Protocol):
             "hardest_pairs": _hardest(subject.faces, scored),
             "verification": _page(subject, self.backend, scored, curve, fars, table, decision),
         }
-        metrics = {f"verification/{name}": value for name, value in {**values, **further}.items()}
         return Report(
-            {**metrics, "test/images": float(len(subject.test.labels))},
+            metrics,
             table,
             {f"verification/{name}": ends for name, ends in intervals.items()},
             images,
             {"pairs": _rows(subject.faces, scored)} if scored.listed else {},
         )
+
+    def _judge(self, subject: Subject) -> tuple[Scored, Decision | None]:
+        """Scored pairs, and decisions on them."""
+        scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
+        scored = self._score(subject.faces, subject.test, scoring)
+        return scored, decide(scored, self._development(subject, scoring))
 
     def _listed(self, faces: FaceSet, images: NDArray[np.int64]) -> PairList | None:
         """The listed pairs of two of these images; None without a list, or if it names none of them."""
@@ -140,7 +159,7 @@ class Verification(Protocol):
     def _development(self, subject: Subject, scoring: backends.Scoring) -> Scored | None:
         """Pairs of the validation people; None if there are none, or if they were trained on."""
         val = subject.val
-        if val is None or np.isin(val.identities, subject.train.identities).any():
+        if val is None or np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
             return None
         found = self._score(subject.faces, val, scoring)
         return found if len(found.genuine) and len(found.impostor) else None
@@ -203,28 +222,23 @@ def _refuse_contradictions(faces: FaceSet, listed: PairList) -> None:
         )
 
 
-def _measure(
-    scored: Scored, curve: Roc, fars: Sequence[float], decision: Decision | None
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """The metrics that have intervals, and these, by name."""
+def _measured(curve: Roc, fars: Sequence[float]) -> dict[str, float]:
+    """Metrics of a curve by name."""
+    tars = {f"tar_at_far_{rate_text(far)}": tar_at_far(curve, far) for far in fars}
+    return {"auc": auc(curve), "eer": eer(curve), **tars}
 
-    def measure(of: Roc) -> dict[str, float]:
-        tars = {f"tar_at_far_{rate_text(far)}": tar_at_far(of, far) for far in fars}
-        return {"auc": auc(of), "eer": eer(of), **tars}
 
-    values = measure(curve)
-    kinds = scored.genuine.pairs, scored.impostor.pairs
-    intervals = verification_intervals(*kinds, scored.people, values, measure)
+def _named(scored: Scored, values: Mapping[str, float], decision: Decision | None, test: Outputs) -> dict[str, float]:
+    """All metrics, with their full names."""
+    found = dict(values)
     if decision is not None:
-        values["accuracy"] = decision.accuracy(scored)
-        intervals["accuracy"] = accuracy_interval(*kinds, scored.people, decision.thresholds)
-    return values, intervals
-
-
-def _counts(scored: Scored) -> dict[str, float]:
-    kinds = {"genuine": scored.genuine, "impostor": scored.impostor}
-    of_kind = {f"{name}_pairs": float(len(kind)) for name, kind in kinds.items()}
-    return {**of_kind, **{f"{name}_pairs_total": float(kind.total) for name, kind in kinds.items()}}
+        found |= {"accuracy": decision.accuracy(scored), "threshold": decision.mean}
+        if decision.standard_error is not None:
+            found["accuracy_standard_error"] = decision.standard_error
+    for name, kind in (("genuine", scored.genuine), ("impostor", scored.impostor)):
+        found |= {f"{name}_pairs": float(len(kind)), f"{name}_pairs_total": float(kind.total)}
+    metrics = {f"verification/{name}": value for name, value in found.items()}
+    return {**metrics, "test/images": float(len(test.labels))}
 
 
 def _table(
