@@ -94,6 +94,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["protocol=reconstruction", "model=autoencoder"]
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
+    if choice == "protocol=identification":
+        size += ["split=identity_disjoint", "split.train_people=2"]
     if choice == "protocol=reconstruction":
         size.append("model=autoencoder")
     if choice == "protocol=generation":

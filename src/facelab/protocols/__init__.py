@@ -3,12 +3,14 @@
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.classification import Classification
 from facelab.protocols.generation import Generation
+from facelab.protocols.identification import Identification
 from facelab.protocols.reconstruction import Reconstruction
 from facelab.protocols.verification import Verification
 
 __all__ = [
     "Classification",
     "Generation",
+    "Identification",
     "Outputs",
     "Protocol",
     "Reconstruction",

@@ -108,7 +108,7 @@ class Protocol(ABC):
         chooses_thresholds: whether it needs the outputs on the validation split.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     dependencies: ClassVar[tuple[str, ...]] = ()
     chooses_thresholds: ClassVar[bool] = False
 
