@@ -40,6 +40,7 @@ REQUIRED = {
     "data=fer2013": ["data.root=faces"],
     "data=rafdb": ["data.root=faces"],
     "data=recordio": ["data.path=faces.rec"],
+    "protocol=attributes": ["protocol.attributes.column=half"],
     "split=pair_folds": ["split.pairs=pairs.csv"],
     "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
 }
@@ -64,6 +65,14 @@ def _make_faces(choice: str, folder: Path) -> list[str]:
         for path in paths:
             path.rename(path.with_name(f"{path.parent.name}_000{int(path.stem) + 1}.png"))
     return []
+
+
+def _make_halves(folder: Path) -> list[str]:
+    """Ten people each of two groups, as a table; returns further overrides."""
+    paths = sorted(make_folder(folder / "faces", people=20, pictures=6).glob("*/*.png"))
+    lines = [f"{path.relative_to(folder)},{path.parent.name},{int(path.parent.name[6:]) % 2}" for path in paths]
+    (folder / "faces.csv").write_text("\n".join(["path,identity,half", *lines]))
+    return ["data=csv", "data.file=faces.csv", "split.train=0.5", "split.val=0", "split.test=0.5"]
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
@@ -94,6 +103,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["protocol=reconstruction", "model=autoencoder"]
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
+    if choice == "protocol=attributes":
+        size = [*size[:-1], *REQUIRED[choice], *_make_halves(tmp_path)]
     if choice == "protocol=identification":
         size += ["split=identity_disjoint", "split.train_people=2"]
     if choice == "protocol=reconstruction":

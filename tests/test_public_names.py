@@ -23,8 +23,8 @@ PUBLIC = {
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
     "ProjectionDiscriminator ResidualEncoder",
-    "protocols": "Classification Generation Identification Outputs Protocol Reconstruction Report Subject Table "
-    "Verification",
+    "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
+    "Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",

@@ -1,5 +1,6 @@
 """Protocols: evaluations of trained models."""
 
+from facelab.protocols.attributes import Attributes
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.classification import Classification
 from facelab.protocols.generation import Generation
@@ -8,6 +9,7 @@ from facelab.protocols.reconstruction import Reconstruction
 from facelab.protocols.verification import Verification
 
 __all__ = [
+    "Attributes",
     "Classification",
     "Generation",
     "Identification",

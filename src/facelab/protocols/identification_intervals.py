@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 from facelab.data.columns import Indices
 from facelab.protocols.intervals import LEVEL, times_drawn
@@ -30,7 +30,7 @@ def share_interval(hits: NDArray[np.bool_], identities: Indices) -> Interval:
     _, person = np.unique(identities, return_inverse=True)
     sums = np.stack([np.bincount(person, weights=hits), np.bincount(person)], axis=1)
     drawn = np.stack([times @ sums for times in times_drawn(len(sums), resamples=RESAMPLES)])
-    return widened(drawn[:, 0] / drawn[:, 1], int(hits.sum()), len(hits))
+    return widened(drawn[:, 0] / drawn[:, 1], float(hits.mean()), len(hits))
 
 
 def fnir_intervals(
@@ -76,19 +76,20 @@ def fnir_intervals(
     )
     resampled = np.stack([misses(*both) for both in draws])
     once = misses(np.ones(int(mated.max()) + 1, np.int64), np.ones(int(stranger.max()) + 1, np.int64))
-    return [
-        widened(resampled[:, place], round(value * len(own)), len(own)) for place, value in enumerate(once.tolist())
-    ]
+    return [widened(resampled[:, place], value, len(own)) for place, value in enumerate(once.tolist())]
 
 
-def widened(resampled: NDArray[np.float64], hits: int, trials: int) -> Interval:
-    """The percentile interval of resampled shares, widened to the exact binomial interval around their value.
+def widened(resampled: NDArray[np.float64], share: float, trials: int) -> Interval:
+    """The percentile interval of resampled shares, widened to the exact binomial interval.
 
     Args:
         resampled: (B,) the share in each resample.
-        hits: trials that count.
-        trials: number of trials, at least 1.
+        share: in [0, 1].
+        trials: number of trials for the exact interval (Clopper and Pearson, 1934), at least 1; `share` need not be a
+            multiple of 1 / trials, as where a person is one trial (Korn and Graubard, 1998).
     """
     low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
-    exact = binomtest(hits, trials).proportion_ci(LEVEL, method="exact")
-    return min(float(low), float(exact.low)), max(float(high), float(exact.high))
+    hits = share * trials
+    exact_low = float(beta.ppf(_TAIL, hits, trials - hits + 1)) if share > 0 else 0.0
+    exact_high = float(beta.ppf(1 - _TAIL, hits + 1, trials - hits)) if share < 1 else 1.0
+    return min(float(low), exact_low), max(float(high), exact_high)

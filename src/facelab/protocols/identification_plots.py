@@ -29,7 +29,7 @@ def cmc_curve(shares: NDArray[np.float64], title: str) -> Plot:
     axis.annotate(f"rank 1: {shown[0]:.1%}", (1, shown[0]), xytext=(8, -12), textcoords="offset points")
     axis.set(xlabel="rank", ylabel="share of searches within the rank", title=title, ylim=(0, 1.02))
     axis.grid(alpha=0.3)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def fnir_over_fpir(
@@ -66,10 +66,11 @@ def fnir_over_fpir(
     axis.grid(alpha=0.3, which="both")
     if read or frozen:
         axis.legend(loc="lower left", fontsize=8)
-    return _drawn(figure)
+    return drawn(figure)
 
 
-def _drawn(figure: Figure) -> Plot:
+def drawn(figure: Figure) -> Plot:
+    """A figure as an image."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
