@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facelab.protocols.groups import Rate
-from facelab.protocols.identification_plots import drawn
-from facelab.protocols.plots import Plot
+from facelab.protocols.plots import Plot, drawn
 
 _MOST_BARS = 40
 

@@ -65,7 +65,14 @@ class Identification(Protocol):
         self.metrics = declared(FPIRS if fpir is None else fpir)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Check that test people are unseen, enrolled, and searched for, and that asked FPIRs can be measured."""
+        """Check that test people are unseen, enrolled, and searched for, and that they support `fpir`."""
+        self._check_fpir(len(self._checked(splits, faces).non_mated))
+
+    def check_validation(self, splits: Splits, faces: FaceSet) -> None:
+        """As `check`; FPIRs that the validation people do not support are left out during training."""
+        self._checked(splits, faces)
+
+    def _checked(self, splits: Splits, faces: FaceSet) -> Enrolment:
         require_unseen(splits, faces, "protocol=identification")
         test = np.sort(splits.test)
         identities = faces.identities[test]
@@ -86,7 +93,7 @@ class Identification(Protocol):
                 f"{_KEY}: at least two of the enrolled people must have probes, but {searched} of "
                 f"{len(enrolment.people):,} {'has' if searched == 1 else 'have'}. {remedy}"
             )
-        self._check_fpir(len(enrolment.non_mated))
+        return enrolment
 
     def _check_fpir(self, searches: int) -> None:
         if self.fpir is None:

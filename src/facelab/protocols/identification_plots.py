@@ -1,15 +1,13 @@
 """Plots of identification as images (H, W, 3) uint8."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelab.metrics.identification import OpenSetCurve
-from facelab.protocols.plots import Plot
+from facelab.protocols.plots import Plot, drawn
 
 _MOST_RANKS = 100
 _LEAST_FNIR = 1e-3  # smaller values are drawn here, on a logarithmic axis
@@ -67,10 +65,3 @@ def fnir_over_fpir(
     if read or frozen:
         axis.legend(loc="lower left", fontsize=8)
     return drawn(figure)
-
-
-def drawn(figure: Figure) -> Plot:
-    """A figure as an image."""
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
