@@ -41,6 +41,7 @@ REQUIRED = {
     "data=rafdb": ["data.root=faces"],
     "data=recordio": ["data.path=faces.rec"],
     "protocol=attributes": ["protocol.attributes.column=half"],
+    "protocol=templates": ["protocol.templates.templates=templates.txt", "protocol.templates.pairs=pairs.txt"],
     "split=pair_folds": ["split.pairs=pairs.csv"],
     "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
 }
@@ -75,6 +76,16 @@ def _make_halves(folder: Path) -> list[str]:
     return ["data=csv", "data.file=faces.csv", "split.train=0.5", "split.val=0", "split.test=0.5"]
 
 
+def _make_templates(folder: Path) -> list[str]:
+    """Two templates of each of two people, and all pairs of them; returns further overrides."""
+    make_folder(folder / "faces", people=6, pictures=6)
+    images = [f"person{4 + image // 6}/{image % 6}.png {image // 3} {image // 3}\n" for image in range(12)]
+    pairs = [f"{one} {other} {int(one // 2 == other // 2)}\n" for one in range(4) for other in range(one)]
+    (folder / "templates.txt").write_text("".join(images))
+    (folder / "pairs.txt").write_text("".join(pairs))
+    return ["data=folder", "data.root=faces", "split=identity_disjoint", "split.train_people=4"]
+
+
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
 def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
     size = [override for override in TINY if not override.startswith("data.last_person")]
@@ -105,6 +116,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["split=identity_disjoint", "split.train_people=4"]
     if choice == "protocol=attributes":
         size = [*size[:-1], *REQUIRED[choice], *_make_halves(tmp_path)]
+    if choice == "protocol=templates":
+        size = [*size[:-1], *REQUIRED[choice], *_make_templates(tmp_path)]
     if choice == "protocol=identification":
         size += ["split=identity_disjoint", "split.train_people=2"]
     if choice == "protocol=reconstruction":
@@ -119,7 +132,10 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     sweep = ["-m"] if choice.startswith("search=") else []
     outcome = facelab("train", *sweep, choice, *size, *short, "model.recipe.max_images=32")
     assert outcome.status == 0, outcome.error
-    assert any(words in outcome.out for words in ("test faces", "unseen people", "generated faces", "Best: trial 0"))
+    assert any(
+        words in outcome.out
+        for words in ("test faces", "unseen people", "4 templates", "generated faces", "Best: trial 0")
+    )
 
 
 def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:

@@ -24,7 +24,7 @@ PUBLIC = {
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
     "ProjectionDiscriminator ResidualEncoder",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
-    "Table Verification",
+    "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",

@@ -6,6 +6,7 @@ from facelab.protocols.classification import Classification
 from facelab.protocols.generation import Generation
 from facelab.protocols.identification import Identification
 from facelab.protocols.reconstruction import Reconstruction
+from facelab.protocols.templates import Templates
 from facelab.protocols.verification import Verification
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Report",
     "Subject",
     "Table",
+    "Templates",
     "Verification",
 ]
