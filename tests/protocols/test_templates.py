@@ -138,7 +138,7 @@ def test_unusable_lists_are_refused(tmp_path: Path, name: str, before: str, afte
 def test_operating_points_beyond_the_pairs_are_refused(tmp_path: Path) -> None:
     _write(tmp_path)
     subject = _subject()
-    with pytest.raises(FacelabError, match=r"far: 1,740 impostor pairs do not support FAR 1e-3, .*far=\[0\.0172"):
+    with pytest.raises(FacelabError, match=r"far: 1,740 impostor pairs do not support FAR 1e-3, .*far=\[0\.1\]"):
         _protocol(tmp_path, far=[1e-1, 1e-3]).check(subject.splits, subject.faces)
     with pytest.raises(ValueError, match="far must be among 1e-1"):
         _protocol(tmp_path, far=[0.5])

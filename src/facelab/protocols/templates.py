@@ -77,7 +77,7 @@ class Templates(Protocol):
                 "split=official with a column part."
             )
         require_unseen(splits, faces, "protocol=templates")
-        refused = left_out("FAR", f"{_KEY}.far", self.far or (), int((~lists.genuine).sum()), "impostor pairs")
+        refused = left_out("FAR", f"{_KEY}.far", self.far or (), int((~lists.genuine).sum()), "impostor pairs", FARS)
         if refused:
             raise ConfigError(f"{_KEY}.far: {refused} Correct it.")
 
@@ -106,7 +106,7 @@ class Templates(Protocol):
             [f"TAR at FAR {rate_text(far)}", f"{tar:.2%}", f"{low:.2%} to {high:.2%}"]
             for far, tar, (low, high) in zip(fars, tars, intervals, strict=True)
         ]
-        missing = left_out("FAR", f"{_KEY}.far", asked, len(impostor.scores), "impostor pairs")
+        missing = left_out("FAR", f"{_KEY}.far", asked, len(impostor.scores), "impostor pairs", FARS)
         return Report(
             {
                 **dict(zip(names, tars, strict=True)),
