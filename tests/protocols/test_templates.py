@@ -135,6 +135,20 @@ def test_unusable_lists_are_refused(tmp_path: Path, name: str, before: str, afte
         _protocol(tmp_path, name == "scores.txt").check(subject.splits, subject.faces)
 
 
+def test_images_may_lie_in_a_folder(tmp_path: Path) -> None:
+    _write(tmp_path)
+    subject = _subject()
+    expected = _protocol(tmp_path).evaluate(subject).metrics
+    for folder, extra in (("ijbc/loose_crop/", "0.jpg"), ("", "ijbc/0.jpg")):
+        names = [extra, *(f"{folder}{name}" for name in subject.faces.names[1:])]
+        moved = replace(subject, faces=replace(subject.faces, names=names))
+        _protocol(tmp_path).check(moved.splits, moved.faces)
+        assert _protocol(tmp_path).evaluate(moved).metrics == expected
+    twice = replace(subject.faces, names=["ijbc/2.jpg", *subject.faces.names[1:]])
+    with pytest.raises(FacelabError, match=r"templates: 1 images are in several folders of made up: 2\.jpg"):
+        _protocol(tmp_path).check(subject.splits, twice)
+
+
 def test_operating_points_beyond_the_pairs_are_refused(tmp_path: Path) -> None:
     _write(tmp_path)
     subject = _subject()

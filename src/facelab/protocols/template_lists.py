@@ -55,7 +55,7 @@ def read_templates(templates: str, pairs: str, scores: str | None, faces: FaceSe
             such as `ijbc_template_pair_label.txt`.
         scores: file with a line `name x1 y1 ... x5 y5 score` for each image, such as `ijbc_name_5pts_score.txt`; None
             for none.
-        faces: the set with the images, named as in these files.
+        faces: the set with the images, named as in these files, or so with folders before the name.
 
     Raises:
         ConfigError: the lists name images or templates that are not there, or contradict each other.
@@ -104,13 +104,26 @@ def _places(templates: Indices, numbers: Indices) -> Indices:
 
 
 def _images(names: Sequence[str], faces: FaceSet) -> Indices:
-    place_of = {name: place for place, name in enumerate(faces.names)}
+    """Index of each name in the face set, whose own names may have folders before it."""
+    depths = {name.count("/") + 1 for name in names}
+    place_of: dict[str, int] = {}
+    ambiguous: set[str] = set()
+    for place, name in enumerate(faces.names):
+        parts = name.split("/")
+        for tail in {"/".join(parts[-depth:]) for depth in depths}:
+            if place_of.setdefault(tail, place) != place:
+                ambiguous.add(tail)
     absent = [name for name in dict.fromkeys(names) if name not in place_of]
     if absent:
         raise ConfigError(
             f"{_KEY}.templates: {len(absent):,} images are not in {faces.source}: {some_of(absent)}. Its images are "
-            f"named like '{faces.names[0]}', by their path below the folder of the set, such as loose_crop. Correct "
-            "the folder, or delete the lines."
+            f"named like '{faces.names[0]}'. Add them, or delete the lines."
+        )
+    several = [name for name in dict.fromkeys(names) if name in ambiguous]
+    if several:
+        raise ConfigError(
+            f"{_KEY}.templates: {len(several):,} images are in several folders of {faces.source}: {some_of(several)}. "
+            "Write the folder before the name in the lists, or rename images."
         )
     return np.array([place_of[name] for name in names], np.int64)
 
