@@ -22,8 +22,9 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
-    "NormAwareCosineHead ProjectionDiscriminator ResidualEncoder",
-    "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
+    "ProjectionDiscriminator ResidualEncoder",
+    "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
+    "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",

@@ -110,7 +110,7 @@ class Protocol(ABC):
             people that the model has never seen.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     dependencies: ClassVar[tuple[str, ...]] = ()
     chooses_thresholds: ClassVar[bool] = False
     tests_known_people: ClassVar[bool] = False
