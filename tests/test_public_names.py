@@ -18,7 +18,7 @@ PUBLIC = {
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
     "DenoisingAutoencoder FaceModule GAN Generative Length "
-    "OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
+    "OneLossModule Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "

@@ -147,7 +147,9 @@ def test_a_model_without_a_head_keeps_its_last_weights_unless_a_protocol_chooses
         (["model.recipe.images_per_class=null"], ["sampling=pk", "images_per_class=4"]),
     ],
 )
-def test_what_does_not_fit_a_loss_over_pairs_is_refused(facelab: Command, overrides: list[str], says: list[str]) -> None:
+def test_what_does_not_fit_a_loss_over_pairs_is_refused(
+    facelab: Command, overrides: list[str], says: list[str]
+) -> None:
     outcome = facelab("train", *TRIPLETS, *overrides)
     assert outcome.status == 2
     assert all(words in outcome.error for words in says), outcome.error

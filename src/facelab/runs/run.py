@@ -140,8 +140,9 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
     record = RunRecord(tracked, prepared.faces)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
-    if prepared.module.init_from is not None:
-        weights = find_weights(prepared.module.init_from, tracked.folder.parent)
+    transfer = prepared.module.transfer
+    if transfer is not None and transfer.init_from is not None:
+        weights = find_weights(transfer.init_from, tracked.folder.parent)
         tracked.tag("model.init_from.sha256", weights_digest(weights))
     record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
