@@ -21,8 +21,8 @@ PUBLIC = {
     "OneLossModule Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
-    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
-    "NormAwareCosineHead "
+    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
+    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead "
     "ProjectionDiscriminator",
     "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
