@@ -18,11 +18,11 @@ PUBLIC = {
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
     "DenoisingAutoencoder FaceModule GAN Generative Length "
-    "OneLossModule Recipe Reconstructing Schedule VariationalAutoencoder",
+    "OneLossModule Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
-    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment LocalContrastNormalisation "
-    "ProjectionDiscriminator ResidualEncoder",
+    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
+    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",

@@ -9,8 +9,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "facelab"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PARAMETERS = 350, 40, 8
-# One number more than the autoencoder it extends, and two keys of transfer that users type as model.init_from and
-# model.freeze: a dataclass for these would be in the way.
+# One number more than the autoencoder it extends, and the arguments of models.Transfer, which users type as
+# model.init_from and model.freeze.
 LONG_SIGNATURES = {"models/autoencoder.py: VariationalAutoencoder.__init__", "models/cnn.py: CNN.__init__"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

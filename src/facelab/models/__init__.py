@@ -5,6 +5,7 @@ from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstru
 from facelab.models.cnn import CNN
 from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
+from facelab.models.transfer import Transfer
 
 __all__ = [
     "CNN",
@@ -23,5 +24,6 @@ __all__ = [
     "Recipe",
     "Reconstructing",
     "Schedule",
+    "Transfer",
     "VariationalAutoencoder",
 ]

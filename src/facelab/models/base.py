@@ -1,8 +1,8 @@
 """Base classes of all models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NotRequired, TypedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from facelab.metrics import Metric
 from facelab.models.recipe import Recipe
+
+if TYPE_CHECKING:
+    from facelab.models.transfer import Transfer
 
 _AT_ONCE = 1024  # images per forward pass, to bound the memory of feature maps
 
@@ -72,8 +75,7 @@ class FaceModule(pl.LightningModule, ABC):
     # Scalar terms of training and validation, recorded as train/... and val/...
     term_metrics: ClassVar[tuple[Metric, ...]] = (Metric("loss", "loss", higher_is_better=False),)
     optimizer_keys: ClassVar[str] = "model.optimizer"  # config keys of the optimisers, for error messages
-    init_from: str | None = None  # the finished run whose encoder training starts from: its id, or its folder
-    init_layers: Sequence[str] | None = None  # modules of the encoder that are taken from it; None for all
+    transfer: "Transfer | None" = None  # where the encoder's weights come from, in models that have the keys for it
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

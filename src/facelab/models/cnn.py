@@ -1,14 +1,16 @@
 """The CNN family: an encoder, trained by a classification head or by comparing embeddings."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from facelab.models.base import Features, OneLossModule
 from facelab.models.named_loss import NamedLoss
 from facelab.models.recipe import Recipe
+from facelab.models.transfer import Transfer
 from facelab.nets.encoders import ImageShape
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
@@ -28,15 +30,17 @@ class CNN(OneLossModule):
         num_classes: number of classes.
         test_time_augmentation: called with images (N, C, H, W); returns augmented copies, whose embeddings the
             protocols average. None for no augmentation.
-        init_from: the finished run whose encoder training starts from: its id, or its folder. None for random weights.
-        init_layers: the encoder's modules that are taken from that run, such as `blocks`; None for all. The others keep
-            random weights.
-        freeze: `encoder` trains only the head and keeps batch normalisation's statistics; `none` trains everything.
+        init_from: see `Transfer`, as for the following arguments, which are keys of their own for the command line.
+        init_layers: see `Transfer`.
+        freeze: see `Transfer`.
+        layer_decay: see `Transfer`; in (0, 1].
 
     Raises:
         ValueError: the network does not support `image_shape`, the arguments of the loss are invalid or do not fit the
-            head, or `freeze` or `init_layers` is given without what it needs.
+            head, or those of `Transfer` each other.
     """
+
+    transfer: Transfer
 
     def __init__(
         self,
@@ -51,12 +55,12 @@ class CNN(OneLossModule):
         init_from: str | None = None,
         init_layers: Sequence[str] | None = None,
         freeze: Literal["encoder", "none"] = "none",
+        layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None,
     ) -> None:
         super().__init__(recipe)
-        if freeze == "encoder" and (init_from is None or init_layers is not None):
-            raise ValueError("freeze=encoder would keep random weights; give init_from=<run id> and no init_layers")
-        if init_layers is not None and init_from is None:
-            raise ValueError("init_layers names modules of the encoder of a run; give it as init_from=<run id>")
+        self.transfer = Transfer(init_from, init_layers, freeze, layer_decay)
+        if self.transfer.freezes and head is None:
+            raise ValueError("freeze=encoder leaves nothing to train without a head; set a head, or freeze=none")
         self.encoder = encoder(image_shape=image_shape)
         dim = cast(int, self.encoder.embedding_dim)
         self.head = None if head is None else head(embedding_dim=dim, num_classes=num_classes)
@@ -64,15 +68,14 @@ class CNN(OneLossModule):
         self._loss = NamedLoss(loss, None if head is None else self._offered)
         self._optimizer, self._num_classes = optimizer, num_classes
         self._test_time, self._augments = test_time_augmentation, True
-        self.init_from, self.init_layers, self._frozen = init_from, init_layers, freeze == "encoder"
-        if self._frozen:
+        if self.transfer.freezes:
             self.encoder.requires_grad_(False).eval()  # Lightning keeps the mode that it finds
         self._try_loss(torch.zeros(2, dim), torch.zeros(2, num_classes))
 
     def train(self, mode: bool = True) -> "CNN":
         """Set training or evaluation mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
-        if self._frozen:
+        if self.transfer.freezes:
             self.encoder.eval()
         return self
 
@@ -159,4 +162,5 @@ class CNN(OneLossModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters that are not frozen."""
-        return self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        return self.transfer.optimizer(self._optimizer, self.encoder, trained)

@@ -5,7 +5,9 @@ from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, ProjectionDiscriminator
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead, NormAwareCosineHead
+from facelab.nets.iresnet import IResNet
 from facelab.nets.light import LocalContrastNormalisation
+from facelab.nets.mobilefacenet import MobileFaceNet
 from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
@@ -22,7 +24,9 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DiffAugment",
+    "IResNet",
     "LocalContrastNormalisation",
+    "MobileFaceNet",
     "NormAwareCosineHead",
     "ProjectionDiscriminator",
     "ResidualEncoder",

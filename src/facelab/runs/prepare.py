@@ -256,8 +256,8 @@ def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
     make = functools.partial(experiment.model, image_shape=metadata.image_shape, num_classes=metadata.num_classes)
     _refuse_too_large(make)
     module = make()
-    if module.init_from is not None:
+    if module.transfer is not None and module.transfer.init_from is not None:
         runs_folder = Path(experiment.runtime.runs_folder)
-        load_encoder(module, find_weights(module.init_from, runs_folder, experiment.tracking))
+        load_encoder(module, find_weights(module.transfer.init_from, runs_folder, experiment.tracking))
     # Set before averaging and optimisers hold references to the weights.
     return module.to(memory_format=torch.channels_last)

@@ -142,8 +142,9 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     record = RunRecord(tracked, prepared.faces)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
     used = ImageList.of(prepared.experiment.data, prepared.faces, prepared.splits)
-    if prepared.module.init_from is not None:
-        weights = find_weights(prepared.module.init_from, tracked.folder.parent, prepared.experiment.tracking)
+    transfer = prepared.module.transfer
+    if transfer is not None and transfer.init_from is not None:
+        weights = find_weights(transfer.init_from, tracked.folder.parent, prepared.experiment.tracking)
         tracked.tag("model.init_from.sha256", weights_digest(weights))
         its_images = weights / IMAGES
         used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
