@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 import facelab
 from facelab.commands.output import guarded_output
 from facelab.config.build import nearest
-from facelab.config.command_line import as_changes, check_arguments, unambiguous
+from facelab.config.command_line import check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
@@ -205,8 +205,6 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
     failed = False
     try:
         arguments = check_arguments(program_name, arguments)
-        if config_name == "evaluate":
-            arguments = as_changes(arguments)
         refuse_foreign_hydra(config_name, arguments)
     except ConfigError as error:
         return _complain(str(error))
