@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 import facelab
 from facelab.commands.output import guarded_output
 from facelab.config.build import nearest
-from facelab.config.command_line import as_changes, check_arguments, unambiguous
+from facelab.config.command_line import check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
@@ -204,7 +204,8 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
         return _print_version()
     failed = False
     try:
-        arguments = _accepted(config_name, program_name, arguments)
+        arguments = check_arguments(program_name, arguments)
+        refuse_foreign_hydra(config_name, arguments)
     except ConfigError as error:
         return _complain(str(error))
 
@@ -236,15 +237,6 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
     finally:
         sys.argv = before
     return 1 if failed else 0
-
-
-def _accepted(config_name: str, program_name: str, arguments: Sequence[str]) -> Sequence[str]:
-    """The arguments as Hydra takes them, after they were checked."""
-    arguments = check_arguments(program_name, arguments)
-    if config_name == "evaluate":
-        arguments = as_changes(arguments)
-    refuse_foreign_hydra(config_name, arguments)
-    return arguments
 
 
 def _explained(error: Exception, config_name: str, program_name: str, arguments: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from facelab.errors import ConfigError
-from facelab.protocols.backends import covariances, fit
+from facelab.protocols.backends import Backend, covariances, fit
 
 
 def _people(people: int, images: int, dims: int = 6, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -80,7 +80,19 @@ def test_fitted_backends_tell_strangers_apart_better_than_the_cosine() -> None:
 
 
 @pytest.mark.parametrize("name", ["lda", "plda"])
-def test_people_with_one_image_cannot_fit_a_backend(name: str) -> None:
+def test_people_with_one_image_do_not_change_what_the_others_fit(name: Backend) -> None:
+    (train, people), (test, _) = _people(30, 3), _people(5, 2, seed=1)
+    alone = np.random.default_rng(2).standard_normal((7, 6)).astype(np.float32)
+    more, numbers = (
+        np.concatenate([alone, train, alone]),
+        np.concatenate([np.arange(7), 10 + 2 * people, 90 + np.arange(7)]),
+    )
+    expected, found = fit(name, train, people)(test), fit(name, more, numbers)(test)
+    np.testing.assert_allclose(found.against(found), expected.against(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lda", "plda"])
+def test_people_with_one_image_cannot_fit_a_backend(name: Backend) -> None:
     embeddings, _ = _people(6, 1)
     with pytest.raises(ConfigError, match=f"backend={name} .* there are 0"):
-        fit(name, embeddings, np.arange(6))  # type: ignore[arg-type]
+        fit(name, embeddings, np.arange(6))

@@ -75,7 +75,7 @@ def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path))
     with pytest.raises(ConfigError, match=r"model\.init_from=abc: there is no such run .* no store to download"):
         find_weights("abc", tmp_path / "runs", store)
-    with pytest.raises(ConfigError, match=r"there/abc is no folder that holds model\.safetensors"):
+    with pytest.raises(ConfigError, match=r"there/abc is neither a folder that holds model\.safetensors"):
         find_weights("there/abc", tmp_path / "runs", store)
 
 

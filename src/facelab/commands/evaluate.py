@@ -111,12 +111,13 @@ def _prepared(recorded: RecordedRun, options: Evaluating, config: Mapping[str, A
     composed = _composed(run, hydra, chosen, typed)
     try:
         groups = {group: _group(group, own, composed, group in chosen) for group in RUNS_OWN}
-        trainer = dataclasses.asdict(options.trainer.resolved())
+        trainer = {**config["trainer"], **dataclasses.asdict(options.trainer.resolved())}
+        del trainer["validations"]  # of training
         evaluation = {
             "evaluates": recorded.id,
             **groups,
             "model": own["model"],
-            "trainer": {**config["trainer"], **trainer},
+            "trainer": trainer,
             "seed": own["seed"],
             "seen": options.seen,
         }
@@ -126,6 +127,8 @@ def _prepared(recorded: RecordedRun, options: Evaluating, config: Mapping[str, A
             f"run={recorded.id}: its config has no {error}. It was made by {recorded.made_by}."
         ) from error
     except ConfigError as error:
+        if composed:  # more likely an error of the command line
+            raise
         raise ConfigError(
             f"run={recorded.id}, made by {recorded.made_by}; this is facelab {facelab.__version__}. {error}"
         ) from error

@@ -52,11 +52,12 @@ def show_runs(config: Mapping[str, Any]) -> None:
     for name in ("run", "status", "images", "test", "time", "started"):
         table.add_column(name, justify="right" if name in ("images", "test", "time") else "left", vertical="top")
     for row in rows:
+        kind = f"\nevaluation of {row.evaluates}" if row.evaluates else ""
         status = (row.status, _COLOURS.get(row.status, "white"))
         table.add_row(
-            Text.assemble(f"{row.experiment}: {row.name}\n", (row.id, "dim")),
+            Text.assemble(f"{row.experiment}: {row.name}\n", (row.id, "dim"), (kind, "dim")),
             Text.assemble(status, *([("\n" + row.reason, "dim")] if row.reason else [])),
-            f"{row.images_seen:,}",
+            "" if row.evaluates else f"{row.images_seen:,}",
             "" if row.accuracy is None else f"{row.accuracy:.1%}",
             duration(row.seconds),
             time.strftime("%m-%d %H:%M", time.localtime(row.started_s)),

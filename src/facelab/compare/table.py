@@ -15,7 +15,7 @@ from facelab.tracking import SILENT_AFTER_S, ChildRow, SweepRow
 REPLICATES = ("seed", "split.seed", "split.fold")
 _ALL_PAIRS_UP_TO = 6  # groups
 _MOST_MISSING = 10_000
-_IGNORED_KEYS = ("name", "runtime", "tracking", "resume", "sweep", "executor", "search")
+_IGNORED_KEYS = ("name", "runtime", "tracking", "resume", "sweep", "executor", "search", "evaluates", "seen")
 
 
 @dataclass(frozen=True)

@@ -64,20 +64,7 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
             kept.append(word)
     if is_sweep:
         _refuse_swept_and_fixed(kept)
-    return [*options, *kept]
-
-
-def as_changes(arguments: Sequence[str]) -> list[str]:
-    """Let `data.root=...` change the data of a finished run: `+data.root=...`, unless `data=...` chooses another.
-
-    Args:
-        arguments: of `facelab evaluate`, checked.
-    """
-    chosen = {word.partition("=")[0] for word in arguments}
-    return [
-        f"+{word}" if (group := word.partition(".")[0]) in RUNS_OWN and group not in chosen else word
-        for word in arguments
-    ]
+    return [*options, *(_as_changes(kept) if program == "facelab evaluate" else kept)]
 
 
 def quoted(key: str, text: str) -> str:
@@ -120,6 +107,15 @@ def refuse_hydra_group(group: str) -> None:
     name = group.split("@")[0]
     if name.startswith("hydra/"):
         raise ConfigError(f"{name}: {_HYDRA_GROUPS.get(name.removeprefix('hydra/'), _OTHER_HYDRA_GROUP)}")
+
+
+def _as_changes(arguments: Sequence[str]) -> list[str]:
+    """Let `data.root=...` change the data of a finished run: `+data.root=...`, unless `data=...` chooses another."""
+    chosen = {word.partition("=")[0] for word in arguments}
+    return [
+        f"+{word}" if (group := word.partition(".")[0]) in RUNS_OWN and group not in chosen else word
+        for word in arguments
+    ]
 
 
 def _divided(program: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -83,7 +83,8 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
             f"{int((counts > 1).sum())}. Set backend=cosine, or train on more images."
         )
     directions = _unit(embeddings)[several].astype(np.float64)
-    return _lda(directions, person[several]) if backend == "lda" else _plda(directions, person[several])
+    numbered = np.unique(person[several], return_inverse=True)[1]
+    return _lda(directions, numbered) if backend == "lda" else _plda(directions, numbered)
 
 
 def _lda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:

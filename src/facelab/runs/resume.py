@@ -58,6 +58,11 @@ def find(run_id: str, composed: Mapping[str, Any], default: Mapping[str, Any]) -
             f"resume={run_id}: there is no such run in {runs_folder.absolute()}.{_others(runs_folder)} Runs keep their "
             "files in the folder they were started in; name another one with runtime.runs_folder=<folder>."
         ) from error
+    if "evaluates" in saved:
+        raise ConfigError(
+            f"resume={run_id}: this is an evaluation, which cannot be resumed. Repeat it: facelab evaluate "
+            f"run={saved['evaluates']} ..."
+        )
     if tracked.ended == "FINISHED":
         raise ConfigError(f"resume={run_id}: the run has finished. Start a new one instead.")
     _check(saved, folder)

@@ -9,6 +9,7 @@ from mlflow.entities import Run
 from facelab.errors import TrackingError
 from facelab.tracking.checks import CHECK, KIND
 from facelab.tracking.delivery import HEARTBEAT, REASON, SILENT_AFTER_S
+from facelab.tracking.finished import EVALUATES
 from facelab.tracking.run import CONFIG_HASH
 from facelab.tracking.store import Store, readable, store_errors
 
@@ -27,6 +28,7 @@ class RunRow:
         seconds: from start to end, or until now.
         images_seen: so far.
         accuracy: on the test split, in [0, 1]; None before the evaluation.
+        evaluates: id of the run that this one evaluates; empty for a training.
     """
 
     id: str
@@ -38,6 +40,7 @@ class RunRow:
     seconds: float
     images_seen: int
     accuracy: float | None
+    evaluates: str
 
 
 def recent_runs(store: Store, limit: int) -> list[RunRow]:
@@ -106,4 +109,5 @@ def _row(run: Run, experiment: str) -> RunRow:
         end_s - run.info.start_time / 1000,
         max(steps, default=0),
         run.data.metrics.get("test/accuracy"),
+        run.data.tags.get(EVALUATES, ""),
     )
