@@ -68,7 +68,7 @@ def fetch(run: RecordedRun, folder: Path, store: Store, key: str = "run") -> Pat
     names = [name for name in (CONFIG, WEIGHTS, IMAGES) if name in run.files]
     digests = {WEIGHTS: run.tags[WEIGHTS_SHA256]} if WEIGHTS_SHA256 in run.tags else {}
     size = sum(run.files[name] for name in names)
-    print(f"Downloading run {run.id} ({size / 2**20:,.1f} MiB) from {store.uri} to {folder.absolute()}", flush=True)
+    print(f"Downloading run {run.id} ({size / 2**20:,.2f} MiB) from {store.uri} to {folder.absolute()}", flush=True)
     try:
         download(store, run, names, digests, folder)
     except TrackingError as error:

@@ -35,7 +35,7 @@ from facelab.runs.experiment import Evaluation
 from facelab.runs.fit import Result
 from facelab.runs.prepare import applicable
 from facelab.runs.record import RunRecord
-from facelab.runs.resume import CONFIG, write_config
+from facelab.runs.resume import CONFIG, read_config, write_config
 from facelab.runs.run import dependency_run
 from facelab.runs.seen import find_overlap, refuse_seen, refuse_unlisted
 from facelab.runs.summary import print_summary
@@ -193,8 +193,8 @@ def _seen(
 ) -> list[str]:
     """Notes on test images and people that the run has seen; an error if that is not allowed."""
     run_id, seen = run.recorded.id, evaluation.seen
-    if is_own:
-        return []
+    if is_own:  # its own test images are new to it, unless training started from a run that had seen them
+        return [] if used is None else find_overlap(evaluation.data, faces, splits, used, False).sentences()
     unlisted = [run_id] if used is None else used.unlisted
     notes = refuse_unlisted(run_id, run.recorded.made_by, unlisted, seen)
     if used is None:
@@ -279,10 +279,16 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
     beside = copy.copy(store)
     beside.experiment = run.experiment
     needs = {f"{NEEDS}{name}": folder.name for name, folder in prepared.dependencies.items()}
-    tags = {**evaluation_tags(run), **needs, CONFIG_HASH: config_hash(prepared.config)}
+    hashes = {f"{NEEDS}{name}.config_hash": _hash_of(folder) for name, folder in prepared.dependencies.items()}
+    tags = {**evaluation_tags(run), **needs, **hashes, CONFIG_HASH: config_hash(prepared.config)}
     name = f"eval of {run.name} on {prepared.faces.name}"
     tracked = TrackedRun.create(beside, name, params_of(prepared.config, prepared.choices), runs_folder, tags)
     write_config(prepared.config, tracked.folder)
     tracked.file(CONFIG)
     tag_recorded(store, run.id, f"{EVALUATED_BY}{tracked.id}", prepared.faces.name)
     return tracked
+
+
+def _hash_of(folder: Path) -> str:
+    """Config hash of the run of a folder."""
+    return config_hash(read_config(folder))
