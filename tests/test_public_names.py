@@ -23,7 +23,7 @@ PUBLIC = {
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
     "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead "
-    "ProjectionDiscriminator",
+    "ProjectionDiscriminator TimmEncoder",
     "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",

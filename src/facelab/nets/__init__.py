@@ -9,6 +9,7 @@ from facelab.nets.iresnet import IResNet
 from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.mobilefacenet import MobileFaceNet
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
+from facelab.nets.timm_encoder import TimmEncoder
 
 __all__ = [
     "AffineTestTimeAugmentation",
@@ -28,4 +29,5 @@ __all__ = [
     "MobileFaceNet",
     "NormAwareCosineHead",
     "ProjectionDiscriminator",
+    "TimmEncoder",
 ]
