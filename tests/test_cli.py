@@ -125,6 +125,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         (["split=identity_disjoint", "split.train_people=39"], ["split.train_people=39", "at most 38"]),
         (["model.recipe.length=null"], ["max_images, max_epochs and length are all null"]),
         (["augment.transforms=[{_target_:albumentations.Resize,height:8,width:8}]"], ["augment.transforms", "(8, 8"]),
+        (["split=all"], ["split=all: every image is tested", "split=ratio"]),
         (["trainer.devices=3", "model.recipe.batch_size=16"], ["batch_size=16", "devices=3", "multiple"]),
         (["tracking=server", "tracking.uri=http://127.0.0.1:9"], ["tracking.uri", "127.0.0.1:9", "tracking=sqlite"]),
         (["tracking=server", "tracking.uri=nonsense"], ["tracking: uri must be an http"]),
@@ -227,10 +228,12 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
         assert (outcome.status, outcome.out, outcome.error) == expected
 
 
-@pytest.mark.parametrize("command", ["train", "check", "generate", "align", "compare", "best", "runs", "sync", "ui"])
+@pytest.mark.parametrize(
+    "command", ["train", "check", "evaluate", "generate", "align", "compare", "best", "runs", "sync", "ui"]
+)
 def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
     outcome = facelab(command, "--help")
     assert outcome.status == 0
     assert f"facelab {command}" in outcome.out or "python train.py" in outcome.out
-    if command not in ("generate", "align", "sync"):
+    if command not in ("align", "sync"):
         assert "sqlite" in outcome.out

@@ -9,7 +9,7 @@ from facelab.commands.train import check_training, dependencies_of
 from facelab.config.compose import config_folder
 from tests.conftest import TINY, TINY_REFERENCE_MODELS, Command
 from tests.data.made import make_folder
-from tests.data.made_formats import make_packed
+from tests.data.made_formats import make_packed, write_pair_folds
 
 CHOICES = sorted(
     f"{group.name}={path.stem}"
@@ -20,8 +20,8 @@ CHOICES = sorted(
 OVERLAYS = sorted(
     f"+{path.parent.name}={path.stem}" for path in (config_folder().parent / "experiments").glob("*/*.yaml")
 )
-# Needs hardware, a server, a cluster or further processes: run by tests of their own.
-ELSEWHERE = {"trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
+# Needs hardware, a server, a cluster, further processes or a finished run: run by tests of their own.
+ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
@@ -42,6 +42,9 @@ REQUIRED = {
     "data=fer2013": ["data.root=faces"],
     "data=rafdb": ["data.root=faces"],
     "data=recordio": ["data.path=faces.rec"],
+    "protocol=attributes": ["protocol.attributes.column=half"],
+    "protocol=templates": ["protocol.templates.templates=templates.txt", "protocol.templates.pairs=pairs.txt"],
+    "split=pair_folds": ["split.pairs=pairs.csv"],
     "tracking=server": ["tracking.uri=http://127.0.0.1:5000"],
 }
 
@@ -67,6 +70,24 @@ def _make_faces(choice: str, folder: Path) -> list[str]:
     return []
 
 
+def _make_halves(folder: Path) -> list[str]:
+    """Ten people each of two groups, as a table; returns further overrides."""
+    paths = sorted(make_folder(folder / "faces", people=20, pictures=6).glob("*/*.png"))
+    lines = [f"{path.relative_to(folder)},{path.parent.name},{int(path.parent.name[6:]) % 2}" for path in paths]
+    (folder / "faces.csv").write_text("\n".join(["path,identity,half", *lines]))
+    return ["data=csv", "data.file=faces.csv", "split.train=0.5", "split.val=0", "split.test=0.5"]
+
+
+def _make_templates(folder: Path) -> list[str]:
+    """Two templates of each of two people, and all pairs of them; returns further overrides."""
+    make_folder(folder / "faces", people=6, pictures=6)
+    images = [f"person{4 + image // 6}/{image % 6}.png {image // 3} {image // 3}\n" for image in range(12)]
+    pairs = [f"{one} {other} {int(one // 2 == other // 2)}\n" for one in range(4) for other in range(one)]
+    (folder / "templates.txt").write_text("".join(images))
+    (folder / "pairs.txt").write_text("".join(pairs))
+    return ["data=folder", "data.root=faces", "split=identity_disjoint", "split.train_people=4"]
+
+
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE | TOO_LARGE])
 def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
     size = [override for override in TINY if not override.startswith("data.last_person")]
@@ -88,10 +109,19 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["split.train_people=4", "protocol=verification"]
     if choice == "split=group_kfold":
         size += ["split.folds=3", "protocol=verification"]
+    if choice == "split=pair_folds":
+        size += [*REQUIRED[choice], "protocol=verification", "protocol.verification.pairs=pairs.csv"]
+        write_pair_folds(tmp_path / "pairs.csv", people=6)
     if choice == "split=leave_one_group_out":
         size += ["protocol=reconstruction", "model=autoencoder"]
     if choice == "protocol=verification":
         size += ["split=identity_disjoint", "split.train_people=4"]
+    if choice == "protocol=attributes":
+        size = [*size[:-1], *REQUIRED[choice], *_make_halves(tmp_path)]
+    if choice == "protocol=templates":
+        size = [*size[:-1], *REQUIRED[choice], *_make_templates(tmp_path)]
+    if choice == "protocol=identification":
+        size += ["split=identity_disjoint", "split.train_people=2"]
     if choice == "protocol=reconstruction":
         size.append("model=autoencoder")
     if choice == "protocol=generation":
@@ -104,7 +134,10 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
     sweep = ["-m"] if choice.startswith("search=") else []
     outcome = facelab("train", *sweep, choice, *size, *short, "model.recipe.max_images=32")
     assert outcome.status == 0, outcome.error
-    assert any(words in outcome.out for words in ("test faces", "unseen people", "generated faces", "Best: trial 0"))
+    assert any(
+        words in outcome.out
+        for words in ("test faces", "unseen people", "4 templates", "generated faces", "Best: trial 0")
+    )
 
 
 def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path, store_folder: Path) -> None:

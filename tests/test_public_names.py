@@ -10,9 +10,9 @@ import yaml
 from facelab.config.compose import config_folder
 
 PUBLIC = {
-    "data": "Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
+    "data": "AllTest Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
     "FaceSource FaceSpoiltFace FewShot Folder GroupKFold HeadTurn IdentityDisjoint KFold LFW LeaveOneGroupOut ORL "
-    "Official Pattern RAFDB Ratio RecordIO Rows SideLight Split Splits",
+    "Official PairFolds Pattern RAFDB Ratio RecordIO Rows SideLight Split Splits",
     "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "
     "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",
@@ -22,9 +22,10 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
-    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead "
-    "ProjectionDiscriminator TimmEncoder",
-    "protocols": "Classification Generation Outputs Protocol Reconstruction Report Subject Table Verification",
+    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
+    "TimmEncoder",
+    "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
+    "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",

@@ -7,8 +7,9 @@ import numpy as np
 from facelab.data.columns import Column, Indices
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Split, split
+from facelab.data.splits.given import Official
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 
 ROWS, CLASSES = 1_000_000, 50_000
 

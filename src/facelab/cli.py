@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 import facelab
 from facelab.commands.output import guarded_output
 from facelab.config.build import nearest
-from facelab.config.command_line import check_arguments, unambiguous
+from facelab.config.command_line import as_changes, check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
@@ -29,6 +29,7 @@ USAGE = """facelab: train, track and compare face recognisers
 
   facelab train [key=value ...]     train a model (the same as python train.py); -m makes it a sweep
   facelab check [key=value ...]     look at the images of a data set before training, on one page
+  facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
@@ -53,6 +54,8 @@ _MEANT = {
     "report": "compare",
     "inspect": "check",
     "fit": "train",
+    "test": "evaluate",
+    "eval": "evaluate",
 }
 
 
@@ -124,6 +127,12 @@ def _check_task(composed: DictConfig) -> None:
     check_images(_checked(composed, Check))
 
 
+def _evaluate_task(composed: DictConfig) -> None:
+    from facelab.commands.evaluate import evaluate_task
+
+    evaluate_task(composed)
+
+
 def _generate_task(composed: DictConfig) -> None:
     from facelab.commands.generate import Generation, generate
 
@@ -176,6 +185,7 @@ def _checked(composed: DictConfig, root: Callable[..., Any]) -> dict[str, Any]:
 _TASKS = {
     "train": _train_task,
     "check": _check_task,
+    "evaluate": _evaluate_task,
     "generate": _generate_task,
     "align": _align_task,
     "compare": _compare_task,
@@ -194,8 +204,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
         return _print_version()
     failed = False
     try:
-        arguments = check_arguments(program_name, arguments)
-        refuse_foreign_hydra(config_name, arguments)
+        arguments = _accepted(config_name, program_name, arguments)
     except ConfigError as error:
         return _complain(str(error))
 
@@ -227,6 +236,15 @@ def _run(config_name: str, task: Callable[[DictConfig], None], program_name: str
     finally:
         sys.argv = before
     return 1 if failed else 0
+
+
+def _accepted(config_name: str, program_name: str, arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments as Hydra takes them, after they were checked."""
+    arguments = check_arguments(program_name, arguments)
+    if config_name == "evaluate":
+        arguments = as_changes(arguments)
+    refuse_foreign_hydra(config_name, arguments)
+    return arguments
 
 
 def _explained(error: Exception, config_name: str, program_name: str, arguments: Sequence[str]) -> str:

@@ -123,3 +123,18 @@ def make_packed(choice: str, folder: Path) -> list[str]:
     if choice == "bin":
         write_bin(folder / "faces.bin", pictures(40), [True, False] * 10)
     return ["split=official"] if choice in ("fer2013", "celeba", "rafdb") else []
+
+
+def write_pair_folds(path: Path, people: int) -> Path:
+    """A list of pairs of AT&T's first people, two people a fold: two genuine and two impostor pairs in each."""
+    lines = ["first,second,genuine,fold"]
+    for fold in range(people // 2):
+        a, b = f"s{2 * fold + 1}", f"s{2 * fold + 2}"
+        lines += [
+            f"{a}/1,{a}/2,yes,{fold}",
+            f"{b}/3,{b}/4,yes,{fold}",
+            f"{a}/1,{b}/5,no,{fold}",
+            f"{a}/2,{b}/3,no,{fold}",
+        ]
+    path.write_text("\n".join(lines))
+    return path

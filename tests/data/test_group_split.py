@@ -11,9 +11,10 @@ from sklearn import model_selection
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Split, Splits, prepare, split
+from facelab.data.splits.given import Official
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
 from facelab.data.splits.people import deal, draw_first, groups_per_class
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 from facelab.errors import DataError
 from tests.data.made import made_table
 

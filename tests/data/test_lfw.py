@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facelab.data.sources.lfw import LFW, Pair, Person, read_pairs, read_people
-from facelab.data.splits.rules import Official
+from facelab.data.splits.given import Official
 from facelab.errors import DataError
 from tests.data.made import make_images
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from facelab.metrics.verification import Roc, auc, eer, roc, tar_at_far
+from facelab.metrics.verification import Roc, auc, best_threshold, eer, roc, tar_at_far
 
 # Few distinct values, so that ties within and between the two kinds of pairs are common.
 scores = st.lists(st.integers(-4, 4), min_size=1, max_size=30)
@@ -214,3 +214,19 @@ def test_what_has_no_curve_is_refused(arguments: tuple[torch.Tensor, ...], messa
 def test_a_far_that_is_no_share_is_refused(far: float) -> None:
     with pytest.raises(ValueError, match="far must be in"):
         tar_at_far(roc(ONE, ONE), far)
+
+
+@given(scores, scores)
+def test_no_threshold_is_better_than_the_best(genuine: list[int], impostor: list[int]) -> None:
+    def accuracy(threshold: float) -> float:
+        right = [np.mean([score >= threshold for score in genuine]), np.mean([score < threshold for score in impostor])]
+        return float(np.mean(right))
+
+    found = best_threshold(roc(torch.tensor(genuine), torch.tensor(impostor)))
+    tried = [*genuine, *impostor, max(*genuine, *impostor) + 1]
+    assert accuracy(found) == pytest.approx(max(map(accuracy, tried)))
+
+
+def test_the_best_threshold_lies_midway_between_scores() -> None:
+    assert best_threshold(roc(torch.tensor([4.0, 3.0]), torch.tensor([1.0, 0.0]))) == 2
+    assert best_threshold(roc(torch.tensor([1.0]), torch.tensor([5.0]))) in (6, 1)  # accepts nothing, or everything

@@ -12,6 +12,7 @@ from facelab.losses import supervised_contrastive
 from facelab.models import Transfer
 from facelab.models.transfer import find_weights, load_encoder, weights_digest
 from facelab.nets import ConvEncoder
+from facelab.tracking import SqliteStore
 from tests.models.tiny import tiny_cnn
 
 
@@ -22,7 +23,7 @@ def test_a_file_of_weights_is_loaded_with_or_without_a_head(tmp_path: Path, pref
     weights = {name: value for name, value in weights.items() if "num_batches_tracked" not in name}  # as in old files
     save_file(weights | ({"head.centres": torch.zeros(1000, 4)} if prefix else {}), path)
     module = tiny_cnn(init_from=str(path))
-    assert find_weights(str(path), tmp_path / "runs") == path
+    assert find_weights(str(path), tmp_path / "runs", SqliteStore(str(tmp_path))) == path
     load_encoder(module, path)
     images = torch.rand(3, 1, 16, 16)
     assert torch.equal(module.eval().embed(images), given.eval().embed(images))
@@ -42,7 +43,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         load_encoder(tiny_cnn(), path)
     torch.save(weights, tmp_path / "backbone.pth")
     with pytest.raises(ConfigError, match=r"expected a \.safetensors file.*weights_only=True"):
-        find_weights(str(tmp_path / "backbone.pth"), tmp_path / "runs")
+        find_weights(str(tmp_path / "backbone.pth"), tmp_path / "runs", SqliteStore(str(tmp_path)))
 
 
 def test_learning_rates_fall_by_layer_towards_the_input() -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from facelab.errors import ConfigError
 from facelab.models.trained import ModelMetadata, save
 from facelab.models.transfer import find_weights, load_encoder
+from facelab.tracking import SqliteStore
 from tests.conftest import TINY_CNN, Command
 from tests.models.tiny import tiny_cnn
 
@@ -71,8 +72,11 @@ def test_an_encoder_is_loaded_whole_or_in_part_and_refused_by_layer(
 
 
 def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.init_from=abc: there is no finished run"):
-        find_weights("abc", tmp_path / "runs")
+    store = SqliteStore(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"model\.init_from=abc: there is no such run .* no store to download"):
+        find_weights("abc", tmp_path / "runs", store)
+    with pytest.raises(ConfigError, match=r"there/abc is neither a folder that holds model\.safetensors"):
+        find_weights("there/abc", tmp_path / "runs", store)
 
 
 def test_a_frozen_encoder_trains_neither_weights_nor_statistics() -> None:

@@ -92,6 +92,9 @@ def check_images(config: Mapping[str, Any]) -> None:
         raise DataError(f"training on {visible(found.rows.name)} would fail: {errors[0].text}{more}")
 
 
+_NO_TRAINING = "all"  # the rule that leaves no image for training
+
+
 def _outcomes(found: Survey, rule: Split) -> list[SplitOutcome]:
     """What the chosen rule and then every other one makes of the usable images, with the values that were typed."""
     if found.faces is None:
@@ -101,7 +104,7 @@ def _outcomes(found: Survey, rule: Split) -> list[SplitOutcome]:
     typed = [text for text in hydra.overrides.task if text.startswith("split.")]
     outcomes = [split_outcome(found.faces, " ".join([f"split={choice}", *typed]), lambda: rule)]
     for other in options_of("split"):
-        if other != choice:
+        if other not in (choice, _NO_TRAINING):
             overrides = _overrides(other, typed)
             outcomes.append(split_outcome(found.faces, " ".join(overrides), functools.partial(_rule, overrides)))
     return outcomes

@@ -15,9 +15,11 @@ from pydantic import Field
 from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.models.base import Generative
+from facelab.models.finished import find_run
 from facelab.models.sampling import interpolate, sample
 from facelab.models.trained import Trained, load
 from facelab.protocols import plots
+from facelab.tracking import Store
 
 _COLUMNS = 8
 
@@ -28,6 +30,7 @@ class Generation:
 
     Args:
         run: id of a finished run of a generative model.
+        tracking: the store to download the run from, if it has no folder here.
         n: number of faces.
         label: class to generate, from 0, for a conditional model; null for all classes in turn.
         seed: of the latents; the i-th face of a seed does not depend on n.
@@ -37,6 +40,7 @@ class Generation:
     """
 
     run: str
+    tracking: Store
     n: Annotated[int, Field(ge=1, le=100_000)] = 64
     label: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -52,7 +56,9 @@ def generate(config: Mapping[str, Any]) -> None:
         config: a checked config of `Generation`.
 
     Raises:
-        ConfigError: the run cannot generate, there is no such label, or the folder is not empty or not writable.
+        ConfigError: there is no such run, it cannot generate, or has no such label; the folder is not empty or not
+            writable.
+        TrackingError: the run is not here, and its store cannot be read.
     """
     options = Generation(**build(config))
     trained = _generative(options)
@@ -90,13 +96,7 @@ def generate(config: Mapping[str, Any]) -> None:
 
 
 def _generative(options: Generation) -> Trained:
-    folder = Path(options.runs_folder) / options.run
-    if not folder.is_dir():
-        raise ConfigError(
-            f"run={options.run}: there is no such run in {Path(options.runs_folder).absolute()}. `facelab runs` lists "
-            "the runs; choose another folder with runs_folder=<folder>."
-        )
-    trained = load(folder)
+    trained = load(find_run(options.run, Path(options.runs_folder), options.tracking))
     if not isinstance(trained.module, Generative):
         kind = type(trained.module).__name__
         raise ConfigError(

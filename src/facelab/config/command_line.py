@@ -27,6 +27,7 @@ _HYDRA_GROUPS = {
     "sweeper": "facelab sweeps and searches itself. Leave it out; search=tpe, search=random or search=cmaes draws "
     "values, search.trials=<number> says how many; without search, -m runs all combinations.",
 }
+RUNS_OWN = ("data", "split", "protocol")  # config groups that `facelab evaluate` takes from the run
 _KEY = re.compile(r"[+~]*[\w./@:$-]+")  # with Hydra's marks for adding and deleting
 _OTHER_HYDRA_GROUP = "facelab's own output and logging are fixed. Leave it out."
 
@@ -64,6 +65,19 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
     if is_sweep:
         _refuse_swept_and_fixed(kept)
     return [*options, *kept]
+
+
+def as_changes(arguments: Sequence[str]) -> list[str]:
+    """Let `data.root=...` change the data of a finished run: `+data.root=...`, unless `data=...` chooses another.
+
+    Args:
+        arguments: of `facelab evaluate`, checked.
+    """
+    chosen = {word.partition("=")[0] for word in arguments}
+    return [
+        f"+{word}" if (group := word.partition(".")[0]) in RUNS_OWN and group not in chosen else word
+        for word in arguments
+    ]
 
 
 def quoted(key: str, text: str) -> str:

@@ -17,8 +17,10 @@ from facelab.data.sources.pattern import Pattern
 from facelab.data.sources.rafdb import RAFDB
 from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import Split, Splits
+from facelab.data.splits.given import AllTest, Official
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
-from facelab.data.splits.rules import FewShot, KFold, Official, Ratio
+from facelab.data.splits.pair_folds import PairFolds
+from facelab.data.splits.rules import FewShot, KFold, Ratio
 
 __all__ = [
     "CSV",
@@ -26,6 +28,7 @@ __all__ = [
     "LFW",
     "ORL",
     "RAFDB",
+    "AllTest",
     "Augmentation",
     "Bin",
     "CelebA",
@@ -43,6 +46,7 @@ __all__ = [
     "KFold",
     "LeaveOneGroupOut",
     "Official",
+    "PairFolds",
     "Pattern",
     "Ratio",
     "RecordIO",

@@ -102,6 +102,23 @@ def tar_at_far(curve: Roc, far: float) -> float:
     return float(curve.tar[curve.far <= far].max())
 
 
+def best_threshold(curve: Roc) -> float:
+    """Threshold with the highest balanced accuracy, (TAR + 1 - FAR) / 2.
+
+    It lies midway between the lowest score that is accepted and the next lower one, so that it does not depend on which
+    of them is a test score. Of several best operating points, the middle one counts.
+
+    Args:
+        curve: the operating points.
+    """
+    gain = curve.tar - curve.far
+    best = (gain >= gain.max() - 1e-12).nonzero()[:, 0]
+    place = int(best[len(best) // 2])
+    above = curve.threshold[max(place, 1)]
+    below = curve.threshold[min(place + 1, len(gain) - 1)]
+    return float((above + below) / 2 if place else above + 1)
+
+
 def _present(scores: Tensor, weights: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
     """Validated scores and weights (K,) float64 of the pairs with positive weight."""
     scores = scores.double()

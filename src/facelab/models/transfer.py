@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
+from facelab.models.finished import find_run
 from facelab.models.trained import WEIGHTS, load
+from facelab.tracking import Store
 
 SUFFIX, PREFIX = ".safetensors", "encoder."
 
@@ -100,33 +102,40 @@ def _layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
     return layers
 
 
-def find_weights(init_from: str, runs_folder: Path) -> Path:
+def find_weights(init_from: str, runs_folder: Path, store: Store) -> Path:
     """The folder of the finished run, or the file, that `model.init_from` names.
 
     Args:
         init_from: the run's id, the path of its folder, or the path of a safetensors file.
         runs_folder: where runs keep their files.
+        store: where to look for a run that has no folder here.
 
     Raises:
-        ConfigError: it is neither the folder of a finished run nor a safetensors file.
+        ConfigError: there is no such run, or it has no weights, or the file is no safetensors file.
+        TrackingError: the store cannot be reached or read, or the download was cut.
     """
     given = Path(init_from)
-    for folder in (runs_folder / init_from, given):
-        if (folder / WEIGHTS).is_file():
-            return folder
-    if given.is_file() and given.suffix == SUFFIX:
-        return given
+    if not (runs_folder / init_from / WEIGHTS).is_file():
+        if (given / WEIGHTS).is_file() or (given.is_file() and given.suffix == SUFFIX):
+            return given
+        _refuse_others(init_from, given)
+    return find_run(init_from, runs_folder, store, "model.init_from")
+
+
+def _refuse_others(init_from: str, given: Path) -> None:
+    """Refuse what cannot be the id of a run."""
     if given.is_file():
         raise ConfigError(
             f"model.init_from={init_from}: expected a {SUFFIX} file, which cannot execute code when it is read. "
             'Convert weights of PyTorch once: python -c "import torch, safetensors.torch as s; '
             f"s.save_file(torch.load('{given}', weights_only=True), '{given.with_suffix(SUFFIX).name}')\""
         )
-    raise ConfigError(
-        f"model.init_from={init_from}: there is no finished run of this id in {runs_folder.absolute()}, and no folder "
-        f"{given.absolute()} that holds {WEIGHTS}, nor a {SUFFIX} file of this name. Give the id of a finished run "
-        "(`facelab runs` lists them), the path of its folder, or that of an encoder's weights."
-    )
+    if given.is_dir() or len(given.parts) > 1:
+        raise ConfigError(
+            f"model.init_from={init_from}: {given.absolute()} is neither a folder that holds {WEIGHTS} nor a {SUFFIX} "
+            "file. Give the id of a finished run (`facelab runs` lists them), the path of its folder, or that of an "
+            "encoder's weights."
+        )
 
 
 def load_encoder(module: FaceModule, source: Path) -> None:

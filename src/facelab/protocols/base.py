@@ -106,11 +106,19 @@ class Protocol(ABC):
         metrics: declarations of all metrics it may report, except the interval ends `<name>_low` and `<name>_high`.
         dependencies: names of the arguments that describe further runs, each as a list of overrides.
         chooses_thresholds: whether it needs the outputs on the validation split.
+        tests_known_people: whether it tests people whose other images are for training; any other protocol is for
+            people that the model has never seen.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     dependencies: ClassVar[tuple[str, ...]] = ()
     chooses_thresholds: ClassVar[bool] = False
+    tests_known_people: ClassVar[bool] = False
+
+    @property
+    def needs_training_images(self) -> bool:
+        """Whether something is fitted to, or compared with, the training split; if not, it may be empty."""
+        return True
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
@@ -133,6 +141,19 @@ class Protocol(ABC):
         Raises:
             ConfigError: it does not apply; the message says why and what to choose instead.
         """
+
+    def check_validation(self, splits: Splits, faces: FaceSet) -> None:
+        """As `check`, for an evaluation on the validation split, which `splits` has in place of the test split."""
+        self.check(splits, faces)
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether it uses the outputs on the training split; without, `Subject.train` may have no images."""
+        return True
+
+    def measure(self, subject: Subject) -> Mapping[str, float]:
+        """The metrics of `evaluate`, for a model during training; faster where no intervals and images are made."""
+        return self.evaluate(subject).metrics
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> Report:

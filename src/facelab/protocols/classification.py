@@ -42,6 +42,8 @@ class Classification(Protocol):
         Metric("test/images", "test images", True, "images"),
     )
 
+    tests_known_people = True
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that every test class has training images."""
         unseen = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
@@ -52,19 +54,15 @@ class Classification(Protocol):
                 "such as split=few_shot, or set protocol=verification for unseen people."
             )
 
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The metrics of `evaluate`."""
+        return _measured(subject)[1]
+
     def evaluate(self, subject: Subject) -> Report:
         """Fit the linear probe and the nearest neighbours to the training split; evaluate on the test split."""
-        train, test, faces = subject.train, subject.test, subject.faces
+        predicted, metrics = _measured(subject)
+        test, faces = subject.test, subject.faces
         names = faces.label_names
-        probed = linear_probe(train.embeddings, train.labels, test.embeddings)
-        neighbours = nearest_labels(train.embeddings, train.labels, test.embeddings)
-        predicted = probed if test.predicted is None else test.predicted
-        metrics = {
-            **_metrics("test", predicted, test.labels, len(names)),
-            **_metrics("linear_probe", probed, test.labels, len(names)),
-            "knn/accuracy": float(np.mean(neighbours == test.labels)),
-            "test/images": float(len(test.labels)),
-        }
         ends = classification_intervals(predicted, test.labels, test.identities, len(names))
         intervals = {f"test/{name}": pair for name, pair in ends.items()}
         return Report(
@@ -74,6 +72,20 @@ class Classification(Protocol):
             _images(predicted, test, faces, metrics["test/accuracy"]),
             {"predictions": _predictions(predicted, test, names), "confusions": _confusions(predicted, test, names)},
         )
+
+
+def _measured(subject: Subject) -> tuple[NDArray[np.int64], dict[str, float]]:
+    """Predicted labels of the test images, and the metrics."""
+    train, test, classes = subject.train, subject.test, len(subject.faces.label_names)
+    probed = linear_probe(train.embeddings, train.labels, test.embeddings)
+    neighbours = nearest_labels(train.embeddings, train.labels, test.embeddings)
+    predicted = probed if test.predicted is None else test.predicted
+    return predicted, {
+        **_metrics("test", predicted, test.labels, classes),
+        **_metrics("linear_probe", probed, test.labels, classes),
+        "knn/accuracy": float(np.mean(neighbours == test.labels)),
+        "test/images": float(len(test.labels)),
+    }
 
 
 def _metrics(

@@ -65,7 +65,7 @@ class ScoredPairs:
     Args:
         scores: (P,) float32, higher is more alike.
         first: (P,) int64, number of the person on the first image.
-        second: (P,) int64, number of the person on the second image.
+        second: (P,) int64, number of the person on the second image, equal to `first` for genuine pairs.
     """
 
     scores: NDArray[np.float32]
@@ -85,7 +85,7 @@ def verification_intervals(
     People are drawn, since pairs that share a person are not independent. Each genuine pair of a person drawn t times
     counts t times, each impostor pair of two people drawn t and u times counts t * u times. Pairs are sorted by score
     once. More than `_EXACT_SCORES` distinct scores are binned, with equally many genuine or impostor pairs per bin, so
-    that FMR and FNMR have a resolution of 1 in `_BINS`.
+    that FMR and FNMR have a resolution of 1 in `_BINS`, and a finer one among the highest scores.
 
     If all genuine pairs are accepted, every resample is perfect too. The interval of a TAR therefore reaches at least
     as far below and above its value as the exact binomial interval (Clopper and Pearson, 1934) with one trial for each
@@ -102,11 +102,14 @@ def verification_intervals(
         (low, high) by name.
     """
     edges = _score_edges(genuine.scores, impostor.scores)
-    of_one, of_two = (_Counted(pairs, edges) for pairs in (genuine, impostor))
+    of_one, of_two = (
+        _Counted(pairs, np.searchsorted(edges, pairs.scores, side="right"), len(edges) + 1)
+        for pairs in (genuine, impostor)
+    )
     bins = torch.arange(len(edges) + 1)
     resampled = []
     for times in times_drawn(people, resamples=_CURVES):
-        accepted, rejected = of_one.weights(times, pairs_of_two=False), of_two.weights(times, pairs_of_two=True)
+        accepted, rejected = of_one.weights(times), of_two.weights(times)
         if accepted.sum() > 0 and rejected.sum() > 0:
             curve = roc(bins, bins, torch.from_numpy(accepted), torch.from_numpy(rejected))
             resampled.append(measure(curve))
@@ -122,29 +125,71 @@ def verification_intervals(
     return found
 
 
+def accuracy_interval(
+    genuine: ScoredPairs,
+    impostor: ScoredPairs,
+    people: int,
+    thresholds: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> tuple[float, float]:
+    """Confidence interval of the balanced accuracy at given thresholds: a percentile bootstrap over people.
+
+    People count as in `verification_intervals`. The interval reaches at least as far below and above its value as the
+    exact binomial interval (Clopper and Pearson, 1934) over all pairs does from the share that is judged correctly.
+
+    Args:
+        genuine: pairs of one person each.
+        impostor: pairs of two people each.
+        people: number of people.
+        thresholds: of each genuine and of each impostor pair; at least the threshold is accepted.
+    """
+    right = genuine.scores >= thresholds[0], impostor.scores < thresholds[1]
+    counted = [
+        _Counted(pairs, flags.astype(np.int64), 2) for pairs, flags in zip((genuine, impostor), right, strict=True)
+    ]
+    resampled = []
+    for times in times_drawn(people):
+        shares = [weights[1] / total for c in counted if (total := (weights := c.weights(times)).sum()) > 0]
+        if len(shares) == 2:
+            resampled.append(sum(shares) / 2)
+    value = float(np.mean([flags.mean() for flags in right]))
+    correct, total = sum(int(flags.sum()) for flags in right), sum(len(flags) for flags in right)
+    exact = binomtest(correct, total).proportion_ci(LEVEL, method="exact")
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    share = correct / total
+    return max(0.0, min(low, value - (share - exact.low))), min(1.0, max(high, value + (exact.high - share)))
+
+
 def _score_edges(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> NDArray[np.float32]:
     """Ascending edges between bins of scores; a score equal to an edge belongs to the bin above."""
     distinct = np.unique(np.concatenate([genuine, impostor]))
     if len(distinct) <= _EXACT_SCORES:
         return distinct[1:]
-    shares = np.arange(1, _BINS) / _BINS
+    tails = np.geomspace(1 / _BINS, 1e-7, 256)[1:]  # the highest impostor scores decide TAR at a low FAR
+    shares = np.concatenate([np.arange(1, _BINS) / _BINS, 1 - tails])
     both = [np.quantile(scores, shares, method="higher") for scores in (genuine, impostor)]
     return np.unique(np.concatenate(both)).astype(np.float32)
 
 
 class _Counted:
-    """Pairs ordered by the bin of their score, for repeated weighted counts."""
+    """Pairs ordered by a bin each, for repeated weighted counts.
 
-    def __init__(self, pairs: ScoredPairs, edges: NDArray[np.float32]) -> None:
-        places = np.searchsorted(edges, pairs.scores, side="right")
+    Args:
+        pairs: P pairs.
+        places: (P,) number of each pair's bin.
+        bins: number of bins.
+    """
+
+    def __init__(self, pairs: ScoredPairs, places: NDArray[np.int64], bins: int) -> None:
         order = np.argsort(places, kind="stable")
         self._first, self._second = pairs.first[order], pairs.second[order]
+        self._two = self._first != self._second
         self._filled, self._starts = np.unique(places[order], return_index=True)
-        self._bins = len(edges) + 1
+        self._bins = bins
 
-    def weights(self, times: NDArray[np.int64], pairs_of_two: bool) -> NDArray[np.float64]:
-        """Sum per bin (bins,) of `times` of each pair's person, or of the product for both persons."""
-        weight = times[self._first] * times[self._second] if pairs_of_two else times[self._first]
+    def weights(self, times: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum per bin (bins,) of `times` of each pair's person, or of the product for pairs of two people."""
+        weight = times[self._first] * np.where(self._two, times[self._second], 1)
         found = np.zeros(self._bins)
         found[self._filled] = np.add.reduceat(weight, self._starts)
         return found

@@ -16,7 +16,8 @@ _MOST_CLASSES = 60  # distinguishable in one plot
 _MOST_POINTS = 1000  # t-SNE takes minutes for 20,000
 
 
-def _drawn(figure: Figure) -> Plot:
+def drawn(figure: Figure) -> Plot:
+    """The pixels of a figure."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -53,7 +54,7 @@ def face_grid(
     axis.set(xlim=(0, columns * step_x), ylim=(rows * step_y, 0), aspect="equal")
     if title:
         figure.suptitle(title, fontsize=10)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def tile(images: NDArray[np.uint8], least_side: int = 96) -> Plot:
@@ -75,29 +76,6 @@ def tile(images: NDArray[np.uint8], least_side: int = 96) -> Plot:
     return canvas
 
 
-def roc_curve(far: NDArray[np.float64], tar: NDArray[np.float64], auc: float, eer: float, marked_far: float) -> Plot:
-    """A ROC curve: TAR over FAR on a logarithmic scale, as usual for face verification.
-
-    Args:
-        far: (P,) in [0, 1], ascending.
-        tar: (P,) in [0, 1].
-        auc: area under the curve, in [0, 1].
-        eer: equal error rate, in [0, 1].
-        marked_far: a FAR to mark with a line.
-    """
-    figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
-    axis = figure.subplots()
-    least = float(far[far > 0].min()) if (far > 0).any() else 1e-3
-    axis.step(np.maximum(far, least / 2), tar, where="post")
-    axis.axvline(marked_far, color="0.6", linestyle=":", linewidth=1)
-    axis.plot([eer], [1 - eer], "o", color="0.3", label=f"equal error rate {eer:.1%}")
-    axis.set(xscale="log", xlim=(least / 2, 1), ylim=(0, 1.01), xlabel="false accept rate (FAR)")
-    axis.set(ylabel="true accept rate (TAR)", title=f"verification of unseen people, AUC {auc:.3f}")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
-    return _drawn(figure)
-
-
 def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: str) -> Plot:
     """A bar chart of the 60 highest values, in descending order.
 
@@ -114,14 +92,14 @@ def bars(values: NDArray[np.float64], names: Sequence[str], title: str, label: s
     axis.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=7)
     axis.set(title=title, ylabel=label)
     axis.margins(x=0.01)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def notice(text: str) -> Plot:
     """A text in place of a plot."""
     figure = Figure(figsize=(4, 1), dpi=100)
     figure.text(0.5, 0.5, text, ha="center", va="center")
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def confusion_matrix(
@@ -164,7 +142,7 @@ def confusion_matrix(
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "w" if shares[row, column] > 0.5 else "k"
         axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=size, color=colour)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def _most_confused(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -211,4 +189,4 @@ def embedding_scatter(
             label_names[label], np.median(points[labels == label], axis=0), fontsize=7, ha="center", va="center"
         )
     axis.set(title=title, xticks=[], yticks=[])
-    return _drawn(figure)
+    return drawn(figure)

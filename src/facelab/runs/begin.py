@@ -58,14 +58,19 @@ def begin(
     split: Split = built["split"]
     # Short, because MLflow's columns are narrow: `cnn · k=5 · split=0 · seed=1`.
     default = f"{choices.get('model', 'model')} · {split.title} · seed={config['seed']}"
-    chosen = {group: choice for group, choice in choices.items() if group in config}
-    params = {**chosen, **{key: _text(value) for key, value in flatten(config).items()}}
+    params = params_of(config, choices)
     runs_folder = Path(config["runtime"]["runs_folder"])
     hashed = {CONFIG_HASH: config_hash(config)}
     run = TrackedRun.create(store, config["name"] or name or default, params, runs_folder, {**hashed, **(tags or {})})
     write_config(config, run.folder)
     run.file(CONFIG)
     return run
+
+
+def params_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, str]:
+    """The params of a run in MLflow: its flat config as text, and the file chosen in each config group."""
+    chosen = {group: choice for group, choice in choices.items() if group in config}
+    return {**chosen, **{key: _text(value) for key, value in flatten(config).items()}}
 
 
 def _text(value: object) -> str:

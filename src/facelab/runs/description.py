@@ -25,6 +25,24 @@ def describe_task(model: str, faces: FaceSet, splits: Splits, total_images: int)
     )
 
 
+def describe_evaluation(run: str, run_id: str, faces: FaceSet, splits: Splits) -> str:
+    """The evaluated run, data and split of an evaluation.
+
+    Args:
+        run: name of the evaluated run.
+        run_id: its id.
+        faces: the face set.
+        splits: train, val and test.
+    """
+    counts = ", ".join(f"{len(indices):,} {part}" for part, indices in splits.items())
+    return (
+        f"Evaluation of **{_plain(run)}** on **{_plain(faces.name)}**\n\n"
+        f"- run: {run_id}\n"
+        f"- data: {len(faces):,} images of {len(faces.label_names):,} classes, {_plain(faces.source)}\n"
+        f"- split: {counts} images"
+    )
+
+
 def describe_results(reports: Sequence[Report]) -> str:
     """The tables of the protocols' reports."""
     return "\n\n".join(_table(report) for report in reports)

@@ -1,6 +1,6 @@
 """Evaluate a model with the protocols of its run, during and after training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,17 +43,53 @@ def evaluate(
         dependencies: folders of the runs that the protocols depend on, by name.
         console: prints notes; in a terminal, it shows the current protocol.
     """
+    found = embed_splits(trainer, module, data, parts_needed(protocols), console)
+    if trainer.global_rank > 0:
+        return []
+    module.to(trainer.strategy.root_device)
+    return reports_of(found, module, data, protocols, dependencies, console)
+
+
+def embed_splits(
+    trainer: pl.Trainer,
+    module: FaceModule,
+    data: FaceDataModule,
+    parts: Collection[str],
+    console: Console,
+) -> dict[str, Outputs]:
+    """Outputs on some of train, val and test; `train` has no images if it is not among them. Every process must call
+    this."""
     share_buffers(module, trainer.strategy.root_device, trainer.world_size)
     note = module.prepare_evaluation(len(data.splits.train) + len(data.splits.test))
     if note:
         console.print(note, highlight=False, soft_wrap=True)
-    train, test = (outputs(trainer, module, data, part) for part in (data.splits.train, data.splits.test))
-    development = len(data.splits.val) > 0 and any(protocol.chooses_thresholds for protocol in protocols.values())
-    val = outputs(trainer, module, data, data.splits.val) if development else None
-    if trainer.global_rank > 0:
-        return []
-    module.to(trainer.strategy.root_device)
-    subject = Subject(data.faces, data.splits, train, test, module, data.seed, val, dependencies)
+    found = {
+        part: outputs(trainer, module, data, indices)
+        for part, indices in data.splits.items()
+        if len(indices) and part in parts
+    }
+    return {"train": _none_of(found["test"]), **found}
+
+
+def parts_needed(protocols: Mapping[str, Protocol]) -> set[str]:
+    """The parts whose outputs the protocols use: `test`, `train` and `val`."""
+    training = any(protocol.needs_training for protocol in protocols.values())
+    thresholds = any(protocol.chooses_thresholds for protocol in protocols.values())
+    return {"test", *(["train"] if training else []), *(["val"] if thresholds else [])}
+
+
+def reports_of(
+    found: Mapping[str, Outputs],
+    module: FaceModule,
+    data: FaceDataModule,
+    protocols: Mapping[str, Protocol],
+    dependencies: Mapping[str, Path],
+    console: Console,
+) -> list[Report]:
+    """Evaluate a model by its outputs; arguments as for `evaluate`, and `found` as `embed_splits` returns it."""
+    subject = Subject(
+        data.faces, data.splits, found["train"], found["test"], module, data.seed, found.get("val"), dependencies
+    )
     reports = []
     for name, protocol in protocols.items():
         with console.status(f"evaluating: {name}"):
@@ -81,15 +117,15 @@ def evaluate_validation(
         protocols: by name.
         dependencies: folders of the runs that the protocols depend on, by name.
     """
-    batches = [_features(module, batch) for batch in data.evaluation_loader(data.splits.train)]
-    train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
     splits = as_validation(data.splits)
     test = _as_outputs(features, data.faces)
+    train = _none_of(test)
+    if "train" in parts_needed(protocols):
+        batches = [_features(module, batch) for batch in data.evaluation_loader(data.splits.train)]
+        train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
     subject = Subject(data.faces, splits, train, test, module, data.seed, dependencies=dependencies)
     # Evaluated on every process: all of them must select the same weights.
-    return {
-        name: value for protocol in protocols.values() for name, value in protocol.evaluate(subject).metrics.items()
-    }
+    return {name: value for protocol in protocols.values() for name, value in protocol.measure(subject).items()}
 
 
 def as_validation(splits: Splits) -> Splits:
@@ -109,6 +145,13 @@ def faces_for_sample_grids(faces: FaceSet, splits: Splits) -> Tensor:
     _, first = np.unique(faces.identities[held_out], return_index=True)
     chosen = held_out[spread(first if len(first) > 1 else np.arange(len(held_out)), _FACES_ON_GRIDS)]
     return torch.from_numpy(np.stack([faces.pixels[int(i)] for i in chosen])).permute(0, 3, 1, 2)
+
+
+def _none_of(found: Outputs) -> Outputs:
+    """Outputs of the same model on no image."""
+    terms = {name: values[:0] for name, values in found.terms.items()}
+    predicted = None if found.predicted is None else found.predicted[:0]
+    return Outputs(found.embeddings[:0], predicted, found.labels[:0], found.identities[:0], found.indices[:0], terms)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
 from facelab.tracking import Store
 from facelab.training.trainer import TrainerSettings
+
+Seen = Literal["refuse", "allow"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,28 @@ class Experiment:
     runtime: Runtime
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The root of the config of an evaluation: a trained run, and what it is evaluated on.
+
+    Args:
+        evaluates: id of the trained run.
+        data: source of the face images.
+        split: division into training, validation and test images.
+        protocol: evaluation protocols by name; those that do not apply to the model are skipped.
+        model: factory of the run's model, as recorded.
+        trainer: hardware and precision.
+        seed: of the run.
+        seen: whether the run may have been trained on images or people that it is tested on.
+    """
+
+    evaluates: str
+    data: FaceSource
+    split: Split
+    protocol: Mapping[str, Protocol]
+    model: Callable[..., FaceModule]
+    trainer: TrainerSettings
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seen: Seen = "refuse"

@@ -197,6 +197,6 @@ def _conclude(
     length = module.recipe.length_as_words(len(prepared.splits.train))
     took = f"{data.total_images:,} images ({length}) in {seconds:.0f} s"
     trained = f"{took}; weights: {weights}; {prepared.settings.precision}"
-    print_summary(console, reports, record.tracked, trained)
+    print_summary(console, reports, record.tracked, {"trained": trained})
     metrics = {key: value for report in reports for key, value in report.metrics.items()}
     return Result(record.tracked.id, record.tracked.folder, metrics)

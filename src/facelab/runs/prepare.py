@@ -74,6 +74,11 @@ class Prepared:
         settings = experiment.trainer.resolved()
         experiment.runtime.check()
         faces, splits = prepare(experiment.data.load(), experiment.split)
+        if not len(splits.train):
+            raise ConfigError(
+                "split=all: every image is tested, so none is left to train on. This split is for `facelab evaluate`; "
+                "choose another one, such as split=ratio."
+            )
         for note in (*faces.notes, *splits.notes) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
@@ -81,7 +86,7 @@ class Prepared:
         metadata = _model_metadata(faces, splits)
         module = configured("model", lambda: _make_model(experiment, metadata))
         configured(module.optimizer_keys, module.configure_optimizers)
-        protocols = _applicable(experiment.protocol, type(module))
+        protocols = applicable(experiment.protocol, type(module))
         for protocol in protocols.values():
             protocol.check(splits, faces)
         criterion = _criterion(experiment, protocols, module, splits, faces)
@@ -116,7 +121,12 @@ def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
         )
 
 
-def _applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
+def applicable(protocols: Mapping[str, Protocol], model: type[FaceModule]) -> dict[str, Protocol]:
+    """The protocols that apply to a class of models.
+
+    Raises:
+        ConfigError: none does.
+    """
     found = {name: protocol for name, protocol in protocols.items() if protocol.can_evaluate(model)}
     if not found:
         raise ConfigError(
@@ -143,7 +153,7 @@ def _criterion(
             "validation.protocols and validation.metric."
         )
     for name in settings.protocols:
-        protocols[name].check(as_validation(splits), faces)
+        protocols[name].check_validation(as_validation(splits), faces)
     if settings.metric is None:
         return None
     known = _validation_metrics(module, [protocols[name] for name in settings.protocols], _unseen(splits, faces))
@@ -247,6 +257,7 @@ def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
     _refuse_too_large(make)
     module = make()
     if module.transfer is not None and module.transfer.init_from is not None:
-        load_encoder(module, find_weights(module.transfer.init_from, Path(experiment.runtime.runs_folder)))
+        runs_folder = Path(experiment.runtime.runs_folder)
+        load_encoder(module, find_weights(module.transfer.init_from, runs_folder, experiment.tracking))
     # Set before averaging and optimisers hold references to the weights.
     return module.to(memory_format=torch.channels_last)

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelab.data.faces import FaceSet
+from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.module import Sample
 from facelab.data.splits.base import Splits
 from facelab.metrics.declaration import Metric, to_text
 from facelab.models.base import FaceModule
 from facelab.models.trained import WEIGHTS, ModelMetadata, save
+from facelab.models.transfer import weights_digest
 from facelab.protocols import plots
 from facelab.protocols.base import Report
 from facelab.runs.description import describe_results, describe_task
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import NearDuplicates
-from facelab.tracking import METRICS, TOTAL_IMAGES, TrackedRun
+from facelab.tracking import METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, TrackedRun
 
 _GRID_FACES = 32
 _OF_THE_FIT = (
@@ -56,16 +58,28 @@ class RunRecord:
         self.tracked.describe(describe_task(model, self.faces, splits, total_images))
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
+        self.dataset(splits, "training and test")
+        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
+        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+
+    def dataset(self, splits: Splits, context: str) -> None:
+        """Record the face set, and its fingerprint as a tag.
+
+        Args:
+            splits: train, val and test.
+            context: purpose of the data, such as training.
+        """
         counts = {part: len(indices) for part, indices in splits.items()}
         said = [*self.faces.notes, *splits.notes]
         notes = {"notes": said} if said else {}
         profile = {"images": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
-        self.tracked.dataset(
-            self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), "training and test"
-        )
+        self.tracked.dataset(self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), context)
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
-        shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
-        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+
+    def images(self, used: ImageList) -> None:
+        """Record the list of the images that the run uses, so that a later test on one of them can be refused."""
+        used.write(self.folder / IMAGES)
+        self.tracked.file(IMAGES)
 
     def near_duplicates(self, found: NearDuplicates) -> None:
         """Record near-duplicates in two splits: a contact sheet and a list."""
@@ -93,6 +107,7 @@ class RunRecord:
             metadata: image shape and labels it was built for.
         """
         save(module, metadata, self.folder)
+        self.tracked.tag(WEIGHTS_SHA256, weights_digest(self.folder))
         self.tracked.file(WEIGHTS)
 
     def conclude(
@@ -110,13 +125,25 @@ class RunRecord:
             grids: additional sample grids by name, each (rows, columns, H, W, C) uint8.
             further: additional final metrics.
         """
-        metrics = {**further, "fit/images_seen": float(images_seen)}
+        self.results(reports, {**further, "fit/images_seen": float(images_seen)})
+        for name, grid in grids.items():
+            self._image(name, plots.tile(grid))
+
+    def results(self, reports: Sequence[Report], further: Mapping[str, float], remarks: Sequence[str] = ()) -> None:
+        """Record the metrics, files and images of the protocols.
+
+        Args:
+            reports: of the protocols.
+            further: additional metrics.
+            remarks: what to know about all metrics, a sentence or two each.
+        """
+        metrics = dict(further)
         for report in reports:
             ends = {f"{name}_{end}": value for name, pair in report.intervals.items() for end, value in _ends(pair)}
             metrics.update({**report.metrics, **ends})
             for name, rows in report.files.items():
                 self._file(name, rows)
-        notes = [note for report in reports for note in report.notes]
+        notes = [*remarks, *(note for report in reports for note in report.notes)]
         if notes:
             self.tracked.tag("evaluation.notes", " ".join(notes))
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -126,8 +153,6 @@ class RunRecord:
         for report in reports:
             for name, image in report.images.items():
                 self._image(name, image)
-        for name, grid in grids.items():
-            self._image(name, plots.tile(grid))
 
     def _file(self, name: str, rows: Iterable[Sequence[object]]) -> None:
         with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:

@@ -1,20 +1,20 @@
 """Train or resume a run: from a config to recorded metrics."""
 
-import os
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from facelab.config.build import build
 from facelab.config.identity import config_hash
-from facelab.errors import CheckpointError, DataError, FacelabError, Interrupted, TrackingError
+from facelab.data.faces import FaceSet
+from facelab.data.image_list import IMAGES, ImageList, read_image_list
+from facelab.errors import CheckpointError, DataError, FacelabError
 from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
+from facelab.runs.closing import recorded, warn
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.fit import Result, fit, fit_as_rank
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
@@ -23,7 +23,7 @@ from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
 from facelab.system import training_command
-from facelab.tracking import NEEDS, Courier, TrackedRun
+from facelab.tracking import NEEDS, Store, TrackedRun
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -120,7 +120,8 @@ def _live(
 ) -> Result:
     """Train in one or several processes, and close the run with the status of the outcome."""
     stop, devices = StopRequest(), prepared.settings.devices
-    with stop.installed(), tracked.delivering(_warn, _stop_here) as courier, _closing(tracked, courier):
+    advice = f"To resume: {training_command()} resume={tracked.id}"
+    with recorded(tracked, stop, advice):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
         if tracked.ended:
             tracked.status("RUNNING")
@@ -140,15 +141,19 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
     record = RunRecord(tracked, prepared.faces)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
+    used = ImageList.of(prepared.experiment.data, prepared.faces, prepared.splits)
     transfer = prepared.module.transfer
     if transfer is not None and transfer.init_from is not None:
-        weights = find_weights(transfer.init_from, tracked.folder.parent)
+        weights = find_weights(transfer.init_from, tracked.folder.parent, prepared.experiment.tracking)
         tracked.tag("model.init_from.sha256", weights_digest(weights))
+        its_images = weights / IMAGES
+        used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
+    record.images(used)
     record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
     if found is not None:
         record.near_duplicates(found)
-        _warn(f"Warning: {found.note} Contact sheet: {tracked.folder / NEAR_DUPLICATES}.png, with a list beside it.")
+        warn(f"Warning: {found.note} Contact sheet: {tracked.folder / NEAR_DUPLICATES}.png, with a list beside it.")
 
 
 def _fetch_dependencies(
@@ -165,12 +170,31 @@ def _fetch_dependencies(
 def _dependency_run(
     name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
 ) -> tuple[Path, str]:
-    """Folder and config hash of a dependency. Its images are compared too: files can change while the config stays."""
+    faces = prepared.faces if dependency.config["data"] == config["data"] else None
     experiment = prepared.experiment
-    same_data = dependency.config["data"] == config["data"]
-    faces = prepared.faces if same_data else build({"data": dependency.config["data"]})["data"].load()
+    return dependency_run(name, dependency, faces, experiment.tracking, Path(experiment.runtime.runs_folder))
+
+
+def dependency_run(
+    name: str, dependency: Dependency, faces: FaceSet | None, store: Store, runs_folder: Path
+) -> tuple[Path, str]:
+    """Folder and config hash of a run that another one depends on; it is trained if it does not exist.
+
+    Its images are compared too: files can change while the config stays.
+
+    Args:
+        name: role of the dependency.
+        dependency: its config.
+        faces: its images, if they are loaded already.
+        store: the store of the run that has the dependency.
+        runs_folder: where runs keep their files.
+
+    Raises:
+        FacelabError: the store cannot be read, or training failed.
+    """
+    if faces is None:
+        faces = build({"data": dependency.config["data"]})["data"].load()
     its_hash = config_hash(resolved(dependency.config))
-    runs_folder = Path(experiment.runtime.runs_folder)
 
     def train_it() -> Path:
         try:
@@ -178,32 +202,5 @@ def _dependency_run(
         except FacelabError as error:
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
-    title, store = name.replace("_", " "), experiment.tracking
+    title = name.replace("_", " ")
     return find_or_train(title, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash
-
-
-@contextmanager
-def _closing(tracked: TrackedRun, courier: Courier) -> Iterator[None]:
-    """Close the run as FINISHED, KILLED or FAILED, by how the block ends."""
-    try:
-        yield
-    except (KeyboardInterrupt, Interrupted) as error:
-        if courier.deleted:
-            tracked.status("KILLED", "deleted in MLflow")
-            raise TrackingError(f"training stopped: run {tracked.id} was deleted in MLflow.") from error
-        tracked.status("KILLED", "interrupted")
-        _warn(f"To resume: {training_command()} resume={tracked.id}")
-        raise KeyboardInterrupt from error
-    except BaseException as error:
-        tracked.status("FAILED", f"{type(error).__name__}: {error}")
-        raise
-    tracked.status("FINISHED")
-
-
-def _stop_here() -> None:
-    """Stop this process by SIGTERM: training saves a checkpoint and ends all ranks."""
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _warn(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """Print the results at the end of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,14 +10,14 @@ from facelab.protocols.base import Report
 from facelab.tracking import TrackedRun
 
 
-def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedRun, trained: str) -> None:
+def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedRun, said: Mapping[str, str]) -> None:
     """Print a table for each report, and where to find the run's files and page.
 
     Args:
         console: where to print.
         reports: of the protocols.
         tracked: the run in MLflow.
-        trained: length of the training and the weights that were kept.
+        said: further lines by their first word, such as `trained`: the length of the training.
     """
     for report in reports:
         table = Table()
@@ -34,7 +34,7 @@ def print_summary(console: Console, reports: Sequence[Report], tracked: TrackedR
         for note in report.notes:
             console.print(f"Note: {note}", highlight=False, soft_wrap=True, markup=False)
     lines = {
-        "trained": trained,
+        **said,
         "run": f"{tracked.id} in {tracked.uri}",
         "files": str(tracked.folder),
         "look": "make ui   (or: facelab ui)",

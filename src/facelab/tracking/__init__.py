@@ -3,6 +3,16 @@
 from facelab.tracking.checks import record_check
 from facelab.tracking.delivery import SILENT_AFTER_S, Courier
 from facelab.tracking.environment import commit_of_now
+from facelab.tracking.finished import (
+    EVALUATED_BY,
+    EVALUATES,
+    WEIGHTS_SHA256,
+    RecordedRun,
+    download,
+    evaluation_tags,
+    recorded_run,
+    tag_recorded,
+)
 from facelab.tracking.overview import find_finished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, recorded_images, runs_by_id
 from facelab.tracking.run import CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun
@@ -22,12 +32,16 @@ from facelab.tracking.watch import Watch
 
 __all__ = [
     "CONFIG_HASH",
+    "EVALUATED_BY",
+    "EVALUATES",
     "METRICS",
     "NEEDS",
     "SILENT_AFTER_S",
     "TOTAL_IMAGES",
+    "WEIGHTS_SHA256",
     "ChildRow",
     "Courier",
+    "RecordedRun",
     "ServerStore",
     "SqliteStore",
     "Status",
@@ -40,6 +54,8 @@ __all__ = [
     "children",
     "commit_of_now",
     "connect",
+    "download",
+    "evaluation_tags",
     "find_finished",
     "find_sweep",
     "histories",
@@ -48,9 +64,11 @@ __all__ = [
     "record_check",
     "record_sweep",
     "recorded_images",
+    "recorded_run",
     "remove",
     "runs_by_id",
     "supersede",
     "sweep_names",
+    "tag_recorded",
     "warm_up",
 ]

@@ -11,7 +11,7 @@ from facelab.data.listing import some_of
 from facelab.data.source import FaceSource, Rows
 from facelab.errors import DataError
 
-_SOURCE = "source"
+SOURCE = "source"
 
 
 @dataclass
@@ -50,15 +50,15 @@ class Concat(FaceSource):
         """List the rows of all sources."""
         parts = {name: _rows_of(name, source) for name, source in self.sources.items()}
         for name, part in parts.items():
-            if _SOURCE in part.columns:
+            if SOURCE in part.columns:
                 raise DataError(
-                    f"data.sources.{name}: its column '{_SOURCE}' has the name of the column that data=concat adds. "
+                    f"data.sources.{name}: its column '{SOURCE}' has the name of the column that data=concat adds. "
                     "Rename it."
                 )
         columns = _joined(parts)
         notes = [f"data.sources.{name}: {note}" for name, part in parts.items() for note in part.notes]
         if IDENTITY in columns:
-            sources, people = columns[_SOURCE], columns[IDENTITY]
+            sources, people = columns[SOURCE], columns[IDENTITY]
             if self.shared_identities:
                 notes += _note_on_shared(sources, people)
             else:
@@ -87,12 +87,12 @@ def _rows_of(name: str, source: FaceSource) -> Rows:
 def _joined(parts: Mapping[str, Rows]) -> dict[str, list[str]]:
     """The columns of all sources, and the column `source`."""
     names = dict.fromkeys(name for part in parts.values() for name in part.columns)
-    columns: dict[str, list[str]] = {name: [] for name in (*names, _SOURCE)}
+    columns: dict[str, list[str]] = {name: [] for name in (*names, SOURCE)}
     for source, part in parts.items():
         count = len(part.names)
         for name in names:
             columns[name] += part.columns.get(name) or [""] * count
-        columns[_SOURCE] += [source] * count
+        columns[SOURCE] += [source] * count
     return columns
 
 

@@ -261,6 +261,8 @@ def prepare(faces: FaceSet, rule: Split) -> tuple[FaceSet, Splits]:
         train, val, test = (np.searchsorted(used, indices) for _, indices in splits.items())
         faces, splits = faces.only(used), Splits(train, val, test, splits.notes)
     trained = np.unique(faces.labels[splits.train])
+    if not len(trained):  # all are tested
+        return faces, splits
     # A classifier has one output per training class, so these are numbered first.
     return faces if trained[-1] < len(trained) else faces.with_first(trained), splits
 

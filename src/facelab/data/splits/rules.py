@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from facelab.data.columns import Indices
-from facelab.data.faces import PART, FaceSet
-from facelab.data.splits.base import NOWHERE, TEST, TRAIN, VAL, Few, PerClass, Split, Splits
+from facelab.data.splits.base import NOWHERE, TEST, TRAIN, VAL, Few, PerClass
 from facelab.data.splits.copies import Duplicates
 from facelab.data.splits.people import deal, draw_first, largest_remainder
-from facelab.errors import DataError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -226,70 +224,6 @@ class FewShot(PerClass):
         train, test = draw_first(labels, groups, self.train_per_identity, np.random.default_rng(self.seed))
         part[train], part[test] = TRAIN, TEST
         return part
-
-
-class Official(Split):
-    """The split a data set comes with: `root/train`, `root/test` and optionally `root/val` of `data=folder`.
-
-    Without a val folder, training keeps the last weights. The test split may contain people without training images,
-    for open-set protocols such as verification.
-
-    Args:
-        duplicates: handling of equal images: `error`, or `drop` all but one. The test image is kept, so that results
-            are comparable with published ones, and its copies in val and train are dropped.
-    """
-
-    takes_parts: ClassVar[bool] = True
-
-    def __init__(self, duplicates: Duplicates = "error") -> None:
-        self.duplicates = duplicates
-
-    @property
-    def title(self) -> str:
-        """`official`."""
-        return "official"
-
-    @property
-    def has_validation(self) -> bool:
-        """Always True, since the answer is unknown before the set is read."""
-        return True
-
-    def copies_order(self, faces: FaceSet) -> Indices:
-        """Test images first, then val, then train, then those of no part."""
-        part = _parts_of(faces)
-        order = np.select([part == "test", part == "val", part == "train"], [0, 1, 2], default=3)
-        return np.argsort(order, kind="stable")
-
-    def divide(self, faces: FaceSet) -> Splits:
-        """Split by the column `part`."""
-        part = _parts_of(faces)
-        train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
-        missing = [name for name, indices in (("train", train), ("test", test)) if len(indices) == 0]
-        if missing:
-            raise DataError(
-                f"split=official: {faces.source} has no images for {' and '.join(missing)}, only for "
-                f"{', '.join(faces.columns[PART].names)}. Expected folders train and test. Rename one, or set "
-                "data.root to one of them and type split=ratio, which splits it at random."
-            )
-        seen = np.isin(faces.labels[val], faces.labels[train])
-        if seen.any() and not seen.all():
-            unseen = np.unique(faces.labels[val[~seen]])
-            raise DataError(
-                f"split=official: {len(unseen):,} classes of the val split of {faces.source} have no training image, "
-                f"such as '{faces.label_names[unseen[0]]}', but others have. A classifier cannot predict them. Add "
-                "training images, or move these images to test and type protocol=verification."
-            )
-        return Splits(train, val, test)
-
-
-def _parts_of(faces: FaceSet) -> NDArray[np.object_]:
-    if PART not in faces.columns:
-        raise DataError(
-            f"split=official: {faces.source} comes without a split. Expected data=folder and a data.root with folders "
-            "train, test and optionally val, each with one folder per person. Or type split=ratio, which splits it at "
-            "random."
-        )
-    return faces.columns[PART].texts
 
 
 def check_fold(folds: int, fold: int) -> None:

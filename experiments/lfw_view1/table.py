@@ -1,0 +1,95 @@
+"""Print the table: python experiments/lfw_view1/table.py [runs folder]"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from scipy.stats import t
+from sklearn.decomposition import PCA
+
+from facelab.config.build import build
+from facelab.data import FaceSet, Splits
+from facelab.data.splits.base import prepare
+from facelab.models.base import FaceModule
+from facelab.models.trained import embeddings
+from facelab.protocols import Outputs, Report, Subject, Verification
+
+ENDS = ("low", "high")
+Config = dict[str, Any]
+NAMES = ("verification/accuracy", "verification/auc", "verification/eer", "verification/tar_at_far_1e-1")
+
+
+def judged(faces: FaceSet, splits: Splits, vectors: NDArray[np.float32], module: FaceModule, pairs: str) -> Report:
+    """The report on embeddings of all images, as a run makes it."""
+    parts = [
+        Outputs(vectors[part], None, faces.labels[part], faces.identities[part], part)
+        for part in (splits.train, splits.val, splits.test)
+    ]
+    subject = Subject(faces, splits, parts[0], parts[2], module, 0, parts[1])
+    return Verification(pairs=pairs).evaluate(subject)
+
+
+def eigenfaces(faces: FaceSet, splits: Splits) -> NDArray[np.float32]:
+    """150 whitened principal components of standardised grey levels, fitted to the training images."""
+    levels = np.stack([faces.pixels[i].mean(axis=2).ravel() for i in range(len(faces))]).astype(np.float32)
+    levels = (levels - levels.mean(axis=1, keepdims=True)) / levels.std(axis=1, keepdims=True)
+    fitted = PCA(150, whiten=True, svd_solver="randomized", random_state=0).fit(levels[splits.train])
+    return np.asarray(fitted.transform(levels), np.float32)
+
+
+def untrained(
+    faces: FaceSet, config: dict[str, dict[str, object]], seed: int
+) -> tuple[FaceModule, NDArray[np.float32]]:
+    """The run's network with random weights, and its embeddings."""
+    torch.manual_seed(seed)
+    module: FaceModule = build({"model": config["model"]})["model"](image_shape=faces.image_shape, num_classes=2)
+    images = np.stack([faces.pixels[i] for i in range(len(faces))])
+    return module.eval(), embeddings(module.eval(), images).numpy()
+
+
+def line(name: str, metrics: dict[str, float]) -> str:
+    """One row, in percent, with the 95 % interval of the accuracy over people."""
+    low, high = (100 * metrics[f"verification/accuracy_{end}"] for end in ENDS)
+    cells = [f"{100 * metrics[key]:.1f}" for key in NAMES]
+    return f"| {name} | {cells[0]} ({low:.1f} to {high:.1f}) | " + " | ".join(cells[1:]) + " |"
+
+
+def flat(report: Report) -> dict[str, float]:
+    """Metrics with the ends of their intervals, named as in metrics.json."""
+    ends = {
+        f"{name}_{end}": pair[i] for name, pair in report.intervals.items() for i, end in enumerate(("low", "high"))
+    }
+    return {**report.metrics, **ends}
+
+
+def main() -> None:
+    """Print one line per run, their mean, and the two baselines on the images of the first run."""
+    runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
+    found = []
+    for path in sorted(runs.glob("*/metrics.json")):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        if config["split"]["_target_"] == "facelab.data.Official" and NAMES[0] in metrics:
+            found.append((f"{config['name'] or 'run'}, seed {config['seed']}", config, metrics))
+    print("| | accuracy, % | AUC | EER | TAR at FAR 1e-1 |\n|---|---|---|---|---|")
+    for name, _, metrics in found:
+        print(line(name, metrics), flush=True)
+    accuracies = 100 * np.array([metrics[NAMES[0]] for _, _, metrics in found])
+    if len(found) > 1:
+        half = t.ppf(0.975, len(found) - 1) * accuracies.std(ddof=1) / len(found) ** 0.5
+        print(f"| mean of {len(found)} seeds | {accuracies.mean():.1f} ± {half:.1f} | | | |")
+    config = found[0][1]
+    faces, splits = prepare(build({"data": config["data"]})["data"].load(), build({"split": config["split"]})["split"])
+    pairs = config["protocol"]["verification"]["pairs"]
+    module, vectors = untrained(faces, config, seed=1)
+    print(line("the same network, untrained", flat(judged(faces, splits, vectors, module, pairs))), flush=True)
+    print(line("eigenfaces", flat(judged(faces, splits, eigenfaces(faces, splits), module, pairs))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

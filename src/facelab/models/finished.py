@@ -1,0 +1,98 @@
+"""Find the folder of a finished run by its id: here, or downloaded from the store that recorded it."""
+
+from pathlib import Path
+
+from facelab.data.image_list import IMAGES
+from facelab.errors import ConfigError, TrackingError
+from facelab.models.trained import CONFIG, WEIGHTS
+from facelab.tracking import EVALUATES, WEIGHTS_SHA256, RecordedRun, Store, download, recorded_run
+
+DOWNLOADED = "downloaded"
+
+
+def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> Path:
+    """Folder with config, weights and, if it recorded one, the list of images of a run that has been trained.
+
+    If `runs_folder` has no weights of the run, they are downloaded from the store into `runs_folder/downloaded/<id>`,
+    once; only files are written there, and `facelab.models.trained.load` checks them before anything is built.
+
+    Args:
+        run_id: as in MLflow.
+        runs_folder: where runs keep their files.
+        store: where to look for a run that has no folder here.
+        key: of the config that names the run, for messages.
+
+    Raises:
+        ConfigError: there is no such run, or it has no weights.
+        TrackingError: the store cannot be reached or read, or the download was cut.
+    """
+    folders = (runs_folder / run_id, runs_folder / DOWNLOADED / run_id)
+    for folder in folders:
+        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+            return folder
+    here = runs_folder.absolute()
+    try:
+        run = recorded_run(store, run_id)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{key}={run_id}: there is no such run in {here} that has been trained, and no store to download it from: "
+            f"{error}"
+        ) from error
+    if run is None:
+        raise ConfigError(
+            f"{key}={run_id}: there is no such run in {here}, nor in {store.uri}. `facelab runs` lists the runs of a "
+            "store; choose another one with tracking.folder=<folder>, or with tracking=server tracking.uri=<address>."
+        )
+    return fetch(run, folders[1], store, key)
+
+
+def fetch(run: RecordedRun, folder: Path, store: Store, key: str = "run") -> Path:
+    """Download the files of a run that its weights need.
+
+    Args:
+        run: as recorded.
+        folder: to create.
+        store: where the run is recorded.
+        key: of the config that names the run, for messages.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: the run has no weights, or the folder cannot be written.
+        TrackingError: the store cannot be read, or the download was cut; nothing is kept.
+    """
+    lacking = [name for name in (CONFIG, WEIGHTS) if name not in run.files]
+    if lacking:
+        raise ConfigError(f"{key}={run.id}: {_why_without(run, lacking[-1])}")
+    names = [name for name in (CONFIG, WEIGHTS, IMAGES) if name in run.files]
+    digests = {WEIGHTS: run.tags[WEIGHTS_SHA256]} if WEIGHTS_SHA256 in run.tags else {}
+    size = sum(run.files[name] for name in names)
+    print(f"Downloading run {run.id} ({size / 2**20:,.1f} MiB) from {store.uri} to {folder.absolute()}", flush=True)
+    try:
+        download(store, run, names, digests, folder)
+    except TrackingError as error:
+        raise TrackingError(f"{key}={run.id}: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{key}={run.id}: {folder.absolute()} cannot be written ({error.strerror or error}). Make room, or choose "
+            "another folder for runs."
+        ) from error
+    return folder
+
+
+def _why_without(run: RecordedRun, name: str) -> str:
+    """Why a run has no weights, and what to do."""
+    if EVALUATES in run.tags:
+        return f"it is an evaluation and has no weights of its own. Give the run it evaluates: {run.tags[EVALUATES]}."
+    if run.is_sweep:
+        return "it is the parent run of a sweep. Give one of the sweep's runs; `facelab best sweep=...` names the best."
+    if run.status == "FINISHED":
+        return (
+            f"it has finished, but its store has no {name}. It was made by {run.made_by}; train the model again, or "
+            "name the folder that holds the run's files."
+        )
+    return (
+        f"it is {run.status} and has no {name} yet. Resume it where it was started, with resume={run.id}, or choose a "
+        "finished run."
+    )

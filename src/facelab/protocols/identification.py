@@ -1,0 +1,156 @@
+"""Identification: find the person of an image in a gallery of enrolled people, all of them unseen in training."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from facelab.data.columns import Indices
+from facelab.data.faces import FaceSet
+from facelab.data.splits.base import Splits
+from facelab.errors import ConfigError
+from facelab.metrics.identification import cmc
+from facelab.protocols import backends
+from facelab.protocols.backends import Backend, Scoring
+from facelab.protocols.base import Protocol, Report, Subject
+from facelab.protocols.enrolment import Enrolment, draw_enrolment, enrolment_by_role, read_roles
+from facelab.protocols.identification_report import Tested, declared, identification_report
+from facelab.protocols.left_out import left_out
+from facelab.protocols.open_set import open_set
+from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.searches import Searches, search
+from facelab.protocols.unseen import require_unseen
+
+FPIRS = (1e-1, 1e-2, 1e-3)
+_KEY = "protocol.identification"
+_SEARCHES = "searches of people who are not enrolled"
+
+
+class Identification(Protocol):
+    """Closed-set and open-set identification of test people who are unseen in training.
+
+    Some images of the enrolled people are the gallery; all other images are probes, one search each. Of several
+    gallery images of a person, the mean of their embeddings, each of length 1, is enrolled. Closed set: rank-k rates
+    and the CMC over the searches of enrolled people. Open set: FNIR at rank 1 at the threshold where the FPIR, over the
+    searches of people who are not enrolled, does not exceed a target; once with the threshold read on the test, and
+    once with the threshold of the validation people, enrolled and searched likewise, with the FPIR it then has on the
+    test. See `facelab.metrics.identification` for the definitions.
+
+    Args:
+        enrolled: images of each enrolled person in the gallery, drawn; unused with `roles`.
+        unenrolled_share: share of the people who are not enrolled, drawn; unused with `roles`.
+        roles: who is where, instead of a draw: a column of the face set, or a CSV file with the columns `name` and
+            `role`. `gallery` is enrolled, `probe` searched with, and anything else unused; people with probes only are
+            not enrolled.
+        seed: of the draw; independent of the training seed.
+        fpir: FPIRs at which the FNIR is reported; null for those of 1e-1, 1e-2 and 1e-3 that the searches support.
+        backend: scores embeddings; `lda` and `plda` are fitted to the training people.
+    """
+
+    chooses_thresholds = True
+
+    def __init__(
+        self,
+        enrolled: Annotated[int, Field(ge=1)] = 1,
+        unenrolled_share: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        roles: str | None = None,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        fpir: list[Annotated[float, Field(gt=0, lt=1)]] | None = None,
+        backend: Backend = "cosine",
+    ) -> None:
+        self.enrolled, self.unenrolled_share, self.roles = enrolled, unenrolled_share, roles
+        self.seed, self.backend, self.fpir = seed, backend, fpir
+        self.metrics = declared(FPIRS if fpir is None else fpir)
+
+    def check(self, splits: Splits, faces: FaceSet) -> None:
+        """Check that test people are unseen, enrolled, and searched for, and that they support `fpir`."""
+        self._check_fpir(len(self._checked(splits, faces).non_mated))
+
+    def check_validation(self, splits: Splits, faces: FaceSet) -> None:
+        """As `check`; FPIRs that the validation people do not support are left out during training."""
+        self._checked(splits, faces)
+
+    def _checked(self, splits: Splits, faces: FaceSet) -> Enrolment:
+        require_unseen(splits, faces, "protocol=identification")
+        test = np.sort(splits.test)
+        identities = faces.identities[test]
+        enrolment = self._enrolment(faces, test)
+        remedy = (
+            f"Correct {_KEY}.roles={self.roles}."
+            if self.roles is not None
+            else f"Lower {_KEY}.enrolled or {_KEY}.unenrolled_share, or choose a split with more test images."
+        )
+        if len(enrolment.people) < 2:
+            raise ConfigError(
+                f"{_KEY}: the gallery must hold at least two people, but {len(enrolment.people)} of the "
+                f"{len(np.unique(identities)):,} test people are enrolled. {remedy}"
+            )
+        searched = len(np.unique(identities[enrolment.mated]))
+        if searched < 2:
+            raise ConfigError(
+                f"{_KEY}: at least two of the enrolled people must have probes, but {searched} of "
+                f"{len(enrolment.people):,} {'has' if searched == 1 else 'have'}. {remedy}"
+            )
+        return enrolment
+
+    def _check_fpir(self, searches: int) -> None:
+        if self.fpir is None:
+            return
+        if not searches:
+            drawn = f"Raise {_KEY}.unenrolled_share"
+            raise ConfigError(
+                f"{_KEY}.fpir: the FPIR is a share of the searches of people who are not enrolled, but all test people "
+                f"with probes are. {drawn if self.roles is None else 'Add people with probes only to the roles'}, or "
+                f"remove {_KEY}.fpir."
+            )
+        refused = left_out("FPIR", f"{_KEY}.fpir", self.fpir, searches, _SEARCHES)
+        if refused:
+            raise ConfigError(f"{_KEY}.fpir: {refused} Correct it, or test on more people.")
+
+    def evaluate(self, subject: Subject) -> Report:
+        """Search the gallery with all probes; the backend is fitted to the training split."""
+        scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
+        test, enrolment = subject.test, self._enrolment(subject.faces, subject.test.indices)
+        found = search(test.embeddings, test.identities, enrolment, scoring)
+        tested = Tested(subject.faces, test, enrolment, found)
+        shares = cmc(torch.from_numpy(found.ranks), len(enrolment.people)).numpy()
+        searches = len(enrolment.non_mated)
+        if not searches:
+            return identification_report(tested, shares, None, ())
+        asked = FPIRS if self.fpir is None else self.fpir
+        targets = supported(asked, searches)
+        development, note = self._development(subject, scoring, targets)
+        opened = open_set(found, tested.mated_people, tested.non_mated_people, targets, development)
+        missing = left_out("FPIR", f"{_KEY}.fpir", asked, searches, _SEARCHES)
+        notes = [f"identification: {text}" for text in (missing, note) if text]
+        return identification_report(tested, shares, opened, notes)
+
+    def _enrolment(self, faces: FaceSet, images: Indices) -> Enrolment:
+        """The enrolment among some images of the face set, given in ascending order."""
+        identities = faces.identities[images]
+        if self.roles is None:
+            return draw_enrolment(identities, self.enrolled, self.unenrolled_share, self.seed)
+        return enrolment_by_role(identities, read_roles(self.roles, faces, f"{_KEY}.roles")[images])
+
+    def _development(self, subject: Subject, scoring: Scoring, targets: Sequence[float]) -> tuple[Searches | None, str]:
+        """Searches of the validation people, and what to know about the thresholds they give."""
+        val = subject.val
+        if val is None or not targets:
+            return None, "" if not targets else "without validation people, thresholds are read on the test itself."
+        if np.isin(val.identities, subject.train.identities).any():
+            return None, "validation people are also in training, so thresholds are read on the test itself."
+        enrolment = self._enrolment(subject.faces, val.indices)
+        can = supported(targets, len(enrolment.non_mated))
+        if not can or not len(enrolment.people):
+            return None, (
+                f"{len(enrolment.non_mated):,} searches of validation people who are not enrolled support no such "
+                "threshold, so thresholds are read on the test itself."
+            )
+        theirs, ours = len(enrolment.people), len(self._enrolment(subject.faces, subject.test.indices).people)
+        note = (
+            f"thresholds for FPIR {', '.join(map(rate_text, can))} are also frozen on validation people, with "
+            f"{theirs:,} enrolled; the test has {ours:,}, and FPIR grows with the gallery."
+        )
+        return search(val.embeddings, val.identities, enrolment, scoring), note

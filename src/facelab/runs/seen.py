@@ -1,0 +1,135 @@
+"""Find test images and test people that a trained run has already seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from facelab.data.faces import IDENTITY, FaceSet
+from facelab.data.image_list import ImageList, namings
+from facelab.data.source import FaceSource
+from facelab.data.splits.base import Splits
+from facelab.errors import ConfigError
+from facelab.runs.experiment import Seen
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What of a test a run was trained on, or chose its weights by.
+
+    Args:
+        images: names of the test images.
+        people: names of the test people.
+        tested_images: number of test images.
+        tested_people: number of test people.
+    """
+
+    images: Sequence[str]
+    people: Sequence[str]
+    tested_images: int
+    tested_people: int
+
+    def sentences(self) -> list[str]:
+        """How many and which, a sentence each; empty if there are none."""
+        rows = (("images", self.images, self.tested_images), ("people", self.people, self.tested_people))
+        return [
+            f"It was trained on {len(names):,} of the {tested:,} {kind} it is tested on: {', '.join(names[:_SHOWN])}"
+            f"{', ...' if len(names) > _SHOWN else ''}."
+            for kind, names, tested in rows
+            if names
+        ]
+
+
+def find_overlap(source: FaceSource, faces: FaceSet, splits: Splits, used: ImageList, with_people: bool) -> Overlap:
+    """Compare a test split with the images of a run; those of the run's own test split do not count.
+
+    Images are the same if their pixels are, at the size of the model. People are the same if
+
+    - the run was trained on an image of the face set that shows this person, or
+    - their names are equal and of the same origin: the same published set (LFW, CelebA, AT&T), a source of the same
+      class whose folder or file has the same name, or sources that share images, all under equal names.
+
+    So `s1` of two different sets are two people.
+
+    Args:
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+        used: the images of the run.
+        with_people: whether to compare people too; the others are people known in training by design.
+    """
+    table = used.table.select(["part", "identity", "naming", "digest"]).to_pandas()
+    trained = table[table["part"] != "test"]
+    own = pd.DataFrame({"digest": [bytes.fromhex(digest) for digest in faces.digests]})
+    known = own["digest"].isin(pd.Index(trained["digest"].unique())).to_numpy()
+    images = [faces.names[index] for index in splits.test if known[index]]
+    if not with_people or not faces.has_identities:
+        return Overlap(images, [], len(splits.test), 0)
+    own["identity"] = faces.columns[IDENTITY].texts
+    own["naming"] = list(namings(source, faces))
+    people = own.iloc[splits.test].query("identity != ''").drop_duplicates("identity")
+    by_image = people["identity"].isin(own.loc[known, "identity"])
+    names = trained[["naming", "identity"]].astype(str).drop_duplicates()
+    by_name = pd.Series(False, index=people.index)
+    for first, second in _same_names(own, table, set(people["naming"]), set(names["naming"])):
+        theirs = names.loc[names["naming"] == second, "identity"]
+        by_name |= (people["naming"] == first) & people["identity"].isin(theirs)
+    return Overlap(images, list(people.loc[by_image | by_name, "identity"]), len(splits.test), len(people))
+
+
+def _same_names(own: pd.DataFrame, table: pd.DataFrame, firsts: set[str], seconds: set[str]) -> list[tuple[str, str]]:
+    """Pairs of namings whose equal names mean the same person."""
+    shared = own.merge(table.astype({"naming": str, "identity": str}), on="digest", suffixes=("", "_there"))
+    agree = (shared["identity"] == shared["identity_there"]).groupby([shared["naming"], shared["naming_there"]]).all()
+    agreed = {pair for pair, equal in agree.items() if equal}
+    return [(one, other) for one in firsts for other in seconds if one == other or (one, other) in agreed]
+
+
+def refuse_seen(overlap: Overlap, run_id: str, seen: Seen) -> list[str]:
+    """Notes on what the run has seen; an error if that is not allowed.
+
+    Args:
+        overlap: of the test with the run's images.
+        run_id: of the run.
+        seen: whether it is allowed.
+
+    Raises:
+        ConfigError: the run was trained on images or people of the test.
+    """
+    sentences = overlap.sentences()
+    if sentences and seen == "refuse":
+        raise ConfigError(
+            f"run={run_id}: {' '.join(sentences)} Results on them say little about new faces. Evaluate its own split "
+            "(leave data and split out), choose other data or another split, or type seen=allow to evaluate all the "
+            "same."
+        )
+    return sentences
+
+
+def refuse_unlisted(run_id: str, made_by: str, unlisted: Sequence[str], seen: Seen) -> list[str]:
+    """Notes on runs that did not list their images; an error if that is not allowed.
+
+    Args:
+        run_id: of the run to evaluate.
+        made_by: version of facelab that made it.
+        unlisted: ids of the runs without a list, the run itself or those that its training started from.
+        seen: whether it is allowed.
+
+    Raises:
+        ConfigError: there are such runs.
+    """
+    if not unlisted:
+        return []
+    whose = (
+        f"it was made by {made_by}, which did not record the images it used"
+        if run_id in unlisted
+        else f"its training started from {', '.join(unlisted)}, which did not record the images used"
+    )
+    if seen == "refuse":
+        raise ConfigError(
+            f"run={run_id}: {whose}, so whether it has seen the test images is unknown. Evaluate its own split (leave "
+            "data and split out), train it again, or type seen=allow to evaluate all the same."
+        )
+    return [f"Whether the run has seen the test images is unknown: {whose}."]
