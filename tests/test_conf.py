@@ -147,7 +147,7 @@ def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path
     (tmp_path / "experiments" / "own" / "study.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /model: mine\nseed: 77\n"
     )
-    assert ", mine, mobilefacenet" in facelab("train", "--help").out
+    assert "iresnet50, mine, mobilefacenet" in facelab("train", "--help").out
     outcome = facelab("train", "+own=study", "--cfg", "job")
     assert "embedding_dim: 5" in outcome.out
     assert "seed: 77" in outcome.out

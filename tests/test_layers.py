@@ -27,7 +27,7 @@ ROOMS = (
     "errors",
 )
 TORCH_ONLY = {"nets", "losses", "metrics"}
-STANDARD = {"abc", "collections", "dataclasses", "functools", "itertools", "json", "math", "typing"}
+STANDARD = {"abc", "collections", "dataclasses", "functools", "importlib", "itertools", "json", "math", "typing"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 

@@ -22,7 +22,8 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
-    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder",
+    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
+    "TimmEncoder",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",

@@ -157,5 +157,6 @@ def test_foreign_names_are_explained_by_keys_that_exist(facelab: Command) -> Non
 def test_a_key_of_another_choice_says_which(facelab: Command) -> None:
     error = facelab("train", "model=cnn_classic", "model.encoder.widths=[8]").error
     assert "facelab.nets.ClassicEncoder" in error
-    assert "model=cnn" in error
+    assert "model=cnn," in error
+    assert "model=cnn_arcface," in error  # by what it inherits
     assert "data=folder" in facelab("train", "data.root=x").error

@@ -98,15 +98,23 @@ def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
 def _choices_with(key: str) -> list[str]:
     """Choices of the key's config group that define the key, such as `data=folder` for `data.root`."""
     group, _, rest = key.partition(".")
-    files = {file.stem: file for folder in _folders(group) for file in folder.glob("*.yaml")}
-    found = []
-    for name, path in sorted(files.items()):
-        try:
-            keys = _keys_of(load_yaml(path))
-        except (ConfigError, OSError):
-            continue
-        found += [f"{group}={name}"] if rest in keys else []
-    return found
+    return [f"{group}={name}" for name in options_of(group) if rest in _keys_of_choice(group, name)]
+
+
+def _keys_of_choice(group: str, choice: str) -> set[str]:
+    """The keys of a choice and of those of its group that it inherits from; files that cannot be read have none."""
+    keys: set[str] = set()
+    names, folders = [choice], _folders(group)
+    for name in names:
+        for path in (folder / f"{name}.yaml" for folder in folders):
+            try:
+                config = load_yaml(path)
+            except (ConfigError, OSError):
+                continue
+            inherited = [str(entry).partition("@")[0] for entry in config.pop("defaults", None) or []]
+            names += [parent for parent in inherited if parent not in names]
+            keys.update(_keys_of(config))
+    return keys
 
 
 def _composed_part(config_name: str, arguments: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.mobilefacenet import MobileFaceNet
 from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
+from facelab.nets.timm_encoder import TimmEncoder
 
 __all__ = [
     "AffineTestTimeAugmentation",
@@ -30,4 +31,5 @@ __all__ = [
     "NormAwareCosineHead",
     "ProjectionDiscriminator",
     "ResidualEncoder",
+    "TimmEncoder",
 ]
