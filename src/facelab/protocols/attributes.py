@@ -109,7 +109,7 @@ def _errors(subject: Subject, groups: Groups) -> ByGroup:
     kept = np.flatnonzero(groups.group >= 0)
     person = groups.person[kept]
     trials = Trials(groups.group[kept], (predicted != test.labels)[kept], person, person)
-    return groups.measure(trials)
+    return groups.measure(trials, "error")
 
 
 def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: bool) -> ByGroup:
@@ -127,7 +127,7 @@ def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: 
     trials = Trials(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("group", "error", "first", "second"))
     )
-    return groups.measure(trials)
+    return groups.measure(trials, "fnmr" if genuine else "fmr")
 
 
 def _threshold(subject: Subject, scoring: Scoring, test: Compared) -> tuple[float, str]:
