@@ -79,6 +79,9 @@ def test_the_report_is_that_of_a_loop_over_searches(enrolled: int, monkeypatch: 
     missed = [rank > 1 or score <= threshold for rank, score in zip(ranks, own, strict=True)]
     assert report.metrics["identification/fnir_at_fpir_1e-1"] == pytest.approx(np.mean(missed))
     assert "identification/fnir_at_fpir_1e-2" not in report.metrics
+    measured = protocol.measure(subject)
+    assert measured.items() <= report.metrics.items()
+    assert len(measured) == 4
     assert "320 searches" in report.notes[0]
     assert "lowest they support is 0.09375" in report.notes[0]
     for name, (low, high) in report.intervals.items():

@@ -53,6 +53,11 @@ class Attributes(Protocol):
     def __init__(self, column: str, backend: Backend = "cosine") -> None:
         self.column, self.backend = column, backend
 
+    @property
+    def needs_training_images(self) -> bool:
+        """True for a backend that is fitted to training people."""
+        return self.backend != "cosine"
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that the column exists, that the test can be asked, and that two groups are large enough."""
         if self.column not in faces.columns:
@@ -109,7 +114,7 @@ def _errors(subject: Subject, groups: Groups) -> ByGroup:
     kept = np.flatnonzero(groups.group >= 0)
     person = groups.person[kept]
     trials = Trials(groups.group[kept], (predicted != test.labels)[kept], person, person)
-    return groups.measure(trials)
+    return groups.measure(trials, "error")
 
 
 def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: bool) -> ByGroup:
@@ -127,13 +132,13 @@ def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: 
     trials = Trials(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("group", "error", "first", "second"))
     )
-    return groups.measure(trials)
+    return groups.measure(trials, "fnmr" if genuine else "fmr")
 
 
 def _threshold(subject: Subject, scoring: Scoring, test: Compared) -> tuple[float, str]:
     """The threshold of the equal error rate, and where it comes from."""
-    val = subject.val
-    if val is not None and not np.isin(val.identities, subject.train.identities).any() and _has_pairs(val.identities):
+    val, trained = subject.val, subject.faces.identities[subject.splits.train]
+    if val is not None and not np.isin(val.identities, trained).any() and _has_pairs(val.identities):
         threshold, pairs = _eer_threshold(scoring(val.embeddings), val.identities)
         return threshold, f"attributes: the threshold {threshold:.4g} is at the EER of {pairs} of validation people."
     threshold, pairs = _eer_threshold(test, subject.test.identities)

@@ -64,9 +64,15 @@ class Groups:
         ]
         return f"Groups: {some_of(shown)}."
 
-    def measure(self, trials: Trials) -> ByGroup:
-        """Error rates of the groups, and the gap between those that are large enough."""
-        return rates_by_group(trials, len(self.names), int(self.person.max()) + 1, self.compared)
+    def measure(self, trials: Trials, kind: str) -> ByGroup:
+        """Error rates of the groups, and the gap between those that are large enough.
+
+        For the exact intervals, the independent trials are images for `error`, pairs of people for `fmr`, and for
+        `fnmr` the images beyond the first of each person, since pairs that share images are not independent.
+        """
+        people = self.counts[0]
+        independent = {"error": self.images, "fmr": people * (people - 1) // 2, "fnmr": self.images - people}[kind]
+        return rates_by_group(trials, int(self.person.max()) + 1, self.compared, independent)
 
 
 def attributes_report(groups: Groups, rates: Mapping[str, ByGroup], notes: Sequence[str], images: int) -> Report:

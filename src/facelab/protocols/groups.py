@@ -11,7 +11,6 @@ from facelab.protocols.identification_intervals import RESAMPLES, Interval, wide
 from facelab.protocols.intervals import LEVEL, times_drawn
 
 LEAST_PEOPLE, LEAST_TRIALS = 10, 30
-_TAIL = (1 - LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,25 @@ class ByGroup:
     gap: Rate
 
 
-def rates_by_group(trials: Trials, groups: int, people: int, compared: Sequence[int]) -> ByGroup:
+def rates_by_group(trials: Trials, people: int, compared: Sequence[int], independent: Indices) -> ByGroup:
     """Error rates of groups and their gap, with intervals from one bootstrap over the people of all groups.
 
     A trial of a person drawn t times counts t times, a pair of two people drawn t and u times counts t * u times. Each
-    interval of a rate is widened to the exact binomial one with a trial for each person, or each pair of people.
+    interval of a rate is widened to the exact binomial one over a number of trials that count as independent.
 
-    A gap is never negative, and noise makes it larger, in each resample once more. Its interval is therefore the basic
-    bootstrap's (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2), which subtracts
-    that excess, widened to Newcombe's for the two groups, made of their intervals ("Interval estimation for the
-    difference between independent proportions", 1998, method 10). It begins at 0 if the data do not show that the
-    groups differ.
+    A gap is never negative, and noise alone makes it larger, the more so the more groups there are. The gap of measured
+    rates differs from that of true rates by no more than the range of the groups' deviations, which the bootstrap
+    measures: its 95th percentile on both sides of the gap is the interval, as in Tukey's comparison of all pairs of
+    groups (1953). It is widened to Newcombe's for the two groups, made of their intervals ("Interval estimation for the
+    difference between independent proportions", 1998, method 10), and begins at 0 if no groups are shown to differ.
 
     Args:
         trials: of all groups.
-        groups: number G of groups.
         people: number P of people.
         compared: the groups between which the gap is measured, at least two, each with trials.
+        independent: (G,) trials of each group for its exact interval, such as its images.
     """
+    groups = len(independent)
     codes = (trials.group * people + trials.first) * people + trials.second
     _, first_of, place = np.unique(codes, return_index=True, return_inverse=True)
     counts, errors = np.bincount(place), np.bincount(place, weights=trials.error)
@@ -90,16 +90,16 @@ def rates_by_group(trials: Trials, groups: int, people: int, compared: Sequence[
 
     once = rates(np.ones(people, np.int64))
     drawn = np.stack([rates(times) for times in times_drawn(people, resamples=RESAMPLES)])
-    distinct = np.bincount(group, minlength=groups)
+    trusted = np.minimum(independent, np.bincount(trials.group, minlength=groups))
     found = [
         None
         if np.isnan(once[g])
-        else Rate(float(once[g]), widened(_known(drawn[:, g]), float(once[g]), int(distinct[g])))
+        else Rate(float(once[g]), widened(_known(drawn[:, g]), float(once[g]), int(trusted[g])))
         for g in range(groups)
     ]
-    chosen = drawn[:, list(compared)]
-    gaps = np.nanmax(chosen, axis=1) - np.nanmin(chosen, axis=1)
-    return ByGroup(found, _gap([rate for g in compared if (rate := found[g]) is not None], gaps))
+    deviations = (drawn - once)[:, list(compared)]
+    reach = np.quantile(np.nanmax(deviations, axis=1) - np.nanmin(deviations, axis=1), LEVEL)
+    return ByGroup(found, _gap([rate for g in compared if (rate := found[g]) is not None], float(reach)))
 
 
 def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,11 +107,9 @@ def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return known
 
 
-def _gap(rates: Sequence[Rate], resampled: NDArray[np.float64]) -> Rate:
+def _gap(rates: Sequence[Rate], reach: float) -> Rate:
     worst, best = max(rates, key=lambda rate: rate.value), min(rates, key=lambda rate: rate.value)
     value = worst.value - best.value
-    upper, lower = np.quantile(resampled, [1 - _TAIL, _TAIL])
     down = np.hypot(worst.value - worst.interval[0], best.interval[1] - best.value)
     up = np.hypot(worst.interval[1] - worst.value, best.value - best.interval[0])
-    low, high = min(2 * value - upper, value - down), max(2 * value - lower, value + up)
-    return Rate(value, (max(0.0, float(low)), min(1.0, float(high))))
+    return Rate(value, (max(0.0, value - max(reach, float(down))), min(1.0, value + max(reach, float(up)))))

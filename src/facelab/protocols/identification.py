@@ -11,12 +11,12 @@ from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
-from facelab.metrics.identification import cmc
+from facelab.metrics.identification import fnir, threshold_at_fpir
 from facelab.protocols import backends
 from facelab.protocols.backends import Backend, Scoring
 from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.enrolment import Enrolment, draw_enrolment, enrolment_by_role, read_roles
-from facelab.protocols.identification_report import Tested, declared, identification_report
+from facelab.protocols.identification_report import Tested, declared, identification_report, rank_rates
 from facelab.protocols.left_out import left_out
 from facelab.protocols.open_set import open_set
 from facelab.protocols.operating_points import rate_text, supported
@@ -62,7 +62,7 @@ class Identification(Protocol):
     ) -> None:
         self.enrolled, self.unenrolled_share, self.roles = enrolled, unenrolled_share, roles
         self.seed, self.backend, self.fpir = seed, backend, fpir
-        self.metrics = declared(FPIRS if fpir is None else fpir)
+        self.metrics = declared(self._asked)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that test people are unseen, enrolled, and searched for, and that they support `fpir`."""
@@ -109,23 +109,50 @@ class Identification(Protocol):
         if refused:
             raise ConfigError(f"{_KEY}.fpir: {refused} Correct it, or test on more people.")
 
+    @property
+    def needs_training_images(self) -> bool:
+        """True for a backend that is fitted to training people."""
+        return self.backend != "cosine"
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether the backend is fitted."""
+        return self.backend != "cosine"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        """The metrics of `evaluate`, without those at frozen thresholds."""
+        tested = self._search(subject, self._scoring(subject))
+        own, ranks, best = (torch.from_numpy(of) for of in (tested.found.own, tested.found.ranks, tested.found.best))
+        values = {f"rank_{k}": rate for k, rate in rank_rates(tested).items()}
+        for target in supported(self._asked, len(best)):
+            values[f"fnir_at_fpir_{rate_text(target)}"] = fnir(own, ranks, threshold_at_fpir(best, target))
+        return {f"identification/{name}": value for name, value in values.items()}
+
     def evaluate(self, subject: Subject) -> Report:
         """Search the gallery with all probes; the backend is fitted to the training split."""
-        scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
+        scoring = self._scoring(subject)
+        tested = self._search(subject, scoring)
+        searches = len(tested.enrolment.non_mated)
+        if not searches:
+            return identification_report(tested, None, ())
+        targets = supported(self._asked, searches)
+        development, note = self._development(subject, scoring, targets)
+        opened = open_set(tested.found, tested.mated_people, tested.non_mated_people, targets, development)
+        missing = left_out("FPIR", f"{_KEY}.fpir", self._asked, searches, _SEARCHES)
+        notes = [f"identification: {text}" for text in (missing, note) if text]
+        return identification_report(tested, opened, notes)
+
+    @property
+    def _asked(self) -> Sequence[float]:
+        return FPIRS if self.fpir is None else self.fpir
+
+    def _scoring(self, subject: Subject) -> Scoring:
+        return backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
+
+    def _search(self, subject: Subject, scoring: Scoring) -> Tested:
         test, enrolment = subject.test, self._enrolment(subject.faces, subject.test.indices)
         found = search(test.embeddings, test.identities, enrolment, scoring)
-        tested = Tested(subject.faces, test, enrolment, found)
-        shares = cmc(torch.from_numpy(found.ranks), len(enrolment.people)).numpy()
-        searches = len(enrolment.non_mated)
-        if not searches:
-            return identification_report(tested, shares, None, ())
-        asked = FPIRS if self.fpir is None else self.fpir
-        targets = supported(asked, searches)
-        development, note = self._development(subject, scoring, targets)
-        opened = open_set(found, tested.mated_people, tested.non_mated_people, targets, development)
-        missing = left_out("FPIR", f"{_KEY}.fpir", asked, searches, _SEARCHES)
-        notes = [f"identification: {text}" for text in (missing, note) if text]
-        return identification_report(tested, shares, opened, notes)
+        return Tested(subject.faces, test, enrolment, found)
 
     def _enrolment(self, faces: FaceSet, images: Indices) -> Enrolment:
         """The enrolment among some images of the face set, given in ascending order."""
@@ -139,7 +166,7 @@ class Identification(Protocol):
         val = subject.val
         if val is None or not targets:
             return None, "" if not targets else "without validation people, thresholds are read on the test itself."
-        if np.isin(val.identities, subject.train.identities).any():
+        if np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
             return None, "validation people are also in training, so thresholds are read on the test itself."
         enrolment = self._enrolment(subject.faces, val.indices)
         can = supported(targets, len(enrolment.non_mated))

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.metrics import Metric
+from facelab.metrics.identification import cmc
 from facelab.protocols import identification_plots, plots
 from facelab.protocols.base import Outputs, Report, Table
 from facelab.protocols.enrolment import Enrolment
@@ -67,19 +69,28 @@ class Tested:
         """(U,) the person of each non-mated search."""
         return self.test.identities[self.enrolment.non_mated]
 
+    @property
+    def cmc(self) -> NDArray[np.float64]:
+        """(G,) rank-k rates from k = 1 on."""
+        shares: NDArray[np.float64] = cmc(torch.from_numpy(self.found.ranks), len(self.enrolment.people)).numpy()
+        return shares
+
     def name_of(self, identity: int) -> str:
         """The name of a person."""
         return str(self.faces.columns[IDENTITY].names[identity])
 
 
-def identification_report(
-    tested: Tested, cmc: NDArray[np.float64], opened: OpenSet | None, notes: Sequence[str]
-) -> Report:
+def rank_rates(tested: Tested) -> dict[int, float]:
+    """Rank-k rates by k; within a rank of the number of enrolled people, every search finds its person."""
+    shares = tested.cmc
+    return {k: float(shares[k - 1]) for k in RANKS if k < len(shares)}
+
+
+def identification_report(tested: Tested, opened: OpenSet | None, notes: Sequence[str]) -> Report:
     """Report closed-set and open-set identification.
 
     Args:
         tested: what was searched, and found.
-        cmc: (G,) rank-k rates from k = 1 on.
         opened: the open-set results; None if all test people are enrolled.
         notes: what to know before the metrics are used.
     """
@@ -92,17 +103,16 @@ def identification_report(
         values[f"identification/{name}"], intervals[f"identification/{name}"] = value, interval
         rows.append([title, f"{value:.1%}", f"{interval[0]:.1%} to {interval[1]:.1%}"])
 
-    for k in RANKS:
-        if k < len(cmc):  # within rank G, every search finds its person
-            add(f"rank_{k}", f"rank-{k} rate", float(cmc[k - 1]), share_interval(found.ranks <= k, tested.mated_people))
+    for k, rate in rank_rates(tested).items():
+        add(f"rank_{k}", f"rank-{k} rate", rate, share_interval(found.ranks <= k, tested.mated_people))
     for point in opened.read if opened else ():
-        rate = rate_text(point.target)
-        add(f"fnir_at_fpir_{rate}", f"FNIR at FPIR {rate}", point.fnir, point.fnir_interval)
+        at = rate_text(point.target)
+        add(f"fnir_at_fpir_{at}", f"FNIR at FPIR {at}", point.fnir, point.fnir_interval)
     for point in opened.frozen if opened else ():
-        rate = rate_text(point.target)
-        frozen = f"at the frozen threshold for FPIR {rate}"
-        add(f"frozen_fnir_at_fpir_{rate}", f"FNIR {frozen}", point.fnir, point.fnir_interval)
-        add(f"frozen_fpir_at_fpir_{rate}", f"FPIR {frozen}", point.fpir, point.fpir_interval)
+        at = rate_text(point.target)
+        frozen = f"at the frozen threshold for FPIR {at}"
+        add(f"frozen_fnir_at_fpir_{at}", f"FNIR {frozen}", point.fnir, point.fnir_interval)
+        add(f"frozen_fpir_at_fpir_{at}", f"FPIR {frozen}", point.fpir, point.fpir_interval)
     counts = {
         "identification/enrolled": float(len(enrolment.people)),
         "identification/mated_searches": float(len(enrolment.mated)),
@@ -113,7 +123,7 @@ def identification_report(
         {**values, **counts},
         Table(_title(tested), ["", "test", "95 % interval"], rows),
         intervals,
-        _images(tested, cmc, opened),
+        _images(tested, opened),
         {"searches": _rows(tested)},
         notes,
     )
@@ -129,10 +139,10 @@ def _title(tested: Tested) -> str:
     )
 
 
-def _images(tested: Tested, cmc: NDArray[np.float64], opened: OpenSet | None) -> dict[str, plots.Plot]:
+def _images(tested: Tested, opened: OpenSet | None) -> dict[str, plots.Plot]:
     enrolled, mated = len(tested.enrolment.people), len(tested.enrolment.mated)
     drawn = {
-        "cmc": identification_plots.cmc_curve(cmc, f"{mated:,} searches of {enrolled:,} enrolled people"),
+        "cmc": identification_plots.cmc_curve(tested.cmc, f"{mated:,} searches of {enrolled:,} enrolled people"),
         "misidentified": _misidentified(tested),
     }
     if opened is not None:

@@ -66,6 +66,16 @@ class Templates(Protocol):
             raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
         self.templates, self.pairs, self.scores, self.far = templates, pairs, scores, far
 
+    @property
+    def needs_training_images(self) -> bool:
+        """False: cosines are not fitted."""
+        return False
+
+    @property
+    def needs_training(self) -> bool:
+        """False: cosines are not fitted."""
+        return False
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that the lists are usable and of unseen test images, and that their pairs support `far`."""
         lists = read_templates(self.templates, self.pairs, self.scores, faces)
