@@ -117,7 +117,7 @@ class Protocol(ABC):
 
     @property
     def needs_training_images(self) -> bool:
-        """Whether something is fitted to, or compared with, the training split; if not, it may be empty."""
+        """Whether something is fitted to, or compared with, outputs on the training split; if not, they may be empty."""
         return True
 
     @classmethod
@@ -145,11 +145,6 @@ class Protocol(ABC):
     def check_validation(self, splits: Splits, faces: FaceSet) -> None:
         """As `check`, for an evaluation on the validation split, which `splits` has in place of the test split."""
         self.check(splits, faces)
-
-    @property
-    def needs_training(self) -> bool:
-        """Whether it uses the outputs on the training split; without, `Subject.train` may have no images."""
-        return True
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The metrics of `evaluate`, for a model during training; faster where no intervals and images are made."""

@@ -114,11 +114,6 @@ class Identification(Protocol):
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
 
-    @property
-    def needs_training(self) -> bool:
-        """Whether the backend is fitted."""
-        return self.backend != "cosine"
-
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`, without those at frozen thresholds."""
         tested = self._search(subject, self._scoring(subject))

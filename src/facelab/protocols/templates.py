@@ -71,11 +71,6 @@ class Templates(Protocol):
         """False: cosines are not fitted."""
         return False
 
-    @property
-    def needs_training(self) -> bool:
-        """False: cosines are not fitted."""
-        return False
-
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that the lists are usable and of unseen test images, and that their pairs support `far`."""
         lists = read_templates(self.templates, self.pairs, self.scores, faces)

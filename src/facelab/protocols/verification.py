@@ -100,11 +100,6 @@ class Verification(Protocol):
         """As `check`; the list may name no pair of validation images, all of which are then compared."""
         self._check(splits, faces, self._listed(faces, splits.test))
 
-    @property
-    def needs_training(self) -> bool:
-        """Whether the backend is fitted."""
-        return self.backend != "cosine"
-
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`."""
         scored, decision = self._judge(subject)

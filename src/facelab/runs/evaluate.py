@@ -73,7 +73,7 @@ def embed_splits(
 
 def parts_needed(protocols: Mapping[str, Protocol]) -> set[str]:
     """The parts whose outputs the protocols use: `test`, `train` and `val`."""
-    training = any(protocol.needs_training for protocol in protocols.values())
+    training = any(protocol.needs_training_images for protocol in protocols.values())
     thresholds = any(protocol.chooses_thresholds for protocol in protocols.values())
     return {"test", *(["train"] if training else []), *(["val"] if thresholds else [])}
 
