@@ -117,7 +117,7 @@ class Protocol(ABC):
 
     @property
     def needs_training_images(self) -> bool:
-        """Whether something is fitted to, or compared with, outputs on the training split; if not, they may be empty."""
+        """Whether it uses outputs on the training split; if not, they may be empty."""
         return True
 
     @classmethod
