@@ -79,7 +79,7 @@ class Templates(Protocol):
             raise ConfigError(
                 f"{_KEY}.templates: {len(elsewhere):,} of its images are not test images: "
                 f"{some_of([faces.names[int(i)] for i in elsewhere])}. Set a split that tests all of them, such as "
-                "split=official with a column part."
+                "split=all for `facelab evaluate`, or split=official with a column part."
             )
         require_unseen(splits, faces, "protocol=templates")
         refused = left_out("FAR", f"{_KEY}.far", self.far or (), int((~lists.genuine).sum()), "impostor pairs", FARS)
