@@ -19,13 +19,16 @@ from facelab.protocols.backends import Backend
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.decision import Decision, decide
 from facelab.protocols.intervals import accuracy_interval, verification_intervals
-from facelab.protocols.operating_points import LEAST_ERRORS, rate_text, supported
+from facelab.protocols.left_out import left_out
+from facelab.protocols.operating_points import rate_text, supported
 from facelab.protocols.pairs import genuine_pairs, impostor_pairs
 from facelab.protocols.plots import Plot
 from facelab.protocols.scored import Kind, Scored, score
+from facelab.protocols.unseen import require_unseen
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BY_DEFAULT = FARS[:4]
+_FAR = "protocol.verification.far"
 _TITLES = {
     "auc": "area under the ROC curve",
     "eer": "equal error rate",
@@ -117,6 +120,7 @@ class Verification(Protocol):
             values["accuracy"] = metrics["verification/accuracy"]
             intervals["accuracy"] = accuracy_interval(*kinds, scored.people, decision.thresholds)
         table = _table(scored, values, intervals, decision)
+        missing = self._left_out(_BY_DEFAULT if self.far is None else self.far, len(scored.impostor))
         images = {
             "roc": plots.roc_curve(curve, values["auc"], values["eer"], fars),
             "det": plots.det_curve(curve, values["eer"]),
@@ -129,6 +133,7 @@ class Verification(Protocol):
             {f"verification/{name}": ends for name, ends in intervals.items()},
             images,
             {"pairs": _rows(subject.faces, scored)} if scored.listed else {},
+            [f"verification: {missing}"] if missing else (),
         )
 
     def _judge(self, subject: Subject) -> tuple[Scored, Decision | None]:
@@ -169,7 +174,7 @@ class Verification(Protocol):
             genuine, impostor = int(listed.genuine.sum()), int((~listed.genuine).sum())
             _refuse_contradictions(faces, listed)
         if not is_of_pairs(faces):
-            _refuse_seen(splits, faces)
+            require_unseen(splits, faces, "protocol=verification")
         if not genuine or not impostor:
             people = len(np.unique(faces.identities[splits.test]))
             raise ConfigError(
@@ -177,13 +182,12 @@ class Verification(Protocol):
                 f"{impostor:,} impostor pairs among {len(splits.test):,} test images of {people:,} people. It takes at "
                 "least 2 people, one of them with 2 images. Add images, or choose a split with more test people."
             )
-        too_low = sorted(set(self.far or ()) - set(supported(FARS, impostor)))
-        if too_low:
-            given = ", ".join(map(rate_text, supported(FARS, impostor))) or "none"
-            raise ConfigError(
-                f"protocol.verification.far: {rate_text(too_low[-1])} needs {round(LEAST_ERRORS / too_low[-1]):,} "
-                f"impostor pairs, for {LEAST_ERRORS} expected errors; there are {impostor:,}. They support: {given}."
-            )
+        refused = self._left_out(self.far or (), impostor)
+        if refused:
+            raise ConfigError(f"{_FAR}: {refused} Correct it, or test on more images.")
+
+    def _left_out(self, fars: Sequence[float], impostors: int) -> str:
+        return left_out("FAR", _FAR, fars, impostors, "impostor pairs", FARS)
 
 
 def _count_all(splits: Splits, faces: FaceSet) -> tuple[int, int]:
@@ -191,17 +195,6 @@ def _count_all(splits: Splits, faces: FaceSet) -> tuple[int, int]:
     require_known(faces, IDENTITY, splits.test, "protocol=verification")
     identities = faces.identities[splits.test]
     return len(genuine_pairs(identities)), len(impostor_pairs(identities))
-
-
-def _refuse_seen(splits: Splits, faces: FaceSet) -> None:
-    known = np.concatenate([splits.train, splits.val])
-    shared = np.intersect1d(faces.identities[splits.test], faces.identities[known])
-    if len(shared):
-        raise ConfigError(
-            f"protocol=verification expects test people unseen in training, but {len(shared)} test people are also "
-            "in training or validation. Set split=identity_disjoint, or set protocol=classification for people "
-            "seen in training."
-        )
 
 
 def _refuse_contradictions(faces: FaceSet, listed: PairList) -> None:
