@@ -175,7 +175,7 @@ def test_verification_of_strangers(facelab: Command, experiment: Experiment, run
     assert metrics["verification/eer_low"] <= metrics["verification/eer"] <= metrics["verification/eer_high"]
     assert "test/accuracy" not in metrics
     assert "roc" in _shown(client, run)
-    assert "TAR at FAR 1e-2" in outcome.out
+    assert "TAR at FAR 1e-1" in outcome.out  # the rule of 30, with 300 impostor pairs
 
 
 @pytest.fixture(scope="module")
