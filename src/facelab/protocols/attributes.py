@@ -53,10 +53,9 @@ class Attributes(Protocol):
     def __init__(self, column: str, backend: Backend = "cosine") -> None:
         self.column, self.backend = column, backend
 
-    @property
-    def needs_training_images(self) -> bool:
-        """True for a backend that is fitted to training people."""
-        return self.backend != "cosine"
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
+        """True for a backend that is fitted to training people, and for the linear probe on seen classes."""
+        return self.backend != "cosine" or _classes_are_seen(splits, faces)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that the column exists, that the test can be asked, and that two groups are large enough."""

@@ -115,8 +115,7 @@ class Protocol(ABC):
     chooses_thresholds: ClassVar[bool] = False
     tests_known_people: ClassVar[bool] = False
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """Whether it uses outputs on the training split; if not, they may be empty."""
         return True
 

@@ -109,8 +109,7 @@ class Identification(Protocol):
         if refused:
             raise ConfigError(f"{_KEY}.fpir: {refused} Correct it, or test on more people.")
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
 

@@ -66,8 +66,7 @@ class Templates(Protocol):
             raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
         self.templates, self.pairs, self.scores, self.far = templates, pairs, scores, far
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """False: cosines are not fitted."""
         return False
 

@@ -84,8 +84,7 @@ class Verification(Protocol):
             raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
         self.pairs, self.backend, self.far = pairs, backend, far
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
 
