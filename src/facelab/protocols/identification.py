@@ -17,9 +17,8 @@ from facelab.protocols.backends import Backend, Scoring
 from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.enrolment import Enrolment, draw_enrolment, enrolment_by_role, read_roles
 from facelab.protocols.identification_report import Tested, declared, identification_report, rank_rates
-from facelab.protocols.left_out import left_out
 from facelab.protocols.open_set import open_set
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import left_out, rate_text, supported
 from facelab.protocols.searches import Searches, search
 from facelab.protocols.unseen import require_unseen
 

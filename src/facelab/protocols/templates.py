@@ -16,15 +16,13 @@ from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols import backends
 from facelab.protocols.base import Protocol, Report, Subject, Table
 from facelab.protocols.intervals import ScoredPairs
-from facelab.protocols.left_out import left_out
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.template_intervals import tar_intervals
 from facelab.protocols.template_lists import Templates as Lists
 from facelab.protocols.template_lists import read_templates
 from facelab.protocols.unseen import require_unseen
 from facelab.protocols.verification_plots import roc_curve
 
-FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _KEY = "protocol.templates"
 
 
@@ -61,9 +59,7 @@ class Templates(Protocol):
     def __init__(
         self, templates: str, pairs: str, scores: str | None = None, far: Sequence[float] | None = None
     ) -> None:
-        unknown = [rate for rate in far or () if rate not in FARS]
-        if unknown:
-            raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
+        refuse_other_fars(far)
         self.templates, self.pairs, self.scores, self.far = templates, pairs, scores, far
 
     def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:

@@ -19,14 +19,12 @@ from facelab.protocols.backends import Backend
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.decision import Decision, decide
 from facelab.protocols.intervals import accuracy_interval, verification_intervals
-from facelab.protocols.left_out import left_out
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.pairs import genuine_pairs, impostor_pairs
 from facelab.protocols.plots import Plot
 from facelab.protocols.scored import Kind, Scored, score
 from facelab.protocols.unseen import require_unseen
 
-FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BY_DEFAULT = FARS[:4]
 _FAR = "protocol.verification.far"
 _TITLES = {
@@ -79,9 +77,7 @@ class Verification(Protocol):
     def __init__(
         self, pairs: str | None = None, backend: Backend = "cosine", far: Sequence[float] | None = None
     ) -> None:
-        unknown = [rate for rate in far or () if rate not in FARS]
-        if unknown:
-            raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
+        refuse_other_fars(far)
         self.pairs, self.backend, self.far = pairs, backend, far
 
     def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
