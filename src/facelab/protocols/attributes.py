@@ -136,8 +136,8 @@ def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: 
 
 def _threshold(subject: Subject, scoring: Scoring, test: Compared) -> tuple[float, str]:
     """The threshold of the equal error rate, and where it comes from."""
-    val, trained = subject.val, subject.faces.identities[subject.splits.train]
-    if val is not None and not np.isin(val.identities, trained).any() and _has_pairs(val.identities):
+    val = subject.development
+    if val is not None and _has_pairs(val.identities):
         threshold, pairs = _eer_threshold(scoring(val.embeddings), val.identities)
         return threshold, f"attributes: the threshold {threshold:.4g} is at the EER of {pairs} of validation people."
     threshold, pairs = _eer_threshold(test, subject.test.identities)

@@ -98,6 +98,13 @@ class Subject:
     val: Outputs | None = None
     dependencies: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def development(self) -> Outputs | None:
+        """`val` if none of its people are in training, so that thresholds can be chosen on them; else None."""
+        if self.val is None or np.isin(self.val.identities, self.faces.identities[self.splits.train]).any():
+            return None
+        return self.val
+
 
 class Protocol(ABC):
     """Base class of protocols, which evaluate trained models.

@@ -156,11 +156,12 @@ class Identification(Protocol):
 
     def _development(self, subject: Subject, scoring: Scoring, targets: Sequence[float]) -> tuple[Searches | None, str]:
         """Searches of the validation people, and what to know about the thresholds they give."""
-        val = subject.val
-        if val is None or not targets:
-            return None, "" if not targets else "without validation people, thresholds are read on the test itself."
-        if np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
-            return None, "validation people are also in training, so thresholds are read on the test itself."
+        if not targets:
+            return None, ""
+        val = subject.development
+        if val is None:
+            why = "there are no validation people" if subject.val is None else "validation people are also in training"
+            return None, f"{why}, so thresholds are read on the test itself."
         enrolment = self._enrolment(subject.faces, val.indices)
         can = supported(targets, len(enrolment.non_mated))
         if not can or not len(enrolment.people):

@@ -18,8 +18,7 @@ from facelab.protocols.base import Protocol, Report, Subject, Table
 from facelab.protocols.intervals import ScoredPairs
 from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.template_intervals import tar_intervals
-from facelab.protocols.template_lists import Templates as Lists
-from facelab.protocols.template_lists import read_templates
+from facelab.protocols.template_lists import TemplateLists, read_templates
 from facelab.protocols.unseen import require_unseen
 from facelab.protocols.verification_plots import roc_curve
 
@@ -123,7 +122,7 @@ class Templates(Protocol):
         )
 
 
-def template_embeddings(embeddings: NDArray[np.float32], places: Indices, lists: Lists) -> NDArray[np.float32]:
+def template_embeddings(embeddings: NDArray[np.float32], places: Indices, lists: TemplateLists) -> NDArray[np.float32]:
     """Embeddings (T, D) of templates: sums over media of the means over their images of embedding times weight.
 
     Args:

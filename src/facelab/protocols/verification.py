@@ -100,12 +100,12 @@ class Verification(Protocol):
 
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`."""
-        scored, decision = self._judge(subject)
+        scored, decision = self._compared(subject)
         return _named(scored, _measured(scored.curve(), self._fars(len(scored.impostor))), decision, subject.test)
 
     def evaluate(self, subject: Subject) -> Report:
         """Compare test images; thresholds come from other folds or from the validation people."""
-        scored, decision = self._judge(subject)
+        scored, decision = self._compared(subject)
         curve, fars = scored.curve(), self._fars(len(scored.impostor))
         values = _measured(curve, fars)
         kinds = scored.genuine.pairs, scored.impostor.pairs
@@ -131,8 +131,8 @@ class Verification(Protocol):
             [f"verification: {missing}"] if missing else (),
         )
 
-    def _judge(self, subject: Subject) -> tuple[Scored, Decision | None]:
-        """Scored pairs, and decisions on them."""
+    def _compared(self, subject: Subject) -> tuple[Scored, Decision | None]:
+        """Scored pairs of test images, and decisions on them."""
         scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
         scored = self._score(subject.faces, subject.test, scoring)
         return scored, decide(scored, self._development(subject, scoring))
@@ -153,10 +153,9 @@ class Verification(Protocol):
 
     def _development(self, subject: Subject, scoring: backends.Scoring) -> Scored | None:
         """Pairs of the validation people; None if there are none, or if they were trained on."""
-        val = subject.val
-        if val is None or np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
+        if subject.development is None:
             return None
-        found = self._score(subject.faces, val, scoring)
+        found = self._score(subject.faces, subject.development, scoring)
         return found if len(found.genuine) and len(found.impostor) else None
 
     def _fars(self, impostors: int) -> list[float]:
