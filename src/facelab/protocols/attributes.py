@@ -9,7 +9,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
-from facelab.metrics.verification import roc
+from facelab.metrics.verification import eer_threshold, roc
 from facelab.protocols import backends
 from facelab.protocols.attributes_report import Groups, attributes_report
 from facelab.protocols.backends import Backend, Compared, Scoring
@@ -153,9 +153,7 @@ def _has_pairs(identities: Indices) -> bool:
 
 
 def _eer_threshold(compared: Compared, identities: Indices) -> tuple[float, str]:
-    """The highest threshold at which the FMR is at least the FNMR, and the pairs it is of, in words."""
+    """The threshold of the equal error rate over all pairs, and their numbers, in words."""
     pairs = genuine_pairs(identities), impostor_pairs(identities)
     scores = (torch.from_numpy(compared.pairs(kind.first, kind.second)) for kind in pairs)
-    curve = roc(*scores)
-    threshold = float(curve.threshold[int((1 - curve.tar <= curve.far).nonzero()[0])])
-    return threshold, f"{len(pairs[0]):,} genuine and {len(pairs[1]):,} impostor pairs"
+    return eer_threshold(roc(*scores)), f"{len(pairs[0]):,} genuine and {len(pairs[1]):,} impostor pairs"

@@ -32,7 +32,7 @@ def supported(targets: Sequence[float], trials: int) -> list[float]:
 
 
 def left_out(
-    rate: str, key: str, asked: Sequence[float], trials: int, trial: str, possible: Sequence[float] | None = None
+    rate: str, key: str, asked: Sequence[float], trials: int, kind: str, possible: Sequence[float] | None = None
 ) -> str:
     """A sentence on the operating points that a number of trials does not support; empty if it supports all.
 
@@ -41,7 +41,7 @@ def left_out(
         key: the config key that sets the operating points.
         asked: error rates in (0, 1).
         trials: number of trials.
-        trial: what they are, in the plural, such as `impostor pairs`.
+        kind: what they are, in the plural, such as `impostor pairs`.
         possible: error rates that can be asked for; None for any.
     """
     given = supported(asked, trials)
@@ -53,7 +53,7 @@ def left_out(
     lowest = min(supported(possible, trials), default=None)
     instead = "they support none" if lowest is None else f"the lowest they support is {lowest:g} ({key}=[{lowest:g}])"
     return (
-        f"{trials:,} {trial} do not support {rate} {', '.join(missing)}, since {LEAST_ERRORS} errors must be expected "
+        f"{trials:,} {kind} do not support {rate} {', '.join(missing)}, since {LEAST_ERRORS} errors must be expected "
         f"at an operating point (rule of 30); {instead}."
     )
 

@@ -90,6 +90,7 @@ class Templates(Protocol):
             for of in (lists.genuine, ~lists.genuine)
         )
         curve = roc(torch.from_numpy(genuine.scores), torch.from_numpy(impostor.scores))
+        equal_error = eer(curve)
         asked = FARS if self.far is None else self.far
         fars = supported(asked, len(impostor.scores))
         tars = [tar_at_far(curve, far) for far in fars]
@@ -100,7 +101,7 @@ class Templates(Protocol):
             f"{count:,} templates of {len(lists.image):,} images, {len(genuine.scores):,} genuine and "
             f"{len(impostor.scores):,} impostor pairs"
         )
-        rows = [["equal error rate", f"{eer(curve):.2%}", ""]]
+        rows = [["equal error rate", f"{equal_error:.2%}", ""]]
         rows += [
             [f"TAR at FAR {rate_text(far)}", f"{tar:.2%}", f"{low:.2%} to {high:.2%}"]
             for far, tar, (low, high) in zip(fars, tars, intervals, strict=True)
@@ -109,7 +110,7 @@ class Templates(Protocol):
         return Report(
             {
                 **dict(zip(names, tars, strict=True)),
-                "templates/eer": eer(curve),
+                "templates/eer": equal_error,
                 "templates/templates": float(count),
                 "templates/genuine_pairs": float(len(genuine.scores)),
                 "templates/impostor_pairs": float(len(impostor.scores)),
@@ -117,7 +118,7 @@ class Templates(Protocol):
             },
             Table(title, ["", "test", "95 % interval"], rows),
             dict(zip(names, intervals, strict=True)),
-            {"templates_roc": roc_curve(curve, auc(curve), eer(curve), fars)},
+            {"templates_roc": roc_curve(curve, auc(curve), equal_error, fars)},
             notes=[f"templates: {missing}"] if missing else [],
         )
 
