@@ -59,8 +59,8 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
     """Fit a backend to the embeddings of training people.
 
     `cosine`: the cosine of two embeddings; nothing is fitted.
-    `lda`: the cosine after linear discriminant analysis (Fisher, 1936; scikit-learn's, with the within-class covariance
-    shrunk as of Ledoit and Wolf, 2004) of embeddings of length 1.
+    `lda`: the cosine after linear discriminant analysis (Fisher, 1936; scikit-learn's, in which the covariance of each
+    person is shrunk as of Ledoit and Wolf, 2004, before all are averaged) of embeddings of length 1.
     `plda`: the log-likelihood ratio of one person against two under probabilistic linear discriminant analysis (Ioffe,
     "Probabilistic Linear Discriminant Analysis", 2006; Prince and Elder, 2007, with Gaussian person and noise) of
     embeddings of length 1, which are centred on the training mean.

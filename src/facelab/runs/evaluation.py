@@ -278,7 +278,9 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
     beside = copy.copy(store)
     beside.experiment = run.experiment
     needs = {f"{NEEDS}{name}": folder.name for name, folder in prepared.dependencies.items()}
-    hashes = {f"{NEEDS}{name}.config_hash": _hash_of(folder) for name, folder in prepared.dependencies.items()}
+    hashes = {
+        f"{NEEDS}{name}.config_hash": config_hash(read_config(folder)) for name, folder in prepared.dependencies.items()
+    }
     tags = {**evaluation_tags(run), **needs, **hashes, CONFIG_HASH: config_hash(prepared.config)}
     name = f"eval of {run.name} on {prepared.faces.name}"
     tracked = TrackedRun.create(beside, name, params_of(prepared.config, prepared.choices), runs_folder, tags)
@@ -286,8 +288,3 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
     tracked.file(CONFIG)
     tag_recorded(store, run.id, f"{EVALUATED_BY}{tracked.id}", prepared.faces.name)
     return tracked
-
-
-def _hash_of(folder: Path) -> str:
-    """Config hash of the run of a folder."""
-    return config_hash(read_config(folder))
