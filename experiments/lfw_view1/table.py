@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +19,10 @@ from facelab.models.trained import embeddings
 from facelab.protocols import Outputs, Report, Subject, Verification
 
 ENDS = ("low", "high")
-Config = dict[str, Any]
 NAMES = ("verification/accuracy", "verification/auc", "verification/eer", "verification/tar_at_far_1e-1")
 
 
-def judged(faces: FaceSet, splits: Splits, vectors: NDArray[np.float32], module: FaceModule, pairs: str) -> Report:
+def evaluated(faces: FaceSet, splits: Splits, vectors: NDArray[np.float32], module: FaceModule, pairs: str) -> Report:
     """The report on embeddings of all images, as a run makes it."""
     parts = [
         Outputs(vectors[part], None, faces.labels[part], faces.identities[part], part)
@@ -61,9 +59,8 @@ def line(name: str, metrics: dict[str, float]) -> str:
 
 def flat(report: Report) -> dict[str, float]:
     """Metrics with the ends of their intervals, named as in metrics.json."""
-    ends = {
-        f"{name}_{end}": pair[i] for name, pair in report.intervals.items() for i, end in enumerate(("low", "high"))
-    }
+    pairs = report.intervals.items()
+    ends = {f"{name}_{end}": value for name, pair in pairs for end, value in zip(ENDS, pair, strict=True)}
     return {**report.metrics, **ends}
 
 
@@ -87,8 +84,8 @@ def main() -> None:
     faces, splits = prepare(build({"data": config["data"]})["data"].load(), build({"split": config["split"]})["split"])
     pairs = config["protocol"]["verification"]["pairs"]
     module, vectors = untrained(faces, config, seed=1)
-    print(line("the same network, untrained", flat(judged(faces, splits, vectors, module, pairs))), flush=True)
-    print(line("eigenfaces", flat(judged(faces, splits, eigenfaces(faces, splits), module, pairs))), flush=True)
+    print(line("the same network, untrained", flat(evaluated(faces, splits, vectors, module, pairs))), flush=True)
+    print(line("eigenfaces", flat(evaluated(faces, splits, eigenfaces(faces, splits), module, pairs))), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from facelab.data.faces import FaceSet
 from facelab.data.pair_list import own_pairs, read_pair_list
 from facelab.data.sources.bin import Bin
+from facelab.data.sources.folder import Folder
 from facelab.data.sources.lfw import LFW
 from facelab.data.splits.base import prepare
 from facelab.data.splits.given import Official
@@ -46,6 +47,15 @@ def test_tables_name_images_with_and_without_suffix(tmp_path: Path) -> None:
     assert [faces.names[i] for i in found.first] == ["Ada/Ada_0001.jpg", "Cy/Cy_0002.jpg"]
     assert found.genuine.tolist() == [True, False]
     assert found.fold.tolist() == [0, 0]
+
+
+def test_names_without_suffix_that_several_images_share_are_refused(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "faces", ["Ada/1.jpg", "Ada/1.png", "Ada/2.jpg", "Bo/1.jpg"])
+    faces = Folder(str(root)).load()
+    clear = _write(tmp_path / "clear.csv", "first,second,genuine\nAda/1.png,Ada/2,yes\n")
+    assert faces.names[read_pair_list(clear, faces, "x").first[0]] == "Ada/1.png"
+    with pytest.raises(DataError, match=r"names 1 images .* does not have: Ada/1"):
+        read_pair_list(_write(tmp_path / "pairs.csv", "first,second,genuine\nAda/1,Bo/1,no\n"), faces, "x")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from facelab.metrics.verification import Roc, auc, best_threshold, eer, roc, tar_at_far
+from facelab.metrics.verification import Roc, auc, best_threshold, eer, eer_threshold, roc, tar_at_far
 
 # Few distinct values, so that ties within and between the two kinds of pairs are common.
 scores = st.lists(st.integers(-4, 4), min_size=1, max_size=30)
@@ -126,6 +126,18 @@ def test_equal_error_rate_lies_on_the_curve_where_both_errors_are_equal(
     step = np.clip(((error - far[:-1]) * along + (1 - error - tar[:-1]) * up) / (along**2 + up**2), 0, 1)
     gap = np.hypot(far[:-1] + step * along - error, tar[:-1] + step * up - (1 - error))
     assert gap.min() < 1e-9
+
+
+@given(scores, scores)
+def test_the_threshold_of_the_equal_error_rate_is_the_highest_where_as_many_impostors_err(
+    genuine: list[int], impostor: list[int]
+) -> None:
+    def false_matches_prevail(threshold: float) -> bool:
+        fmr = sum(score >= threshold for score in impostor) / len(impostor)
+        return fmr >= sum(score < threshold for score in genuine) / len(genuine) - 1e-12
+
+    found = eer_threshold(roc(torch.tensor(genuine), torch.tensor(impostor)))
+    assert found == max(score for score in {*genuine, *impostor} if false_matches_prevail(score))
 
 
 @given(scores, scores, st.floats(0, 1))

@@ -100,6 +100,21 @@ def test_people_seen_in_training_are_classified() -> None:
     assert "attributes/fmr_gap" not in report.metrics
 
 
+def test_people_seen_in_training_are_classified_by_the_linear_probe_without_a_head() -> None:
+    identities = np.tile(np.arange(30), 4)
+    embeddings = np.eye(30, dtype=np.float32)[identities]
+    embeddings[60] = embeddings[61]  # an error in the group 0
+    faces = made_table("identity", identity=identities, group=identities % 2)
+    train, test = (
+        Outputs(embeddings[of], None, identities[of], identities[of], of) for of in (np.arange(60), np.arange(60, 120))
+    )
+    splits = Splits(train.indices, NONE, test.indices)
+    assert Attributes("group").needs_training_images(splits, faces)
+    assert not Attributes("group").needs_training_images(Splits(NONE, NONE, test.indices), faces)
+    report = Attributes("group").evaluate(Subject(faces, splits, train, test, tiny_cnn(), 0))
+    assert report.metrics["attributes/error_worst"] == pytest.approx(1 / 30)
+
+
 def test_rates_are_those_of_a_bootstrap_over_trials() -> None:
     random = np.random.default_rng(0)
     first, second = random.integers(0, 20, (2, 600))

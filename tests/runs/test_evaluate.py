@@ -128,15 +128,18 @@ def test_what_it_was_trained_on_is_refused_unless_allowed(
     wider = ("data.last_person=12", "split=all", "protocol=verification")
     outcome = facelab("evaluate", *place, *wider)
     assert outcome.status == 2
-    assert f"run={trained[0].name}: It was trained on 48 of the 120 images it is tested on: s1/" in outcome.error
-    assert "6 of the 12 people it is tested on: s1, s2, s3, s4, s5, ..." in outcome.error
+    assert (
+        f"run={trained[0].name}: In training or validation it saw 48 of the 120 images it is tested on: s1/"
+        in outcome.error
+    )
+    assert "6 of the 12 people it is tested on: s1, s2, s3, s4, s5 and 1 more." in outcome.error
     outcome = facelab("evaluate", *place, "split.seed=5")  # the same people by design, other test images
     assert "of the 12 images it is tested on" in outcome.error
     assert "people" not in outcome.error
     assert len(_evaluations(client, trained[0])) == count
     outcome = facelab("evaluate", *place, *wider, "seen=allow")
     assert outcome.status == 0, outcome.error
-    assert "Note: It was trained on 48 of the 120 images" in outcome.out
+    assert "Note: In training or validation it saw 48 of the 120 images" in outcome.out
     assert "48 of the 120" in _evaluations(client, trained[0])[0].data.tags["evaluation.notes"]
 
 

@@ -79,7 +79,7 @@ def test_the_message_tells_how_many_and_the_first_five() -> None:
     overlap = Overlap([f"{i}.png" for i in range(7)], ["a"], 1000, 9)
     with pytest.raises(ConfigError) as error:
         refuse_seen(overlap, "abc", "refuse")
-    assert "7 of the 1,000 images it is tested on: 0.png, 1.png, 2.png, 3.png, 4.png, ...." in str(error.value)
+    assert "7 of the 1,000 images it is tested on: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in str(error.value)
     assert "1 of the 9 people it is tested on: a." in str(error.value)
     assert len(refuse_seen(overlap, "abc", "allow")) == 2
     assert refuse_seen(Overlap([], [], 5, 5), "abc", "refuse") == []

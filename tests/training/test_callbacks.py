@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from facelab.errors import Interrupted
+from facelab.errors import ConfigError, Interrupted
 from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
 from facelab.models.recipe import Cosine, Recipe
 from facelab.training.callbacks.averaging import ExponentialMovingAverage, ema_decay
@@ -21,7 +21,7 @@ from facelab.training.callbacks.checkpoints import Checkpoints
 from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.callbacks.samples import Samples
 from facelab.training.callbacks.training_log import TrainingLog
-from facelab.training.callbacks.validation import Validation
+from facelab.training.callbacks.validation import Criterion, Validation
 from facelab.training.checkpoint import checkpoint_path
 from facelab.training.gather import gather_features
 from facelab.training.interrupt import StopRequest
@@ -196,6 +196,15 @@ def test_the_best_weights_are_kept_and_restored() -> None:
     validation.restore_best(module)
     assert kept is not None
     assert all(torch.equal(kept[name], value) for name, value in module.state_dict().items())
+
+
+def test_a_chosen_metric_that_is_not_computed_selects_no_weights() -> None:
+    criterion = Criterion("val/verification/tar_at_far_1e-4", higher_is_better=True)
+    validation = Validation(lambda values, seen: None, num_classes=3, criterion=criterion)
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    validation.on_validation_batch_end(trainer, module, _features(2), None, 0)
+    with pytest.raises(ConfigError, match=r"validation.metric=val/verification/tar_at_far_1e-4: .* They give .*val/f1"):
+        validation.on_validation_epoch_end(trainer, module)
 
 
 def test_gathering_orders_by_picture_and_drops_what_padding_showed_twice() -> None:

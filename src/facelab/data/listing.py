@@ -2,8 +2,9 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from facelab.data.images import OTHER_SUFFIXES, SUFFIXES, kind_of_file
 from facelab.data.source import natural_order, readable
@@ -148,6 +149,14 @@ def file_at(path: str, key: str, expected: str, most_bytes: int) -> Path:
     if state.st_size > most_bytes:
         raise DataError(f"{where} has {state.st_size:,} bytes; at most {most_bytes:,} are read. Split it into several.")
     return found
+
+
+def place_of_name(names: Sequence[str]) -> dict[str, int]:
+    """The index of each name, also without its suffix unless several names are equal then."""
+    bare = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    counts = Counter(bare)
+    clear = {stem: place for place, stem in enumerate(bare) if counts[stem] == 1}
+    return clear | {name: place for place, name in enumerate(names)}
 
 
 def some_of(names: Sequence[str]) -> str:

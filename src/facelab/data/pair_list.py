@@ -1,15 +1,14 @@
 """Lists of image pairs to compare: LFW's, CSV and Parquet tables, and sets that consist of pairs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
-from facelab.data.listing import some_of
+from facelab.data.listing import place_of_name, some_of
 from facelab.data.source import readable
 from facelab.data.sources.lfw import read_pairs
 from facelab.data.tables import Table, read_table
@@ -89,9 +88,9 @@ def read_pair_list(path: str, faces: FaceSet, key: str) -> PairList:
     where = f"{key}: {readable(str(Path(path).absolute()))}"
     table = Path(path).suffix.lower() in _TABLES
     names, genuine, fold = _of_table(read_table(path, key, "first"), where) if table else _of_lfw(path, key)
-    known = _places(faces.names)
+    known = place_of_name(faces.names)
     loaded = faces if faces.loaded is None else faces.loaded
-    there = known if loaded is faces else _places(loaded.names)
+    there = known if loaded is faces else place_of_name(loaded.names)
     absent = list(dict.fromkeys(name for pair in names for name in pair if name not in there))
     if absent:
         raise DataError(
@@ -133,9 +132,3 @@ def _of_table(table: Table, where: str) -> _Read:
                 "two names, yes or no, and a number from 0 if there are folds."
             )
     return names, np.isin(same, _YES), np.array([int(fold) for fold in folds], np.int64)
-
-
-def _places(names: Sequence[str]) -> dict[str, int]:
-    """The index of each name, and of each name without its suffix."""
-    bare = {str(PurePosixPath(name).with_suffix("")): place for place, name in enumerate(names)}
-    return bare | {name: place for place, name in enumerate(names)}

@@ -118,9 +118,10 @@ def adaface(
 ) -> Tensor:
     """Mean cross-entropy over scaled cosines with a margin that adapts to the quality of each image.
 
-    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", 2022, equations 14 to 16. The length of
-    an embedding indicates quality: images of low quality have an angular margin below 0, which emphasises easy ones;
-    those of high quality have a larger one, which emphasises hard ones, and an additive one.
+    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", 2022, section 3. The length of an
+    embedding indicates quality q in [-1, 1]: the margins are -m q on the angle and m + m q on the cosine. Images of low
+    quality have ArcFace's margin, which emphasises easy ones, those of medium quality CosFace's, and those of high
+    quality an angular margin below 0 and twice CosFace's, which emphasises hard ones.
 
     Args:
         cosines: (N, C) float in [-1, 1].
@@ -143,5 +144,5 @@ def adaface(
     quality = (h * norm_scores[:, None].float()).clamp(-1, 1)
     own = cosines.gather(1, labels[:, None]).float().clamp(-1 + 1e-3, 1 - 1e-3)
     angle = (own.acos() - margin * quality).clamp(1e-3, math.pi - 1e-3)
-    adapted = angle.cos() - (margin * quality + margin)
+    adapted = angle.cos() - (margin + margin * quality)
     return normalised_softmax(cosines.scatter(1, labels[:, None], adapted.to(cosines.dtype)), labels, scale=scale)

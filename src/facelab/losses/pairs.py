@@ -12,7 +12,7 @@ def triplet(embeddings: Tensor, labels: Tensor, *, margin: float | None = None) 
     """Triplet loss with batch-hard mining, on normalised embeddings.
 
     Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017, equation 5 (batch
-    hard), with the soft margin of section 2.1 by default: every image is compared with the farthest image of its own
+    hard), with the soft margin of section 2 by default: every image is compared with the farthest image of its own
     class and the nearest image of another one. The distance is Euclidean, not squared, as the paper advises; embeddings
     are normalised as in Schroff et al., "FaceNet", 2015, section 3.1, since they are compared by cosine later.
 

@@ -76,10 +76,14 @@ def auc(curve: Roc) -> float:
 
 def eer(curve: Roc) -> float:
     """Equal error rate in [0, 1]: the FMR that equals the FNMR, by linear interpolation between operating points."""
-    excess = 1 - curve.tar - curve.far
-    after = int((excess <= 0).nonzero()[0])
+    excess, after = _crossing(curve)
     step = excess[after - 1] / (excess[after - 1] - excess[after])
     return float(torch.lerp(curve.far[after - 1], curve.far[after], step))
+
+
+def eer_threshold(curve: Roc) -> float:
+    """Highest threshold at which the FMR is at least the FNMR: the operating point at or after the EER."""
+    return float(curve.threshold[_crossing(curve)[1]])
 
 
 def tar_at_far(curve: Roc, far: float) -> float:
@@ -117,6 +121,12 @@ def best_threshold(curve: Roc) -> float:
     above = curve.threshold[max(place, 1)]
     below = curve.threshold[min(place + 1, len(gain) - 1)]
     return float((above + below) / 2 if place else above + 1)
+
+
+def _crossing(curve: Roc) -> tuple[Tensor, int]:
+    """FNMR minus FMR (P,), descending from 1 to -1, and the first operating point where it is not above 0."""
+    excess = 1 - curve.tar - curve.far
+    return excess, int((excess <= 1e-12).nonzero()[0])  # equal shares differ by rounding
 
 
 def _present(scores: Tensor, weights: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:

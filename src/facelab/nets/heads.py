@@ -55,7 +55,7 @@ class CosineHead(nn.Module):
 class NormAwareCosineHead(CosineHead):
     """`CosineHead` that also offers the standardised lengths of the embeddings, for AdaFace.
 
-    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", 2022, section 4.1: the mean and the
+    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", 2022, section 3: the mean and the
     standard deviation are moving averages over training batches, kept in buffers. The first batch sets them.
 
     Args:

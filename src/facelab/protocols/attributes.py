@@ -9,7 +9,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
-from facelab.metrics.verification import roc
+from facelab.metrics.verification import eer_threshold, roc
 from facelab.protocols import backends
 from facelab.protocols.attributes_report import Groups, attributes_report
 from facelab.protocols.backends import Backend, Compared, Scoring
@@ -53,10 +53,9 @@ class Attributes(Protocol):
     def __init__(self, column: str, backend: Backend = "cosine") -> None:
         self.column, self.backend = column, backend
 
-    @property
-    def needs_training_images(self) -> bool:
-        """True for a backend that is fitted to training people."""
-        return self.backend != "cosine"
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
+        """True for a backend that is fitted to training people, and for the linear probe on seen classes."""
+        return self.backend != "cosine" or _classes_are_seen(splits, faces)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check that the column exists, that the test can be asked, and that two groups are large enough."""
@@ -137,8 +136,8 @@ def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: 
 
 def _threshold(subject: Subject, scoring: Scoring, test: Compared) -> tuple[float, str]:
     """The threshold of the equal error rate, and where it comes from."""
-    val, trained = subject.val, subject.faces.identities[subject.splits.train]
-    if val is not None and not np.isin(val.identities, trained).any() and _has_pairs(val.identities):
+    val = subject.development
+    if val is not None and _has_pairs(val.identities):
         threshold, pairs = _eer_threshold(scoring(val.embeddings), val.identities)
         return threshold, f"attributes: the threshold {threshold:.4g} is at the EER of {pairs} of validation people."
     threshold, pairs = _eer_threshold(test, subject.test.identities)
@@ -154,9 +153,7 @@ def _has_pairs(identities: Indices) -> bool:
 
 
 def _eer_threshold(compared: Compared, identities: Indices) -> tuple[float, str]:
-    """The highest threshold at which the FMR is at least the FNMR, and the pairs it is of, in words."""
+    """The threshold of the equal error rate over all pairs, and their numbers, in words."""
     pairs = genuine_pairs(identities), impostor_pairs(identities)
     scores = (torch.from_numpy(compared.pairs(kind.first, kind.second)) for kind in pairs)
-    curve = roc(*scores)
-    threshold = float(curve.threshold[int((1 - curve.tar <= curve.far).nonzero()[0])])
-    return threshold, f"{len(pairs[0]):,} genuine and {len(pairs[1]):,} impostor pairs"
+    return eer_threshold(roc(*scores)), f"{len(pairs[0]):,} genuine and {len(pairs[1]):,} impostor pairs"

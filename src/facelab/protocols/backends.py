@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from facelab.errors import ConfigError
 
 Backend = Literal["cosine", "lda", "plda"]
-_MOST_ENTRIES = 2**25  # of a block of scores or vectors
+_BLOCK_ENTRIES = 2**23  # of the vectors on one side of a block of pairs: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Compared:
     def pairs(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (P,) float32 of pairs of rows, (P,) each, higher is more alike; in blocks of bounded memory."""
         scores = np.empty(len(first), np.float32)
-        step = max(1, _MOST_ENTRIES // max(1, self.vectors.shape[1]) // 4)
+        step = max(1, _BLOCK_ENTRIES // max(1, self.vectors.shape[1]))
         for start in range(0, len(first), step):
             block = slice(start, start + step)
             np.einsum("nd,nd->n", self.vectors[first[block]], self.vectors[second[block]], out=scores[block])
@@ -59,8 +59,8 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
     """Fit a backend to the embeddings of training people.
 
     `cosine`: the cosine of two embeddings; nothing is fitted.
-    `lda`: the cosine after linear discriminant analysis (Fisher, 1936; scikit-learn's, with the within-class covariance
-    shrunk as of Ledoit and Wolf, 2004) of embeddings of length 1.
+    `lda`: the cosine after linear discriminant analysis (Fisher, 1936; scikit-learn's, in which the covariance of each
+    person is shrunk as of Ledoit and Wolf, 2004, before all are averaged) of embeddings of length 1.
     `plda`: the log-likelihood ratio of one person against two under probabilistic linear discriminant analysis (Ioffe,
     "Probabilistic Linear Discriminant Analysis", 2006; Prince and Elder, 2007, with Gaussian person and noise) of
     embeddings of length 1, which are centred on the training mean.
@@ -74,7 +74,7 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
         ConfigError: `lda` or `plda` with fewer than two people of two or more images.
     """
     if backend == "cosine":
-        return lambda others: _cosine(_unit(others))
+        return lambda others: _cosine(unit(others))
     _, person, counts = np.unique(identities, return_inverse=True, return_counts=True)
     several = counts[person] > 1  # only these show how images of one person differ
     if (counts > 1).sum() < 2:
@@ -82,7 +82,7 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
             f"backend={backend} is fitted to training people with at least two images each; there are "
             f"{int((counts > 1).sum())}. Set backend=cosine, or train on more images."
         )
-    directions = _unit(embeddings)[several].astype(np.float64)
+    directions = unit(embeddings)[several].astype(np.float64)
     numbered = np.unique(person[several], return_inverse=True)[1]
     return _lda(directions, numbered) if backend == "lda" else _plda(directions, numbered)
 
@@ -92,7 +92,7 @@ def _lda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:
 
     model = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
     model.fit(directions, person)
-    return lambda others: _cosine(_unit(model.transform(_unit(others).astype(np.float64)).astype(np.float32)))
+    return lambda others: _cosine(unit(model.transform(unit(others).astype(np.float64)).astype(np.float32)))
 
 
 def _plda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:
@@ -106,7 +106,7 @@ def _plda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring
     constant = float(np.sum(np.log1p(psi) - np.log1p(2 * psi) / 2))
 
     def compare(others: NDArray[np.float32]) -> Compared:
-        latent = (_unit(others) - mean) @ axes
+        latent = (unit(others) - mean) @ axes
         offsets = constant / 2 - np.square(latent) @ penalty
         return Compared((latent * gain).astype(np.float32), offsets.astype(np.float32))
 
@@ -142,7 +142,8 @@ def covariances(
     return within, between
 
 
-def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Embeddings (N, D) scaled to length 1; a zero vector stays 0."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions: NDArray[np.float32] = (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
     return directions

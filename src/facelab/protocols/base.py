@@ -98,6 +98,13 @@ class Subject:
     val: Outputs | None = None
     dependencies: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def development(self) -> Outputs | None:
+        """`val` if none of its people are in training, so that thresholds can be chosen on them; else None."""
+        if self.val is None or np.isin(self.val.identities, self.faces.identities[self.splits.train]).any():
+            return None
+        return self.val
+
 
 class Protocol(ABC):
     """Base class of protocols, which evaluate trained models.
@@ -115,8 +122,7 @@ class Protocol(ABC):
     chooses_thresholds: ClassVar[bool] = False
     tests_known_people: ClassVar[bool] = False
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """Whether it uses outputs on the training split; if not, they may be empty."""
         return True
 

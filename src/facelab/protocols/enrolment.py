@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
-from facelab.data.listing import some_of
+from facelab.data.listing import place_of_name, some_of
 from facelab.data.tables import read_table
 from facelab.errors import ConfigError
 
@@ -94,8 +94,8 @@ def read_roles(roles: str, faces: FaceSet, key: str) -> NDArray[np.object_]:
     table = read_table(roles, key, _NAME)
     if not {_NAME, _ROLE} <= table.keys():
         raise ConfigError(
-            f"{key}={roles} must have the columns name (of an image, as in the face set) and role (gallery or probe); "
-            f"it has {', '.join(table)}."
+            f"{key}={roles} must have the columns name (of an image, with or without its suffix) and role (gallery or "
+            f"probe); it has {', '.join(table)}."
         )
     places = _places(table[_NAME], faces, f"{key}={roles}")
     found = np.full(len(faces), "", dtype=object)
@@ -105,11 +105,11 @@ def read_roles(roles: str, faces: FaceSet, key: str) -> NDArray[np.object_]:
 
 def _places(names: Sequence[str], faces: FaceSet, where: str) -> Indices:
     """Index of each name in the face set."""
-    place_of = {name: place for place, name in enumerate(faces.names)}
+    place_of = place_of_name(faces.names)
     absent = [name for name in names if name not in place_of]
     if absent:
-        left_out = set(faces.loaded.names) if faces.loaded is not None else set()
-        dropped = sum(name in left_out for name in absent)
+        loaded = {} if faces.loaded is None else place_of_name(faces.loaded.names)
+        dropped = sum(name in loaded for name in absent)
         why = f", {dropped:,} of them because the split leaves them out" if dropped else ""
         raise ConfigError(
             f"{where}: {len(absent):,} of {len(names):,} images are not in {faces.source}{why}: {some_of(absent)}. "

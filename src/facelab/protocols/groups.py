@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
-from facelab.protocols.identification_intervals import RESAMPLES, Interval, widened
-from facelab.protocols.intervals import LEVEL, times_drawn
+from facelab.protocols.intervals import FEW_RESAMPLES, LEVEL, Interval, times_drawn, widened
 
 LEAST_PEOPLE, LEAST_TRIALS = 10, 30
 
@@ -89,7 +88,7 @@ def rates_by_group(trials: Trials, people: int, compared: Sequence[int], indepen
         return found
 
     once = rates(np.ones(people, np.int64))
-    drawn = np.stack([rates(times) for times in times_drawn(people, resamples=RESAMPLES)])
+    drawn = np.stack([rates(times) for times in times_drawn(people, resamples=FEW_RESAMPLES)])
     trusted = np.minimum(independent, np.bincount(trials.group, minlength=groups))
     found = [
         None

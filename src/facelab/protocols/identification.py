@@ -17,9 +17,8 @@ from facelab.protocols.backends import Backend, Scoring
 from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.enrolment import Enrolment, draw_enrolment, enrolment_by_role, read_roles
 from facelab.protocols.identification_report import Tested, declared, identification_report, rank_rates
-from facelab.protocols.left_out import left_out
 from facelab.protocols.open_set import open_set
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import left_out, rate_text, supported
 from facelab.protocols.searches import Searches, search
 from facelab.protocols.unseen import require_unseen
 
@@ -109,8 +108,7 @@ class Identification(Protocol):
         if refused:
             raise ConfigError(f"{_KEY}.fpir: {refused} Correct it, or test on more people.")
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
 
@@ -158,11 +156,12 @@ class Identification(Protocol):
 
     def _development(self, subject: Subject, scoring: Scoring, targets: Sequence[float]) -> tuple[Searches | None, str]:
         """Searches of the validation people, and what to know about the thresholds they give."""
-        val = subject.val
-        if val is None or not targets:
-            return None, "" if not targets else "without validation people, thresholds are read on the test itself."
-        if np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
-            return None, "validation people are also in training, so thresholds are read on the test itself."
+        if not targets:
+            return None, ""
+        val = subject.development
+        if val is None:
+            why = "there are no validation people" if subject.val is None else "validation people are also in training"
+            return None, f"{why}, so thresholds are read on the test itself."
         enrolment = self._enrolment(subject.faces, val.indices)
         can = supported(targets, len(enrolment.non_mated))
         if not can or not len(enrolment.people):

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from facelab.data.columns import Indices
-from facelab.protocols.intervals import LEVEL, times_drawn
-
-RESAMPLES = 500
-_TAIL = (1 - LEVEL) / 2
-Interval = tuple[float, float]
+from facelab.protocols.intervals import FEW_RESAMPLES, Interval, times_drawn, widened
 
 
 def share_interval(hits: NDArray[np.bool_], identities: Indices) -> Interval:
@@ -29,7 +24,7 @@ def share_interval(hits: NDArray[np.bool_], identities: Indices) -> Interval:
     """
     _, person = np.unique(identities, return_inverse=True)
     sums = np.stack([np.bincount(person, weights=hits), np.bincount(person)], axis=1)
-    drawn = np.stack([times @ sums for times in times_drawn(len(sums), resamples=RESAMPLES)])
+    drawn = np.stack([times @ sums for times in times_drawn(len(sums), resamples=FEW_RESAMPLES)])
     return widened(drawn[:, 0] / drawn[:, 1], float(hits.mean()), len(hits))
 
 
@@ -70,26 +65,10 @@ def fnir_intervals(
         return shares
 
     draws = zip(
-        times_drawn(int(mated.max()) + 1, seed=0, resamples=RESAMPLES),
-        times_drawn(int(stranger.max()) + 1, seed=1, resamples=RESAMPLES),
+        times_drawn(int(mated.max()) + 1, seed=0, resamples=FEW_RESAMPLES),
+        times_drawn(int(stranger.max()) + 1, seed=1, resamples=FEW_RESAMPLES),
         strict=True,
     )
     resampled = np.stack([misses(*both) for both in draws])
     once = misses(np.ones(int(mated.max()) + 1, np.int64), np.ones(int(stranger.max()) + 1, np.int64))
     return [widened(resampled[:, place], value, len(own)) for place, value in enumerate(once.tolist())]
-
-
-def widened(resampled: NDArray[np.float64], share: float, trials: int) -> Interval:
-    """The percentile interval of resampled shares, widened to the exact binomial interval.
-
-    Args:
-        resampled: (B,) the share in each resample.
-        share: in [0, 1].
-        trials: number of trials for the exact interval (Clopper and Pearson, 1934), at least 1; `share` need not be a
-            multiple of 1 / trials, as where a person is one trial (Korn and Graubard, 1998).
-    """
-    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
-    hits = share * trials
-    exact_low = float(beta.ppf(_TAIL, hits, trials - hits + 1)) if share > 0 else 0.0
-    exact_high = float(beta.ppf(1 - _TAIL, hits + 1, trials - hits)) if share < 1 else 1.0
-    return min(float(low), exact_low), max(float(high), exact_high)

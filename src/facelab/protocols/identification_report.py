@@ -14,7 +14,8 @@ from facelab.metrics.identification import cmc
 from facelab.protocols import identification_plots, plots
 from facelab.protocols.base import Outputs, Report, Table
 from facelab.protocols.enrolment import Enrolment
-from facelab.protocols.identification_intervals import Interval, share_interval
+from facelab.protocols.identification_intervals import share_interval
+from facelab.protocols.intervals import Interval
 from facelab.protocols.open_set import OpenSet, Point
 from facelab.protocols.operating_points import rate_text
 from facelab.protocols.searches import Searches

@@ -6,22 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 from facelab.metrics.classification import classification_metrics, per_class_metrics
 from facelab.metrics.verification import Roc, roc
 
 LEVEL = 0.95
 RESAMPLES = 2000
-_CURVES = 500  # resamples of a ROC curve, fewer since each takes milliseconds
+FEW_RESAMPLES = 500  # of a curve or of many pairs, where each takes milliseconds
 _EXACT_SCORES = 20_000
 _BINS = 4096
 _BLOCK_WEIGHTS = 2**22
+_TAIL = (1 - LEVEL) / 2
+
+Interval = tuple[float, float]
 
 
 def classification_intervals(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Interval]:
     """Confidence intervals of classification metrics: a percentile bootstrap over people.
 
     People are drawn with all their images, since images of one person are not independent. If each person is a class,
@@ -41,7 +44,6 @@ def classification_intervals(
     Returns:
         (low, high) of `accuracy`, `precision`, `recall` and `f1`.
     """
-    tail = (1 - LEVEL) / 2
     correct = predicted == labels
     people_are_classes = len(np.unique(labels * len(labels) + _numbered(identities))) == len(np.unique(labels))
     draw = _draw_classes if people_are_classes else _draw_people
@@ -53,7 +55,7 @@ def classification_intervals(
     intervals = {}
     for name, values in resampled.items():
         value = float(found[name])
-        low, high = np.quantile(values, [tail, 1 - tail])
+        low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
         intervals[name] = (max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above)))
     return intervals
 
@@ -79,7 +81,7 @@ def verification_intervals(
     people: int,
     values: Mapping[str, float],
     measure: Callable[[Roc], Mapping[str, float]],
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Interval]:
     """Confidence intervals of metrics of a ROC curve: a percentile bootstrap over people.
 
     People are drawn, since pairs that share a person are not independent. Each genuine pair of a person drawn t times
@@ -108,15 +110,15 @@ def verification_intervals(
     )
     bins = torch.arange(len(edges) + 1)
     resampled = []
-    for times in times_drawn(people, resamples=_CURVES):
+    for times in times_drawn(people, resamples=FEW_RESAMPLES):
         accepted, rejected = of_one.weights(times), of_two.weights(times)
         if accepted.sum() > 0 and rejected.sum() > 0:
             curve = roc(bins, bins, torch.from_numpy(accepted), torch.from_numpy(rejected))
             resampled.append(measure(curve))
     compared = len(np.unique(genuine.first))  # people with a genuine pair
-    tail, found = (1 - LEVEL) / 2, {}
+    found = {}
     for name, value in values.items():
-        low, high = np.quantile([metrics[name] for metrics in resampled], [tail, 1 - tail])
+        low, high = np.quantile([metrics[name] for metrics in resampled], [_TAIL, 1 - _TAIL])
         if name.startswith("tar"):
             exact = binomtest(round(value * compared), compared).proportion_ci(LEVEL, method="exact")
             centre = round(value * compared) / compared
@@ -130,7 +132,7 @@ def accuracy_interval(
     impostor: ScoredPairs,
     people: int,
     thresholds: tuple[NDArray[np.float32], NDArray[np.float32]],
-) -> tuple[float, float]:
+) -> Interval:
     """Confidence interval of the balanced accuracy at given thresholds: a percentile bootstrap over people.
 
     People count as in `verification_intervals`. The interval reaches at least as far below and above its value as the
@@ -154,8 +156,7 @@ def accuracy_interval(
     value = float(np.mean([flags.mean() for flags in right]))
     correct, total = sum(int(flags.sum()) for flags in right), sum(len(flags) for flags in right)
     exact = binomtest(correct, total).proportion_ci(LEVEL, method="exact")
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
     share = correct / total
     return max(0.0, min(low, value - (share - exact.low))), min(1.0, max(high, value + (exact.high - share)))
 
@@ -227,6 +228,22 @@ def _draw_people(
         accuracy = weights @ (predicted == labels) / weights.sum(axis=1)
         blocks.append({"accuracy": accuracy, **{name: values.mean(1).numpy() for name, values in classes.items()}})
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def widened(resampled: NDArray[np.float64], share: float, trials: int) -> Interval:
+    """The percentile interval of resampled shares, widened to the exact binomial interval.
+
+    Args:
+        resampled: (B,) the share in each resample.
+        share: in [0, 1].
+        trials: number of trials for the exact interval (Clopper and Pearson, 1934), at least 1; `share` need not be a
+            multiple of 1 / trials, as where a person is one trial (Korn and Graubard, 1998).
+    """
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
+    hits = share * trials
+    exact_low = float(beta.ppf(_TAIL, hits, trials - hits + 1)) if share > 0 else 0.0
+    exact_high = float(beta.ppf(1 - _TAIL, hits + 1, trials - hits)) if share < 1 else 1.0
+    return min(float(low), exact_low), max(float(high), exact_high)
 
 
 def times_drawn(count: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:

@@ -15,7 +15,8 @@ from facelab.metrics.identification import (
     open_set_curve,
     threshold_at_fpir,
 )
-from facelab.protocols.identification_intervals import Interval, fnir_intervals, share_interval
+from facelab.protocols.identification_intervals import fnir_intervals, share_interval
+from facelab.protocols.intervals import Interval
 from facelab.protocols.operating_points import supported
 from facelab.protocols.searches import Searches
 

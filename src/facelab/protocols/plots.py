@@ -168,13 +168,13 @@ def embedding_scatter(
     """
     from sklearn.decomposition import PCA  # imported here: it takes half a second
     from sklearn.manifold import TSNE
+    from sklearn.preprocessing import normalize
 
     if len(labels) > _MOST_POINTS:
         chosen = np.linspace(0, len(labels) - 1, _MOST_POINTS).astype(int)
         title = f"{title}; {_MOST_POINTS:,} of {len(labels):,}"
         embeddings, labels = embeddings[chosen], labels[chosen]
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = embeddings / np.maximum(lengths, 1e-12)
+    directions = normalize(embeddings)
     points = PCA(n_components=2, random_state=0).fit_transform(directions)
     if len(points) >= 20:
         perplexity = min(15.0, (len(points) - 1) / 3)

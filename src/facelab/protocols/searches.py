@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
 from facelab.metrics.identification import mated_ranks
-from facelab.protocols.backends import Compared, Scoring
+from facelab.protocols.backends import Compared, Scoring, unit
 from facelab.protocols.enrolment import Enrolment
 
 BLOCK_SCORES = 2**24  # of probes with enrolled people at a time: 64 MiB
@@ -48,9 +48,8 @@ def templates(embeddings: NDArray[np.float32], owners: Indices) -> NDArray[np.fl
     Returns:
         (max(owners) + 1, D).
     """
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     sums = np.zeros((int(owners.max()) + 1, embeddings.shape[1]))
-    np.add.at(sums, owners, embeddings / np.maximum(lengths, 1e-12))
+    np.add.at(sums, owners, unit(embeddings))
     return (sums / np.bincount(owners)[:, None]).astype(np.float32)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facelab.protocols.identification_intervals import RESAMPLES, Interval, widened
-from facelab.protocols.intervals import ScoredPairs, times_drawn
+from facelab.protocols.intervals import FEW_RESAMPLES, Interval, ScoredPairs, times_drawn, widened
 
 MOST_EXACT, MOST_DRAWN = 100_000, 200_000
 
@@ -37,7 +36,7 @@ def tar_intervals(
     # The number of levels that must be accepted for a genuine pair to be accepted.
     needed = len(levels) - np.searchsorted(levels, genuine.scores, side="left")
     allowed, resampled = np.asarray(fars)[:, None], []
-    for times in times_drawn(people, resamples=RESAMPLES):
+    for times in times_drawn(people, resamples=FEW_RESAMPLES):
         accepted = np.bincount(level, weights=weight * times[first] * times[second], minlength=len(levels))
         false = accepted[::-1].cumsum()
         hits = np.bincount(needed, weights=times[genuine.first], minlength=len(levels) + 1).cumsum()

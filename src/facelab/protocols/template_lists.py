@@ -21,7 +21,7 @@ _SCORE = 11  # the field after the name and ten coordinates of five landmarks
 
 
 @dataclass(frozen=True)
-class Templates:
+class TemplateLists:
     """Templates of several images each, and the pairs of them to compare.
 
     Args:
@@ -45,7 +45,7 @@ class Templates:
     people: Indices
 
 
-def read_templates(templates: str, pairs: str, scores: str | None, faces: FaceSet) -> Templates:
+def read_templates(templates: str, pairs: str, scores: str | None, faces: FaceSet) -> TemplateLists:
     """Read the lists.
 
     Args:
@@ -77,7 +77,7 @@ def read_templates(templates: str, pairs: str, scores: str | None, faces: FaceSe
     image = _images(names, faces)
     weight = np.ones(len(names), np.float32) if scores is None else _weights(scores, names)
     people = _people(first, second, genuine, numbers)
-    return Templates(image, template, entries[:, 1], weight, first, second, genuine, people)
+    return TemplateLists(image, template, entries[:, 1], weight, first, second, genuine, people)
 
 
 def _read(path: str, key: str, form: str, dtype: type[np.generic], columns: Sequence[int]) -> NDArray[Any]:

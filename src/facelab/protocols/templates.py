@@ -16,15 +16,12 @@ from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols import backends
 from facelab.protocols.base import Protocol, Report, Subject, Table
 from facelab.protocols.intervals import ScoredPairs
-from facelab.protocols.left_out import left_out
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.template_intervals import tar_intervals
-from facelab.protocols.template_lists import Templates as Lists
-from facelab.protocols.template_lists import read_templates
+from facelab.protocols.template_lists import TemplateLists, read_templates
 from facelab.protocols.unseen import require_unseen
 from facelab.protocols.verification_plots import roc_curve
 
-FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _KEY = "protocol.templates"
 
 
@@ -61,13 +58,10 @@ class Templates(Protocol):
     def __init__(
         self, templates: str, pairs: str, scores: str | None = None, far: Sequence[float] | None = None
     ) -> None:
-        unknown = [rate for rate in far or () if rate not in FARS]
-        if unknown:
-            raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
+        refuse_other_fars(far)
         self.templates, self.pairs, self.scores, self.far = templates, pairs, scores, far
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """False: cosines are not fitted."""
         return False
 
@@ -96,6 +90,7 @@ class Templates(Protocol):
             for of in (lists.genuine, ~lists.genuine)
         )
         curve = roc(torch.from_numpy(genuine.scores), torch.from_numpy(impostor.scores))
+        equal_error = eer(curve)
         asked = FARS if self.far is None else self.far
         fars = supported(asked, len(impostor.scores))
         tars = [tar_at_far(curve, far) for far in fars]
@@ -106,7 +101,7 @@ class Templates(Protocol):
             f"{count:,} templates of {len(lists.image):,} images, {len(genuine.scores):,} genuine and "
             f"{len(impostor.scores):,} impostor pairs"
         )
-        rows = [["equal error rate", f"{eer(curve):.2%}", ""]]
+        rows = [["equal error rate", f"{equal_error:.2%}", ""]]
         rows += [
             [f"TAR at FAR {rate_text(far)}", f"{tar:.2%}", f"{low:.2%} to {high:.2%}"]
             for far, tar, (low, high) in zip(fars, tars, intervals, strict=True)
@@ -115,7 +110,7 @@ class Templates(Protocol):
         return Report(
             {
                 **dict(zip(names, tars, strict=True)),
-                "templates/eer": eer(curve),
+                "templates/eer": equal_error,
                 "templates/templates": float(count),
                 "templates/genuine_pairs": float(len(genuine.scores)),
                 "templates/impostor_pairs": float(len(impostor.scores)),
@@ -123,12 +118,12 @@ class Templates(Protocol):
             },
             Table(title, ["", "test", "95 % interval"], rows),
             dict(zip(names, intervals, strict=True)),
-            {"templates_roc": roc_curve(curve, auc(curve), eer(curve), fars)},
+            {"templates_roc": roc_curve(curve, auc(curve), equal_error, fars)},
             notes=[f"templates: {missing}"] if missing else [],
         )
 
 
-def template_embeddings(embeddings: NDArray[np.float32], places: Indices, lists: Lists) -> NDArray[np.float32]:
+def template_embeddings(embeddings: NDArray[np.float32], places: Indices, lists: TemplateLists) -> NDArray[np.float32]:
     """Embeddings (T, D) of templates: sums over media of the means over their images of embedding times weight.
 
     Args:

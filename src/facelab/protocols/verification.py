@@ -19,14 +19,12 @@ from facelab.protocols.backends import Backend
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.decision import Decision, decide
 from facelab.protocols.intervals import accuracy_interval, verification_intervals
-from facelab.protocols.left_out import left_out
-from facelab.protocols.operating_points import rate_text, supported
+from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.pairs import genuine_pairs, impostor_pairs
 from facelab.protocols.plots import Plot
 from facelab.protocols.scored import Kind, Scored, score
 from facelab.protocols.unseen import require_unseen
 
-FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BY_DEFAULT = FARS[:4]
 _FAR = "protocol.verification.far"
 _TITLES = {
@@ -79,13 +77,10 @@ class Verification(Protocol):
     def __init__(
         self, pairs: str | None = None, backend: Backend = "cosine", far: Sequence[float] | None = None
     ) -> None:
-        unknown = [rate for rate in far or () if rate not in FARS]
-        if unknown:
-            raise ValueError(f"far must be among {', '.join(map(rate_text, FARS))}, got {unknown[0]}")
+        refuse_other_fars(far)
         self.pairs, self.backend, self.far = pairs, backend, far
 
-    @property
-    def needs_training_images(self) -> bool:
+    def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
 
@@ -105,12 +100,12 @@ class Verification(Protocol):
 
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`."""
-        scored, decision = self._judge(subject)
+        scored, decision = self._compared(subject)
         return _named(scored, _measured(scored.curve(), self._fars(len(scored.impostor))), decision, subject.test)
 
     def evaluate(self, subject: Subject) -> Report:
         """Compare test images; thresholds come from other folds or from the validation people."""
-        scored, decision = self._judge(subject)
+        scored, decision = self._compared(subject)
         curve, fars = scored.curve(), self._fars(len(scored.impostor))
         values = _measured(curve, fars)
         kinds = scored.genuine.pairs, scored.impostor.pairs
@@ -136,8 +131,8 @@ class Verification(Protocol):
             [f"verification: {missing}"] if missing else (),
         )
 
-    def _judge(self, subject: Subject) -> tuple[Scored, Decision | None]:
-        """Scored pairs, and decisions on them."""
+    def _compared(self, subject: Subject) -> tuple[Scored, Decision | None]:
+        """Scored pairs of test images, and decisions on them."""
         scoring = backends.fit(self.backend, subject.train.embeddings, subject.train.identities)
         scored = self._score(subject.faces, subject.test, scoring)
         return scored, decide(scored, self._development(subject, scoring))
@@ -158,10 +153,9 @@ class Verification(Protocol):
 
     def _development(self, subject: Subject, scoring: backends.Scoring) -> Scored | None:
         """Pairs of the validation people; None if there are none, or if they were trained on."""
-        val = subject.val
-        if val is None or np.isin(val.identities, subject.faces.identities[subject.splits.train]).any():
+        if subject.development is None:
             return None
-        found = self._score(subject.faces, val, scoring)
+        found = self._score(subject.faces, subject.development, scoring)
         return found if len(found.genuine) and len(found.impostor) else None
 
     def _fars(self, impostors: int) -> list[float]:

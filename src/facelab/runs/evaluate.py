@@ -43,7 +43,7 @@ def evaluate(
         dependencies: folders of the runs that the protocols depend on, by name.
         console: prints notes; in a terminal, it shows the current protocol.
     """
-    found = embed_splits(trainer, module, data, parts_needed(protocols), console)
+    found = embed_splits(trainer, module, data, parts_needed(protocols, data), console)
     if trainer.global_rank > 0:
         return []
     module.to(trainer.strategy.root_device)
@@ -71,9 +71,9 @@ def embed_splits(
     return {"train": _none_of(found["test"]), **found}
 
 
-def parts_needed(protocols: Mapping[str, Protocol]) -> set[str]:
+def parts_needed(protocols: Mapping[str, Protocol], data: FaceDataModule) -> set[str]:
     """The parts whose outputs the protocols use: `test`, `train` and `val`."""
-    training = any(protocol.needs_training_images for protocol in protocols.values())
+    training = any(protocol.needs_training_images(data.splits, data.faces) for protocol in protocols.values())
     thresholds = any(protocol.chooses_thresholds for protocol in protocols.values())
     return {"test", *(["train"] if training else []), *(["val"] if thresholds else [])}
 
@@ -120,7 +120,7 @@ def evaluate_validation(
     splits = as_validation(data.splits)
     test = _as_outputs(features, data.faces)
     train = _none_of(test)
-    if "train" in parts_needed(protocols):
+    if "train" in parts_needed(protocols, data):
         batches = [_features(module, batch) for batch in data.evaluation_loader(data.splits.train)]
         train = _as_outputs(gather_features(batches, trainer.world_size), data.faces)
     subject = Subject(data.faces, splits, train, test, module, data.seed, dependencies=dependencies)

@@ -20,7 +20,6 @@ from facelab.data.order import ByImage
 from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import to_text
-from facelab.models.base import FaceModule
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
 from facelab.models.transfer import weights_digest
@@ -148,8 +147,8 @@ class PreparedEvaluation:
         used = read_image_list(run.folder / IMAGES) if (run.folder / IMAGES).is_file() else None
         notes = _seen(run, evaluation, faces, splits, used, is_own, protocols)
         faces, with_head = _as_trained(run.trained, evaluation, faces, used, is_own)
-        has_head = type(run.trained.module).classify is not FaceModule.classify
-        if has_head and not with_head and any(protocol.tests_known_people for protocol in protocols.values()):
+        known_people = any(protocol.tests_known_people for protocol in protocols.values())
+        if known_people and run.trained.module.classifies and not with_head:
             notes.append("The classes are not those the model was trained on, so its own head is not used.")
         own_needs = config["data"] == run.trained.config["data"]
         folders = {
@@ -163,7 +162,7 @@ class PreparedEvaluation:
 
 def _check_protocols(protocols: Mapping[str, Protocol], splits: Splits, faces: FaceSet) -> None:
     for name, protocol in protocols.items():
-        if protocol.needs_training_images and not len(splits.train):
+        if not len(splits.train) and protocol.needs_training_images(splits, faces):
             raise ConfigError(
                 f"protocol={name}: it is fitted to, or compares with, images for training, and split=all has none. "
                 "Choose another split, such as split=identity_disjoint, or a protocol that needs none, such as "
@@ -268,7 +267,7 @@ def _embedded(
     prepared: PreparedEvaluation, trainer: pl.Trainer, data: FaceDataModule, every_part: bool
 ) -> dict[str, Outputs]:
     """Outputs on each part; without labels predicted by a head that was trained on other classes."""
-    parts = {"train", "val", "test"} if every_part else parts_needed(prepared.protocols)
+    parts = {"train", "val", "test"} if every_part else parts_needed(prepared.protocols, data)
     found = embed_splits(trainer, prepared.run.trained.module, data, parts, make_console())
     return found if prepared.with_head else {part: replace(one, predicted=None) for part, one in found.items()}
 
@@ -279,7 +278,9 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
     beside = copy.copy(store)
     beside.experiment = run.experiment
     needs = {f"{NEEDS}{name}": folder.name for name, folder in prepared.dependencies.items()}
-    hashes = {f"{NEEDS}{name}.config_hash": _hash_of(folder) for name, folder in prepared.dependencies.items()}
+    hashes = {
+        f"{NEEDS}{name}.config_hash": config_hash(read_config(folder)) for name, folder in prepared.dependencies.items()
+    }
     tags = {**evaluation_tags(run), **needs, **hashes, CONFIG_HASH: config_hash(prepared.config)}
     name = f"eval of {run.name} on {prepared.faces.name}"
     tracked = TrackedRun.create(beside, name, params_of(prepared.config, prepared.choices), runs_folder, tags)
@@ -287,8 +288,3 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
     tracked.file(CONFIG)
     tag_recorded(store, run.id, f"{EVALUATED_BY}{tracked.id}", prepared.faces.name)
     return tracked
-
-
-def _hash_of(folder: Path) -> str:
-    """Config hash of the run of a folder."""
-    return config_hash(read_config(folder))

@@ -7,12 +7,11 @@ import pandas as pd
 
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.image_list import ImageList, namings
+from facelab.data.listing import some_of
 from facelab.data.source import FaceSource
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.runs.experiment import Seen
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Overlap:
         """How many and which, a sentence each; empty if there are none."""
         rows = (("images", self.images, self.tested_images), ("people", self.people, self.tested_people))
         return [
-            f"It was trained on {len(names):,} of the {tested:,} {kind} it is tested on: {', '.join(names[:_SHOWN])}"
-            f"{', ...' if len(names) > _SHOWN else ''}."
+            f"In training or validation it saw {len(names):,} of the {tested:,} {kind} it is tested on: "
+            f"{some_of(names)}."
             for kind, names, tested in rows
             if names
         ]

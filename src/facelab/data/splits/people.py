@@ -6,9 +6,8 @@ import numpy as np
 
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
+from facelab.data.listing import some_of
 from facelab.errors import DataError
-
-_SHOWN = 5
 
 
 def deal(labels: Indices, groups: Indices, shares: Sequence[float], random: np.random.Generator) -> Indices:
@@ -104,11 +103,10 @@ def require_known(faces: FaceSet, column: str, images: Indices, needed_by: str) 
         )
     unknown = images[faces.columns[column].codes[images] < 0]
     if len(unknown):
-        shown = ", ".join(faces.names[index] for index in unknown[:_SHOWN])
         raise DataError(
             f"{needed_by} must know who is in each image, but {len(unknown):,} of {len(images):,} images of "
-            f"{faces.source} have no value in the column '{column}': {shown}"
-            f"{', ...' if len(unknown) > _SHOWN else ''}. Add the values, or delete these images."
+            f"{faces.source} have no value in the column '{column}': "
+            f"{some_of([faces.names[index] for index in unknown])}. Add the values, or delete these images."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from facelab.errors import ConfigError
 from facelab.metrics.classification import classification_metrics
 from facelab.metrics.declaration import validation_name
 from facelab.models.base import FaceModule, Features
@@ -42,15 +43,16 @@ class Criterion:
 class Validation(pl.Callback):
     """Computes the `val/*` metrics and keeps the best weights.
 
-    If the criterion's metric is not among them, the last weights are kept. A classifier has no accuracy, precision,
-    recall and F1 on images of classes that it was not trained on.
+    Without a criterion, the last weights are kept where there is neither `val/f1` nor `val/loss`. A classifier has no
+    accuracy, precision, recall and F1 on images of classes that it was not trained on.
 
     Must come before the averaging callback, so that the module still has the averaged weights at the end of validation.
 
     Args:
         record: called with values by name and the images seen.
         num_classes: number of trained classes.
-        criterion: selects the best weights; None for the highest `val/f1`, then the lowest `val/loss`.
+        criterion: selects the best weights, by a metric that must be among those computed; None for the highest
+            `val/f1`, then the lowest `val/loss`.
         further: computes metrics of protocols, named as on the test split; None for none.
     """
 
@@ -59,6 +61,7 @@ class Validation(pl.Callback):
     ) -> None:
         self._record, self._num_classes, self._further = record, num_classes, further
         self._criterion = criterion or Criterion("val/f1", higher_is_better=True)
+        self._is_chosen = criterion is not None
         self._seen: list[Features] = []
         self._best: tuple[float, float] | None = None
         self._best_metrics: dict[str, float] = {}
@@ -78,7 +81,11 @@ class Validation(pl.Callback):
         self._seen.append(outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the metrics, and keep the weights if they are the best so far."""
+        """Record the metrics, and keep the weights if they are the best so far.
+
+        Raises:
+            ConfigError: the criterion's metric is not among them, as with too few validation people for an FAR.
+        """
         assert isinstance(pl_module, FaceModule)
         features = gather_features(self._seen, trainer.world_size)
         self._seen = []
@@ -94,6 +101,12 @@ class Validation(pl.Callback):
         if not metrics:
             return  # a GAN has no validation metrics: its last weights are kept
         self._record(metrics, pl_module.images_seen)
+        if self._is_chosen and self._criterion.metric not in metrics:
+            raise ConfigError(
+                f"validation.metric={self._criterion.metric}: the validation images do not give this metric, so it "
+                f"cannot select weights. They give {', '.join(sorted(metrics))}. Choose one of these, or a split with "
+                "more validation people."
+            )
         if not self._criterion.applies(metrics):
             return
         standing = self._criterion.standing(metrics)
