@@ -255,3 +255,10 @@ def test_lists_that_cannot_be_asked_are_refused(tmp_path: Path, orl: FaceSet) ->
     (tmp_path / "one.csv").write_text("first,second,genuine\ns21/1,s21/2,yes\n")
     with pytest.raises(ConfigError, match="1 genuine and 0 impostor pairs"):
         Verification(str(tmp_path / "one.csv")).check(disjoint, orl)
+    (tmp_path / "itself.csv").write_text("first,second,genuine\ns21/1,s21/1,yes\ns21/1,s22/1,no\n")
+    with pytest.raises(ConfigError, match=r"1 pairs of itself.csv compare an image with itself, such as s21/1"):
+        Verification(str(tmp_path / "itself.csv")).check(disjoint, orl)
+    folds = "s21/1,s21/2,yes,0\ns21/1,s22/2,no,0\ns23/1,s23/2,yes,1\n"
+    (tmp_path / "folds.csv").write_text(f"first,second,genuine,fold\n{folds}")
+    with pytest.raises(ConfigError, match=r"fold 1 of folds.csv has 1 genuine and 0 impostor pairs of test images"):
+        Verification(str(tmp_path / "folds.csv")).check(disjoint, orl)

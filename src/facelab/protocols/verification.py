@@ -173,6 +173,7 @@ class Verification(Protocol):
         else:
             genuine, impostor = int(listed.genuine.sum()), int((~listed.genuine).sum())
             _refuse_contradictions(faces, listed)
+            _refuse_uneven_folds(listed)
         if not is_of_pairs(faces):
             require_unseen(splits, faces, "protocol=verification")
         if not genuine or not impostor:
@@ -197,7 +198,25 @@ def _count_all(splits: Splits, faces: FaceSet) -> tuple[int, int]:
     return len(genuine_pairs(identities)), len(impostor_pairs(identities))
 
 
+def _refuse_uneven_folds(listed: PairList) -> None:
+    folds = np.unique(listed.fold)
+    for fold in folds if len(folds) > 1 else ():
+        genuine = listed.genuine[listed.fold == fold]
+        if genuine.all() or not genuine.any():
+            raise ConfigError(
+                f"protocol.verification.pairs: fold {fold} of {listed.name} has {int(genuine.sum()):,} genuine and "
+                f"{int((~genuine).sum()):,} impostor pairs of test images. Expected both kinds in every fold. Correct "
+                "the list, or leave its folds out."
+            )
+
+
 def _refuse_contradictions(faces: FaceSet, listed: PairList) -> None:
+    same = np.flatnonzero(listed.first == listed.second)
+    if len(same):
+        raise ConfigError(
+            f"protocol.verification.pairs: {len(same):,} pairs of {listed.name} compare an image with itself, such as "
+            f"{faces.names[listed.first[same[0]]]}. Expected two images a pair. Delete them."
+        )
     if not faces.has_identities or is_of_pairs(faces):
         return
     wrong = np.flatnonzero((faces.identities[listed.first] == faces.identities[listed.second]) != listed.genuine)
