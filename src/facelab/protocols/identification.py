@@ -78,7 +78,8 @@ class Identification(Protocol):
         identities = faces.identities[test]
         enrolment = self._enrolment(faces, test)
         remedy = (
-            f"Correct {_KEY}.roles={self.roles}."
+            f"Correct {_KEY}.roles={self.roles}: gallery enrols an image, probe searches with it, other texts leave it "
+            "out."
             if self.roles is not None
             else f"Lower {_KEY}.enrolled or {_KEY}.unenrolled_share, or choose a split with more test images."
         )
