@@ -123,6 +123,8 @@ def test_intervals_are_those_of_a_bootstrap_over_pairs(exact: int, monkeypatch: 
         ("pairs.txt", "1000 993 1\n", "1000 993 2\n", r"labels must be 1 \(genuine\) or 0"),
         ("pairs.txt", "1000 986 0\n", "1000 986 1\n", "label 0 are of one person by the pairs with label 1, such as"),
         ("scores.txt", "2.jpg ", "x.jpg ", r"scores=.* has no line for 1 images of the templates: 2\.jpg"),
+        ("scores.txt", "2.jpg ", f"2.jpg {'0 ' * 10} nan ", r"1 scores of .*unusable, such as nan of 2\.jpg"),
+        ("scores.txt", "2.jpg ", f"2.jpg {'0 ' * 10} -1 ", r"1 scores of .*unusable, such as -1\.0 of 2\.jpg"),
     ],
 )
 def test_unusable_lists_are_refused(tmp_path: Path, name: str, before: str, after: str, words: str) -> None:
@@ -133,6 +135,14 @@ def test_unusable_lists_are_refused(tmp_path: Path, name: str, before: str, afte
     subject = _subject()
     with pytest.raises(FacelabError, match=words):
         _protocol(tmp_path, name == "scores.txt").check(subject.splits, subject.faces)
+
+
+def test_a_file_of_empty_lines_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path)
+    (tmp_path / "pairs.txt").write_text("\n\n")
+    subject = _subject()
+    with pytest.raises(FacelabError, match=r"pairs: .*pairs\.txt has empty lines only"):
+        _protocol(tmp_path).check(subject.splits, subject.faces)
 
 
 def test_images_may_lie_in_a_folder(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from facelab.data.splits.group_rules import IdentityDisjoint
 from facelab.errors import ConfigError
 from facelab.metrics.verification import auc, eer, roc, tar_at_far
 from facelab.protocols.backends import fit
-from facelab.protocols.base import Outputs
+from facelab.protocols.base import Outputs, Subject
 from facelab.protocols.classification import Classification
+from facelab.protocols.identification import Identification
 from facelab.protocols.intervals import times_drawn
 from facelab.protocols.pairs import Pairs, genuine_pairs, impostor_pairs
 from facelab.protocols.verification import Verification
 from tests.data.made import made_set
+from tests.models.tiny import tiny_cnn
 from tests.protocols.subject import evaluate
 from tests.protocols.test_classification import named
 
@@ -255,3 +257,25 @@ def test_lists_that_cannot_be_asked_are_refused(tmp_path: Path, orl: FaceSet) ->
     (tmp_path / "one.csv").write_text("first,second,genuine\ns21/1,s21/2,yes\n")
     with pytest.raises(ConfigError, match="1 genuine and 0 impostor pairs"):
         Verification(str(tmp_path / "one.csv")).check(disjoint, orl)
+    (tmp_path / "itself.csv").write_text("first,second,genuine\ns21/1,s21/1,yes\ns21/1,s22/1,no\n")
+    with pytest.raises(ConfigError, match=r"1 pairs of itself.csv compare an image with itself, such as s21/1"):
+        Verification(str(tmp_path / "itself.csv")).check(disjoint, orl)
+    folds = "s21/1,s21/2,yes,0\ns21/1,s22/2,no,0\ns23/1,s23/2,yes,1\n"
+    (tmp_path / "folds.csv").write_text(f"first,second,genuine,fold\n{folds}")
+    with pytest.raises(ConfigError, match=r"fold 1 of folds.csv has 1 genuine and 0 impostor pairs of test images"):
+        Verification(str(tmp_path / "folds.csv")).check(disjoint, orl)
+
+
+def test_what_it_declares_to_measure_is_what_it_measures(tmp_path: Path) -> None:
+    test = _outputs(people=40, images=4, noise=1.4)
+    faces = _numbered(test)
+    splits = Splits(test.indices[:0], test.indices[:0], test.indices)
+    subject = Subject(faces, splits, test, test, tiny_cnn(), 0)
+    for protocol in (
+        Verification(),
+        Verification(far=[1e-1]),
+        Verification(_csv(tmp_path / "pairs.csv", _rows(test, folds=5, count=30))),
+        Identification(),
+        Identification(unenrolled_share=0),
+    ):
+        assert {metric.name for metric in protocol.measured(splits, faces)} == set(protocol.measure(subject))

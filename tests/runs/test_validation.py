@@ -48,6 +48,10 @@ def test_a_protocols_metric_chooses_the_weights(
     assert declared["test/f1"].unit == "share"
 
 
+STRANGERS = ("split=identity_disjoint", "split.train_people=2", "split.val_people=2", "protocol=verification")
+BY_VERIFICATION = ("validation.protocols=[verification]",)
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -55,6 +59,8 @@ def test_a_protocols_metric_chooses_the_weights(
         (["validation.protocols=[reconstruction]"], ["validation.protocols", "'reconstruction'", "classification"]),
         (["validation.protocols=[verification]", "protocol=[classification,verification]"], ["protocol=verification"]),
         (["validation.metric=val/f1", "split=few_shot"], ["no validation images", "split=ratio"]),
+        ([*STRANGERS, *BY_VERIFICATION, "validation.metric=val/verification/accuracy"], ["Did you mean", "val/images"]),
+        ([*STRANGERS, *BY_VERIFICATION, "validation.metric=val/verification/tar_at_far_1e-3"], ["verification/auc"]),
         (["protocol=reconstruction"], ["protocol: reconstruction cannot evaluate CNN", "protocol=classification"]),
     ],
 )
@@ -65,9 +71,6 @@ def test_what_cannot_be_validated_is_refused_before_training(
     assert outcome.status == 2
     assert all(words in outcome.error for words in says), outcome.error
     assert runs() == []
-
-
-STRANGERS = ("split=identity_disjoint", "split.train_people=2", "split.val_people=2", "protocol=verification")
 
 
 def _recorded(run: Run) -> set[str]:

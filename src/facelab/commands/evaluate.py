@@ -66,6 +66,7 @@ def evaluate_task(composed: DictConfig) -> None:
     config = check(config, Evaluating, typed=typed_values(hydra))
     options = Evaluating(**build(config))
     ids = _ids(options)
+    config["trainer"] |= dataclasses.asdict(options.trainer.resolved())
     place = None if options.embeddings is None else embeddings_place(options.embeddings)
     store, runs_folder = options.tracking, Path(options.runs_folder)
     found = [_recorded(store, run_id) for run_id in ids]
@@ -107,12 +108,11 @@ def _recorded(store: Store, run_id: str) -> RecordedRun:
 def _prepared(recorded: RecordedRun, options: Evaluating, config: Mapping[str, Any], hydra: Any) -> PreparedEvaluation:
     run = FinishedRun.of(recorded, Path(options.runs_folder), options.tracking)
     own, typed = run.trained.config, typed_values(hydra)
-    chosen = {group: str(choice) for group in RUNS_OWN if (choice := hydra.runtime.choices.get(group)) is not None}
+    chosen = [group for group in RUNS_OWN if group in typed]  # Hydra's own record of choices lacks lists
     composed = _composed(run, hydra, chosen, typed)
     try:
         groups = {group: _group(group, own, composed, group in chosen) for group in RUNS_OWN}
-        trainer = {**config["trainer"], **dataclasses.asdict(options.trainer.resolved())}
-        del trainer["validations"]  # of training
+        trainer = {key: value for key, value in config["trainer"].items() if key != "validations"}  # of training
         evaluation = {
             "evaluates": recorded.id,
             **groups,
@@ -132,14 +132,15 @@ def _prepared(recorded: RecordedRun, options: Evaluating, config: Mapping[str, A
         raise ConfigError(
             f"run={recorded.id}, made by {recorded.made_by}; this is facelab {facelab.__version__}. {error}"
         ) from error
-    choices = {**{key: recorded.params[key] for key in (*RUNS_OWN, "model") if key in recorded.params}, **chosen}
+    kept = {key: recorded.params[key] for key in (*RUNS_OWN, "model") if key in recorded.params and key not in chosen}
+    choices = kept | {key: str(hydra.runtime.choices[key]) for key in chosen if key in hydra.runtime.choices}
     tracking = {**config["tracking"], "experiment": recorded.experiment}
     runtime = {**own.get("runtime", {}), "runs_folder": options.runs_folder}
     dependencies = dependencies_of({**own, **checked, "tracking": tracking, "runtime": runtime}, choices)
     return PreparedEvaluation.of(run, checked, choices, dependencies, options.tracking, Path(options.runs_folder))
 
 
-def _composed(run: FinishedRun, hydra: Any, chosen: Mapping[str, str], typed: Mapping[str, str]) -> dict[str, Any]:
+def _composed(run: FinishedRun, hydra: Any, chosen: Sequence[str], typed: Mapping[str, str]) -> dict[str, Any]:
     """What the command line says of data, split and protocol, with the image size and channels of the model."""
     channels, height, _ = run.trained.metadata.image_shape
     sizes = {"data.image_size": height, "data.channels": channels}
@@ -156,6 +157,12 @@ def _composed(run: FinishedRun, hydra: Any, chosen: Mapping[str, str], typed: Ma
         composed = compose("evaluate", overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_composition(error, "evaluate", overrides)) from error
+    for group in chosen:
+        if group not in composed:
+            raise ConfigError(
+                f"{group}={typed[group]}: this chooses nothing. Type {group}=<choice>, of those that --help lists, or "
+                f"leave it out for the run's own."
+            )
     return plain(OmegaConf.masked_copy(composed, [group for group in RUNS_OWN if group in composed]))
 
 

@@ -76,6 +76,11 @@ class Attributes(Protocol):
                 "fewer values, or a split with more test people."
             )
 
+    def measured(self, splits: Splits, faces: FaceSet) -> list[Metric]:
+        """The classification errors for classes with training images, the FMRs and FNMRs for others."""
+        other = ("fmr_", "fnmr_") if _classes_are_seen(splits, faces) else ("error_",)
+        return [metric for metric in self.metrics if not metric.name.removeprefix("attributes/").startswith(other)]
+
     def evaluate(self, subject: Subject) -> Report:
         """Measure every group."""
         seen = _classes_are_seen(subject.splits, subject.faces)

@@ -152,6 +152,10 @@ class Protocol(ABC):
         """As `check`, for an evaluation on the validation split, which `splits` has in place of the test split."""
         self.check(splits, faces)
 
+    def measured(self, splits: Splits, faces: FaceSet) -> Sequence[Metric]:
+        """Those of `metrics` that `measure` gives on these splits, from which weights can be chosen."""
+        return self.metrics
+
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The metrics of `evaluate`, for a model during training; faster where no intervals and images are made."""
         return self.evaluate(subject).metrics

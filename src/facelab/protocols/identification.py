@@ -11,12 +11,13 @@ from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
+from facelab.metrics import Metric
 from facelab.metrics.identification import fnir, threshold_at_fpir
 from facelab.protocols import backends
 from facelab.protocols.backends import Backend, Scoring
 from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.enrolment import Enrolment, draw_enrolment, enrolment_by_role, read_roles
-from facelab.protocols.identification_report import Tested, declared, identification_report, rank_rates
+from facelab.protocols.identification_report import RANKS, Tested, declared, identification_report, rank_rates
 from facelab.protocols.open_set import open_set
 from facelab.protocols.operating_points import left_out, rate_text, supported
 from facelab.protocols.searches import Searches, search
@@ -77,7 +78,8 @@ class Identification(Protocol):
         identities = faces.identities[test]
         enrolment = self._enrolment(faces, test)
         remedy = (
-            f"Correct {_KEY}.roles={self.roles}."
+            f"Correct {_KEY}.roles={self.roles}: gallery enrols an image, probe searches with it, other texts leave it "
+            "out."
             if self.roles is not None
             else f"Lower {_KEY}.enrolled or {_KEY}.unenrolled_share, or choose a split with more test images."
         )
@@ -111,6 +113,13 @@ class Identification(Protocol):
     def needs_training_images(self, splits: Splits, faces: FaceSet) -> bool:
         """True for a backend that is fitted to training people."""
         return self.backend != "cosine"
+
+    def measured(self, splits: Splits, faces: FaceSet) -> list[Metric]:
+        """The rank-k rates with k below the number of enrolled people, and the FNIRs that the searches support."""
+        enrolment = self._enrolment(faces, np.sort(splits.test))
+        names = {f"rank_{k}" for k in RANKS if k < len(enrolment.people)}
+        names |= {f"fnir_at_fpir_{rate_text(rate)}" for rate in supported(self._asked, len(enrolment.non_mated))}
+        return [metric for metric in self.metrics if metric.name.removeprefix("identification/") in names]
 
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`, without those at frozen thresholds."""

@@ -1,5 +1,6 @@
 """Lists of templates and of pairs of templates, in the form of IJB-B and IJB-C."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,11 +86,16 @@ def _read(path: str, key: str, form: str, dtype: type[np.generic], columns: Sequ
     file = file_at(path, key, f"a text file with lines `{form}`", _MOST_BYTES)
     where = f"{key}: {readable(str(file.absolute()))}"
     try:
-        return np.loadtxt(file, dtype=dtype, comments=None, ndmin=2, encoding="utf-8", usecols=columns)
+        with warnings.catch_warnings():  # of empty lines, which are passed over, and of a file of nothing else
+            warnings.simplefilter("ignore", UserWarning)
+            found = np.loadtxt(file, dtype=dtype, comments=None, ndmin=2, encoding="utf-8", usecols=columns)
     except ValueError as error:
         raise DataError(f"{where} must have lines `{form}`: {error}. Correct the file.") from error
     except OSError as error:
         raise DataError(f"{where} could not be read ({error.strerror}); check its permissions and the disk.") from error
+    if not len(found):
+        raise DataError(f"{where} has empty lines only. Expected lines `{form}`.")
+    return found
 
 
 def _places(templates: Indices, numbers: Indices) -> Indices:
@@ -138,7 +144,14 @@ def _weights(path: str, names: Sequence[str]) -> NDArray[np.float32]:
             f"{key}={path} has no line for {len(absent):,} images of the templates: {some_of(absent)}. Add them, or "
             f"set {key}=null."
         )
-    return np.array([score_of[name] for name in names], np.float32)
+    found = np.array([score_of[name] for name in names], np.float32)
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        raise ConfigError(
+            f"{key}={path}: {len(wrong):,} scores of the templates' images are unusable, such as {found[wrong[0]]} of "
+            f"{names[wrong[0]]}. Expected numbers of at least 0. Correct them, or set {key}=null."
+        )
+    return found
 
 
 def _people(first: Indices, second: Indices, genuine: NDArray[np.bool_], numbers: Indices) -> Indices:

@@ -98,6 +98,17 @@ class Verification(Protocol):
         """As `check`; the list may name no pair of validation images, all of which are then compared."""
         self._check(splits, faces, self._listed(faces, splits.test))
 
+    def measured(self, splits: Splits, faces: FaceSet) -> list[Metric]:
+        """All but the TARs that the pairs do not support, and, without folds, what needs a threshold."""
+        listed = self._listed(faces, splits.test)
+        _, impostor = _count(splits, faces, listed)
+        tars = {f"tar_at_far_{rate_text(far)}" for far in FARS} - {
+            f"tar_at_far_{rate_text(far)}" for far in self._fars(impostor)
+        }
+        folds = 0 if listed is None else len(np.unique(listed.fold))
+        decided = set() if folds > 1 else {"accuracy", "accuracy_standard_error", "threshold"}
+        return [metric for metric in self.metrics if metric.name.rpartition("/")[2] not in tars | decided]
+
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`."""
         scored, decision = self._compared(subject)
@@ -162,11 +173,10 @@ class Verification(Protocol):
         return supported(_BY_DEFAULT, impostors) if self.far is None else list(self.far)
 
     def _check(self, splits: Splits, faces: FaceSet, listed: PairList | None) -> None:
-        if listed is None:
-            genuine, impostor = _count_all(splits, faces)
-        else:
-            genuine, impostor = int(listed.genuine.sum()), int((~listed.genuine).sum())
+        genuine, impostor = _count(splits, faces, listed)
+        if listed is not None:
             _refuse_contradictions(faces, listed)
+            _refuse_uneven_folds(listed)
         if not is_of_pairs(faces):
             require_unseen(splits, faces, "protocol=verification")
         if not genuine or not impostor:
@@ -184,14 +194,34 @@ class Verification(Protocol):
         return left_out("FAR", _FAR, fars, impostors, "impostor pairs", FARS)
 
 
-def _count_all(splits: Splits, faces: FaceSet) -> tuple[int, int]:
-    """Numbers of genuine and impostor pairs that are drawn from all pairs of test images."""
+def _count(splits: Splits, faces: FaceSet, listed: PairList | None) -> tuple[int, int]:
+    """Numbers of genuine and impostor pairs: of the list, or drawn from all pairs of test images."""
+    if listed is not None:
+        return int(listed.genuine.sum()), int((~listed.genuine).sum())
     require_known(faces, IDENTITY, splits.test, "protocol=verification")
     identities = faces.identities[splits.test]
     return len(genuine_pairs(identities)), len(impostor_pairs(identities))
 
 
+def _refuse_uneven_folds(listed: PairList) -> None:
+    folds = np.unique(listed.fold)
+    for fold in folds if len(folds) > 1 else ():
+        genuine = listed.genuine[listed.fold == fold]
+        if genuine.all() or not genuine.any():
+            raise ConfigError(
+                f"protocol.verification.pairs: fold {fold} of {listed.name} has {int(genuine.sum()):,} genuine and "
+                f"{int((~genuine).sum()):,} impostor pairs of test images. Expected both kinds in every fold. Correct "
+                "the list, or leave its folds out."
+            )
+
+
 def _refuse_contradictions(faces: FaceSet, listed: PairList) -> None:
+    same = np.flatnonzero(listed.first == listed.second)
+    if len(same):
+        raise ConfigError(
+            f"protocol.verification.pairs: {len(same):,} pairs of {listed.name} compare an image with itself, such as "
+            f"{faces.names[listed.first[same[0]]]}. Expected two images a pair. Delete them."
+        )
     if not faces.has_identities or is_of_pairs(faces):
         return
     wrong = np.flatnonzero((faces.identities[listed.first] == faces.identities[listed.second]) != listed.genuine)

@@ -1,6 +1,7 @@
 """Write the embeddings of an evaluation: safetensors, with a CSV that says which image each row is of."""
 
 import csv
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def embeddings_place(path: str) -> Path:
     """Check where embeddings are to be written.
 
     Raises:
-        ConfigError: it does not end in `.safetensors`, it or the CSV beside it exists, or there is no such folder.
+        ConfigError: it does not end in `.safetensors`, it or the CSV beside it exists, or its folder is missing or
+            cannot be written.
     """
     place = Path(path).absolute()
     if place.suffix != ".safetensors":
@@ -28,6 +30,10 @@ def embeddings_place(path: str) -> Path:
             raise ConfigError(f"embeddings: {file} exists. Choose another name, or remove it.")
     if not place.parent.is_dir():
         raise ConfigError(f"embeddings: there is no folder {place.parent}. Create it, or choose another one.")
+    try:
+        tempfile.TemporaryFile(dir=place.parent).close()
+    except OSError as error:
+        raise _unwritable(place, error) from error
     return place
 
 
@@ -58,9 +64,11 @@ def write_embeddings(place: Path, found: Mapping[str, Outputs], faces: FaceSet, 
         for whole, partial in partials.items():
             partial.replace(whole)
     except OSError as error:
-        raise ConfigError(
-            f"embeddings: {place} cannot be written ({error.strerror or error}). Choose another folder."
-        ) from error
+        raise _unwritable(place, error) from error
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
+
+
+def _unwritable(place: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"embeddings: {place} cannot be written ({error.strerror or error}). Choose another folder.")

@@ -152,11 +152,13 @@ def _criterion(
             "validation: the split has no validation images. Choose one that has, such as split=ratio, or remove "
             "validation.protocols and validation.metric."
         )
+    validated = as_validation(splits)
     for name in settings.protocols:
-        protocols[name].check_validation(as_validation(splits), faces)
+        protocols[name].check_validation(validated, faces)
     if settings.metric is None:
         return None
-    known = _validation_metrics(module, [protocols[name] for name in settings.protocols], _unseen(splits, faces))
+    measured = [metric for name in settings.protocols for metric in protocols[name].measured(validated, faces)]
+    known = _validation_metrics(module, measured, _unseen(splits, faces))
     if settings.metric not in known:
         raise ConfigError(
             f"validation.metric={settings.metric}: validation records {', '.join(sorted(known)) or 'nothing here'}."
@@ -187,21 +189,18 @@ def _tell_unselected(module: FaceModule, splits: Splits, faces: FaceSet) -> None
     )
 
 
-def _validation_metrics(module: FaceModule, protocols: list[Protocol], unseen: bool) -> dict[str, Metric]:
+def _validation_metrics(module: FaceModule, measured: list[Metric], unseen: bool) -> dict[str, Metric]:
     """The metrics that validation records, by name.
 
     Args:
         module: the model.
-        protocols: evaluated in validation.
+        measured: by the protocols that are evaluated in validation.
         unseen: whether validation images show classes without training images.
     """
     terms = [term for term in module.term_metrics if term.name != "loss" or module.has_validation_loss]
     if module.classifies:
         terms = [] if unseen else [*terms, *_CLASSIFICATION_TERMS]
-    known = {f"val/{metric.name}": metric for metric in terms}
-    for protocol in protocols:
-        known |= {validation_name(metric.name): metric for metric in protocol.metrics}
-    return known
+    return {f"val/{metric.name}": metric for metric in terms} | {validation_name(one.name): one for one in measured}
 
 
 def _data_module(
