@@ -176,6 +176,25 @@ def test_a_run_that_did_not_list_its_images_is_evaluated_on_its_own_split_only(
     assert "is unknown" in facelab("evaluate", *old, *OTHERS, "seen=allow").out
 
 
+def test_files_that_are_damaged_are_named(
+    facelab: Command, place: tuple[str, ...], trained: list[Path], client: MlflowClient, tmp_path: Path
+) -> None:
+    count = len(_evaluations(client, trained[0]))
+    weights = bytearray((trained[0] / "model.safetensors").read_bytes())
+    weights[-100] ^= 1
+    for name, content, says in (
+        ("model.safetensors", bytes(weights), "model.safetensors is damaged or was changed"),
+        ("config.yaml", b"", "config.yaml has no model"),
+        ("config.yaml", b"model: 3", "config.yaml has no model"),
+    ):
+        shutil.copytree(trained[0], tmp_path / "copy" / trained[0].name)
+        (tmp_path / "copy" / trained[0].name / name).write_bytes(content)
+        outcome = facelab("evaluate", place[0], "runs_folder=copy", *place[2:])
+        assert (outcome.status, says in outcome.error) == (2, True), outcome.error
+        shutil.rmtree(tmp_path / "copy")
+    assert len(_evaluations(client, trained[0])) == count
+
+
 def test_ctrl_c_closes_the_evaluation_as_killed(
     facelab: Command,
     place: tuple[str, ...],

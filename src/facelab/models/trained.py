@@ -73,6 +73,7 @@ def load(folder: Path) -> Trained:
         config: dict[str, Any] = load_yaml(folder / CONFIG)
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             header = json.loads(file.metadata()["facelab"])
+        metadata = ModelMetadata(tuple(header["image_shape"]), header["num_classes"], tuple(header["label_names"]))
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise ConfigError(
@@ -82,8 +83,9 @@ def load(folder: Path) -> Trained:
         raise ConfigError(
             f"the model in {folder} cannot be read ({error}). Restore its files, or train the model again."
         ) from error
-    metadata = ModelMetadata(tuple(header["image_shape"]), header["num_classes"], tuple(header["label_names"]))
     _refuse_impossible(metadata, folder)
+    if not isinstance(config.get("model"), dict):
+        raise ConfigError(f"{folder / CONFIG} has no model. Restore the file, or train the model again.")
     check_node(config["model"], "model")
     make = build({"model": config["model"]})["model"]
     module: FaceModule = configured(

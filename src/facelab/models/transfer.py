@@ -186,7 +186,7 @@ def _given(source: Path, present: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         weights = load_file(source)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"model.init_from={source}: the file cannot be read ({error}).") from error
+        raise ConfigError(f"model.init_from={source}: the file cannot be read ({error}). Copy it again.") from error
     ours = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
     # Batch normalisation counts its batches, which old files leave out and nothing reads.
     counts = {name: value for name, value in present.items() if name.endswith("num_batches_tracked")}

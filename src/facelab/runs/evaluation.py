@@ -21,7 +21,7 @@ from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import to_text
 from facelab.models.finished import find_run
-from facelab.models.trained import Trained, load
+from facelab.models.trained import WEIGHTS, Trained, load
 from facelab.models.transfer import weights_digest
 from facelab.protocols.base import Outputs, Protocol
 from facelab.runs.begin import params_of
@@ -44,6 +44,7 @@ from facelab.tracking import (
     EVALUATED_BY,
     METRICS,
     NEEDS,
+    WEIGHTS_SHA256,
     RecordedRun,
     Store,
     TrackedRun,
@@ -74,10 +75,15 @@ class FinishedRun:
         """Load the run from its folder, or from its store.
 
         Raises:
-            ConfigError: it has no weights, or this version of facelab cannot load them.
+            ConfigError: it has no weights or others than it recorded, or this version of facelab cannot load them.
             TrackingError: the store cannot be read.
         """
         folder = find_run(recorded.id, runs_folder, store)
+        if recorded.tags.get(WEIGHTS_SHA256, own := weights_digest(folder)) != own:
+            raise ConfigError(
+                f"run={recorded.id}: {(folder / WEIGHTS).absolute()} is damaged or was changed, since the run recorded "
+                "another SHA-256. Delete this file, and the run is downloaded from its store."
+            )
         try:
             return cls(recorded, folder, load(folder))
         except ConfigError as error:
