@@ -121,7 +121,7 @@ def test_commands_are_listed(facelab: Command) -> None:
         ),
         (["model=gan", "protocol.generation.embedder=['seed=x']"], ["protocol.generation.embedder: seed: expected"]),
         (["split=identity_disjoint"], ["20 test classes", "'s21'", "protocol=verification"]),
-        (["protocol=verification"], ["40 test people", "split=identity_disjoint"]),
+        (["protocol=verification"], ["40 of 40", "split=identity_disjoint"]),
         (["split=identity_disjoint", "split.train_people=39"], ["split.train_people=39", "at most 38"]),
         (["model.recipe.length=null"], ["max_images, max_epochs and length are all null"]),
         (["augment.transforms=[{_target_:albumentations.Resize,height:8,width:8}]"], ["augment.transforms", "(8, 8"]),
