@@ -162,7 +162,7 @@ def test_a_server_gone_for_good_leaves_a_spool_to_deliver(facelab: Command, tmp_
     assert "facelab sync" in output
     assert facelab("sync").status == 1
     with server(folder, port):
-        outcome = facelab("sync")
+        outcome = facelab("sync", f"uri=http://127.0.0.1:{port}")  # a server is named by the user, not by the run
         assert outcome.status == 0, outcome.error
         assert run_folder.name in outcome.out
         client = MlflowClient(f"http://127.0.0.1:{port}")
