@@ -16,11 +16,9 @@ def describe_task(model: str, faces: FaceSet, splits: Splits, total_images: int)
         splits: train, val and test.
         total_images: length of the run.
     """
-    counts = ", ".join(f"{len(indices):,} {part}" for part, indices in splits.items())
     return (
         f"**{_plain(model)}** on **{_plain(faces.name)}**\n\n"
-        f"- data: {len(faces):,} images of {len(faces.label_names):,} classes, {_plain(faces.source)}\n"
-        f"- split: {counts} images\n"
+        f"{_data_and_split(faces, splits)}\n"
         f"- length: {total_images:,} images seen"
     )
 
@@ -34,10 +32,16 @@ def describe_evaluation(run: str, run_id: str, faces: FaceSet, splits: Splits) -
         faces: the face set.
         splits: train, val and test.
     """
-    counts = ", ".join(f"{len(indices):,} {part}" for part, indices in splits.items())
     return (
         f"Evaluation of **{_plain(run)}** on **{_plain(faces.name)}**\n\n"
         f"- run: {run_id}\n"
+        f"{_data_and_split(faces, splits)}"
+    )
+
+
+def _data_and_split(faces: FaceSet, splits: Splits) -> str:
+    counts = ", ".join(f"{len(indices):,} {part}" for part, indices in splits.items())
+    return (
         f"- data: {len(faces):,} images of {len(faces.label_names):,} classes, {_plain(faces.source)}\n"
         f"- split: {counts} images"
     )
