@@ -10,7 +10,7 @@ from facelab.nets.encoders import ImageShape
 from facelab.nets.light import standardise
 from facelab.nets.texture import LocalBinaryPatterns, PrincipalComponents
 
-_FITTED_IMAGES = 8192  # bounds the memory of the fit to half a GiB
+_FITTED_IMAGES = 8192  # whose texture takes half a GiB
 
 
 class ResidualBlock(nn.Module):
