@@ -16,7 +16,7 @@ from facelab.models.recipe import Recipe
 if TYPE_CHECKING:
     from facelab.models.transfer import Transfer
 
-_AT_ONCE = 1024  # images per forward pass, to bound the memory of feature maps
+_AT_ONCE = 256  # images per forward pass: bounds the memory of feature maps, which then stay in the caches
 
 
 class StepOutput(TypedDict):

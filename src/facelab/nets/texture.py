@@ -116,19 +116,19 @@ def _patterns(grey: Tensor, radius: float) -> Tensor:
     height, width = grey.shape[1:]
     margin = math.ceil(radius) + 1
     padded = F.pad(grey[:, None], (margin, margin, margin, margin), mode="replicate")[:, 0]
-    pattern = torch.zeros_like(grey, dtype=torch.int64)
+
+    def moved(row: int, column: int) -> Tensor:
+        return padded[:, margin + row : margin + row + height, margin + column : margin + column + width]
+
+    pattern, least = torch.zeros_like(grey, dtype=torch.uint8), grey - _TIE
     for neighbour in range(_NEIGHBOURS):
         angle = 2 * math.pi * neighbour / _NEIGHBOURS
         y, x = round(-radius * math.sin(angle), 5), round(radius * math.cos(angle), 5)
         top, left = math.floor(y), math.floor(x)
-        value = torch.zeros_like(grey)
-        for i, row_weight in ((top, 1 - (y - top)), (top + 1, y - top)):
-            for j, column_weight in ((left, 1 - (x - left)), (left + 1, x - left)):
-                if row_weight * column_weight:
-                    part = padded[:, margin + i : margin + i + height, margin + j : margin + j + width]
-                    value = value + row_weight * column_weight * part
-        pattern = pattern + (value >= grey - _TIE).long() * 2**neighbour
-    return pattern
+        above, below = (torch.lerp(moved(row, left), moved(row, left + 1), x - left) for row in (top, top + 1))
+        brighter = torch.lerp(above, below, y - top) >= least
+        pattern = pattern | (brighter.to(torch.uint8) << neighbour)
+    return pattern.long()
 
 
 def _uniform_bins() -> Tensor:
