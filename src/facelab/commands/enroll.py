@@ -15,7 +15,7 @@ from facelab.data.faces import IDENTITY
 from facelab.data.listing import some_of
 from facelab.errors import ConfigError, DataError
 from facelab.galleries.development import people_of_folder, validation_people
-from facelab.galleries.enrolment import Changed, changing, empty, enrolled, removed, renamed
+from facelab.galleries.enrolment import Changed, changing, empty, enrolled, refuse_unsupported, removed, renamed
 from facelab.galleries.faces import FaceReader
 from facelab.galleries.gallery import FILE, Development, Gallery, Origin
 from facelab.galleries.identification import limit_in_words
@@ -79,6 +79,7 @@ def enroll(config: Mapping[str, Any]) -> None:
         if before is not None:
             _refuse_other_weights(before, recogniser, folder)
         start = _start(options, before, recogniser)
+        refuse_unsupported(start.fpir, start.development)
         found = _portraits(new, options, start, recogniser)
         changed = enrolled(start, found)
         changed.gallery.write(folder)
@@ -226,14 +227,16 @@ def _changed(gallery: Gallery, options: Managing) -> Changed:
 
 def _list(gallery: Gallery, folder: Path) -> None:
     made = gallery.origin
-    table = Table(title=f"{len(gallery):,} people in {visible(str(folder))}", title_justify="left")
+    table = Table()
     table.add_column("name")
     table.add_column("images", justify="right")
     for name, images in list(zip(gallery.names, gallery.images, strict=True))[:_LISTED]:
         table.add_row(Text(visible(name)), f"{images:,}")
-    make_console().print(table)
+    if len(gallery):
+        make_console().print(table)
     if len(gallery) > _LISTED:
         print(f"and {len(gallery) - _LISTED:,} more")
+    print(f"{len(gallery):,} people in {visible(str(folder))}")
     kind = "faces, cropped as in training" if made.aligned else "photos, whose faces were found and aligned"
     averaged = f", averaged over {made.variants} variants of each face" if made.variants > 1 else ""
     print(f"made by run {made.run} (weights {made.weights[:12]}...) from {kind}{averaged}")

@@ -121,23 +121,33 @@ def settled(gallery: Gallery, digests: Sequence[bytes] = ()) -> Changed:
     return Changed(replace(gallery, threshold=_threshold(gallery)), left_out)
 
 
+def refuse_unsupported(fpir: float, development: Development) -> None:
+    """Check that the development faces support an FPIR, by the rule of 30.
+
+    Raises:
+        ConfigError: they do not; says which they support.
+    """
+    searches = len(development.embeddings)
+    if supported([fpir], searches):
+        return
+    lowest = math.ceil(LEAST_ERRORS / max(searches, 1) * 1e4 - 1e-6) / 1e4
+    instead = f"the lowest they support is fpir={lowest:g}" if lowest < 1 else "they support none"
+    raise ConfigError(
+        f"fpir={fpir:g}: {searches:,} searches of people who are not enrolled ({development.source}) do not support "
+        f"it, since {LEAST_ERRORS} of them must be expected to return somebody (rule of 30); {instead}. Or give at "
+        f"least {math.ceil(LEAST_ERRORS / fpir - 1e-6):,} images of people who are neither enrolled nor in the "
+        "training: development=<folder of people>."
+    )
+
+
 def _threshold(gallery: Gallery) -> Threshold | None:
     target, others = gallery.fpir, gallery.development
-    searches = len(others.embeddings)
-    if not supported([target], searches):
-        lowest = math.ceil(LEAST_ERRORS / max(searches, 1) * 1e4 - 1e-6) / 1e4
-        instead = f"the lowest they support is fpir={lowest:g}" if lowest < 1 else "they support none"
-        raise ConfigError(
-            f"fpir={target:g}: {searches:,} searches of people who are not enrolled ({others.source}) do not support "
-            f"it, since {LEAST_ERRORS} of them must be expected to return somebody (rule of 30); {instead}. Or give "
-            f"at least {math.ceil(LEAST_ERRORS / target - 1e-6):,} images of people who are neither enrolled nor in "
-            "the training: development=<folder of people>."
-        )
+    refuse_unsupported(target, others)
     if not len(gallery):
         return None
     best = nearest(gallery.embeddings, others.embeddings, 1).scores[:, 0]
     score = threshold_at_fpir(best, target)
-    return Threshold(score, target, share_returned(best, score), searches, len(others.names), len(gallery))
+    return Threshold(score, target, share_returned(best, score), len(best), len(others.names), len(gallery))
 
 
 @contextmanager

@@ -121,7 +121,8 @@ class FaceReader:
 
     def _face(self, crop: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> Face:
         image = Image.fromarray(crop)
-        picture = image if max(image.size) <= ALIGNED_SIZE else image.resize((ALIGNED_SIZE, ALIGNED_SIZE))
+        picture = image.copy()
+        picture.thumbnail((ALIGNED_SIZE, ALIGNED_SIZE))
         return Face(as_pixels(image, self.image_size, self.channels), picture, box)
 
 

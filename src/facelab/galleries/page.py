@@ -27,7 +27,7 @@ def page(results: Results, gallery: Gallery, name: str, command: str) -> str:
         Path(__file__).parent / "page.html",
         title=f"Faces searched in {visible(name)}",
         command=visible(command),
-        summary=f"{len(results.faces):,} faces: {known:,} identified, {len(results.faces) - known:,} of nobody known.",
+        summary=f"{len(results.faces):,} faces: {known:,} identified, {len(results.faces) - known:,} nobody known.",
         limit=visible(limit_in_words(gallery)),
         threshold=_percent(gallery.threshold.score if gallery.threshold else 1),
         faces=[_shown(face, gallery) for face in shown],
