@@ -12,6 +12,7 @@ ROOMS = (
     "commands",
     "sweep",
     "runs",
+    "galleries",
     "training",
     "checking",
     "compare",
