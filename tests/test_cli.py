@@ -229,7 +229,7 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "check", "evaluate", "generate", "align", "compare", "best", "runs", "sync", "ui"]
+    "command", ["train", "check", "evaluate", "generate", "demo", "align", "compare", "best", "runs", "sync", "ui"]
 )
 def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
     outcome = facelab(command, "--help")

@@ -31,6 +31,7 @@ USAGE = """facelab: train, track and compare face recognisers
   facelab check [key=value ...]     look at the images of a data set before training, on one page
   facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
+  facelab demo [key=value ...]      try a trained model on a local page
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
@@ -51,6 +52,7 @@ _MEANT = {
     "ls": "runs",
     "mlflow": "ui",
     "sample": "generate",
+    "try": "demo",
     "report": "compare",
     "inspect": "check",
     "fit": "train",
@@ -139,6 +141,12 @@ def _generate_task(composed: DictConfig) -> None:
     generate(_checked(composed, Generation))
 
 
+def _demo_task(composed: DictConfig) -> None:
+    from facelab.commands.demo import Demo, demo
+
+    demo(_checked(composed, Demo))
+
+
 def _align_task(composed: DictConfig) -> None:
     from facelab.commands.align import Alignment, align
 
@@ -187,6 +195,7 @@ _TASKS = {
     "check": _check_task,
     "evaluate": _evaluate_task,
     "generate": _generate_task,
+    "demo": _demo_task,
     "align": _align_task,
     "compare": _compare_task,
     "best": _best_task,
