@@ -13,6 +13,7 @@ ROOMS = (
     "demo",
     "sweep",
     "runs",
+    "galleries",
     "training",
     "checking",
     "compare",

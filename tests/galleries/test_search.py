@@ -1,0 +1,47 @@
+"""The search of a gallery, against sorting all cosines and against the searches of protocol=identification."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facelab.galleries import search
+from facelab.galleries.search import nearest
+from facelab.protocols import backends
+from facelab.protocols.enrolment import draw_enrolment
+from facelab.protocols.searches import search as search_of_protocol
+from facelab.protocols.searches import templates
+from tests.galleries.made import directions, gallery
+
+
+@pytest.mark.parametrize(("enrolled", "k", "block"), [(1, 3, 100), (500, 3, 64), (500, 1, 100_000), (7, 7, 1)])
+def test_every_block_size_gives_the_order_of_all_cosines(
+    enrolled: int, k: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_BLOCK_SCORES", block)
+    people, probes = directions(enrolled), 3 * directions(20, seed=1)
+    found = nearest(people, probes, k)
+    cosines = (people.double() @ directions(20, seed=1).double().T).T.numpy()
+    order = np.argsort(-cosines, axis=1)[:, :k]
+    assert (found.people.numpy() == order).all()
+    np.testing.assert_allclose(found.scores.numpy(), np.take_along_axis(cosines, order, 1), atol=1e-6)
+
+
+def test_it_finds_whom_the_identification_protocol_finds() -> None:
+    identities = np.repeat(np.arange(30), 4)
+    embeddings = (directions(30).repeat_interleave(4, 0) + 0.5 * directions(120, seed=1)).numpy()
+    enrolment = draw_enrolment(identities, 2, 0.5, 0)
+    theirs = search_of_protocol(embeddings, identities, enrolment, backends.fit("cosine", embeddings, identities))
+    owners = np.searchsorted(enrolment.people, identities[enrolment.gallery])
+    people = torch.from_numpy(backends.unit(templates(embeddings[enrolment.gallery], owners)))
+    ours = nearest(people, torch.from_numpy(embeddings[enrolment.non_mated]), 1)
+    assert (ours.people[:, 0].numpy() == theirs.nearest).all()
+    np.testing.assert_allclose(ours.scores[:, 0].numpy(), theirs.best, atol=1e-6)
+
+
+def test_no_probe_and_a_zero_embedding(tmp_path: Path) -> None:
+    assert gallery().search(np.zeros((0, 8), np.float32), 3).people.shape == (0, 3)
+    assert gallery().search(np.zeros((1, 8), np.float32), 3).scores.tolist() == [[0.0, 0.0, 0.0]]
+    nobody = gallery(0).search(np.ones((2, 8), np.float32), 3)
+    assert nobody.people.shape == nobody.scores.shape == (2, 0)
