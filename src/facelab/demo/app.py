@@ -114,7 +114,7 @@ def _described(subject: Subject) -> dict[str, Any]:
         "image": list(model.metadata.image_shape),
         "most_bytes": MOST_PHOTO_BYTES,
         "photos": None if photos is None else {"finds_faces": photos.finds_faces},
-        "known": None if known is None else {"title": known.title, "kind": known.kind},
+        "known": None if known is None else {"title": known.title, "rule": known.rule},
         "axes": None,
         "samples": None,
     }
@@ -168,22 +168,15 @@ def _face(face: Face) -> dict[str, Any]:
 def _outputs(subject: Subject, crops: Pixels) -> Sequence[dict[str, Any]]:
     """What the model makes of N crops (N, H, W, C), for each."""
     codes = subject.model.embed(crops)
+    found: list[dict[str, Any]] = [{} for _ in crops]
     if subject.axes is not None:
         pictures, coordinates = subject.model.decode(codes), subject.axes.coordinates(codes)
-        return [
-            {"code": code.tolist(), "coordinates": place.tolist(), "reconstruction": _png(picture)}
-            for code, place, picture in zip(codes, coordinates, pictures, strict=True)
-        ]
-    assert subject.known is not None
-    return [
-        {
-            "nearest": [
-                {"name": one.name, "score": one.score, "picture": None if one.picture is None else _png(one.picture)}
-                for one in matches
-            ]
-        }
-        for matches in subject.known.nearest(codes, _NEAREST)
-    ]
+        for one, code, place, picture in zip(found, codes, coordinates, pictures, strict=True):
+            one |= {"code": code.tolist(), "coordinates": place.tolist(), "reconstruction": _png(picture)}
+    if subject.known is not None:
+        for one, matches in zip(found, subject.known.nearest(codes, _NEAREST), strict=True):
+            one["nearest"] = [{**vars(match), "picture": _png(match.picture)} for match in matches]
+    return found
 
 
 def _add_latents(app: FastAPI, subject: Subject, turns: Turns) -> None:

@@ -7,8 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facelab.data.faces import IDENTITY
 from facelab.demo.model import Codes, Pixels
 from facelab.demo.training_images import TrainingImages
+from facelab.galleries import Gallery, Threshold
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,14 @@ class Match:
     Args:
         name: of the person.
         score: cosine similarity, in [-1, 1].
-        picture: (H, W, C) of the face that is compared with; None if it is not kept.
+        picture: (H, W, C) of the face that is compared with.
+        accepted: whether the score reaches the threshold; None without a threshold.
     """
 
     name: str
     score: float
-    picture: Pixels | None = None
+    picture: Pixels
+    accepted: bool | None = None
 
 
 class Known(Protocol):
@@ -31,11 +35,11 @@ class Known(Protocol):
 
     Attributes:
         title: what they are, for the page.
-        kind: what their names are, such as `identity`.
+        rule: when a face counts as somebody's, for the page.
     """
 
     title: str
-    kind: str
+    rule: str
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
         """The nearest people to each of N embeddings (N, D), at most `count` each, the nearest first."""
@@ -50,12 +54,16 @@ class TrainingFaces:
         embeddings: (N, D) of them.
     """
 
+    rule = (
+        "The score is the cosine similarity with the most similar image of a person, at most 1. No threshold is set, "
+        "so strangers get a nearest person too."
+    )
+
     def __init__(self, images: TrainingImages, embeddings: Codes) -> None:
         self._images, self._names = images, images.names
         self._embeddings = unit(embeddings)
-        self.kind = images.named
-        people = "people" if self.kind == "identity" else f"classes of {self.kind}"
-        self.title = f"{len(np.unique(self._names)):,} {people} of {len(images):,} training images"
+        people = "people" if images.named == IDENTITY else f"classes of {images.named}"
+        self.title = f"the {len(np.unique(self._names)):,} {people} of the run's {len(images):,} training images"
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
         """See `Known.nearest`."""
@@ -70,6 +78,42 @@ class TrainingFaces:
             if len(matches) == count:
                 break
         return list(matches.values())
+
+
+class EnrolledFaces:
+    """The people of a gallery.
+
+    Args:
+        gallery: with at least one person.
+        name: of the gallery, for the page.
+    """
+
+    def __init__(self, gallery: Gallery, name: str) -> None:
+        self._gallery = gallery
+        self.title = f"the {len(gallery):,} people of the gallery {name}"
+        self.rule = _rule(gallery.threshold)
+
+    def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
+        """See `Known.nearest`."""
+        found = self._gallery.search(embeddings, count)
+        return [
+            [self._match(*pair) for pair in zip(people, scores, strict=True)]
+            for people, scores in zip(found.people.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def _match(self, person: int, score: float) -> Match:
+        gallery = self._gallery
+        accepted = None if gallery.threshold is None else gallery.accepts(score)
+        return Match(gallery.names[person], score, gallery.thumbnail(person), accepted)
+
+
+def _rule(threshold: Threshold | None) -> str:
+    if threshold is None:
+        return "The score is the cosine similarity, at most 1. The gallery has no threshold."
+    return (
+        f"The score is the cosine similarity, at most 1. A face counts as a person's from {threshold.score:.3f} on, "
+        f"which {threshold.fpir:.1%} of {threshold.searches:,} searches for people who are not enrolled reached."
+    )
 
 
 def unit(embeddings: Codes) -> Codes:

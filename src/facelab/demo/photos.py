@@ -16,7 +16,7 @@ from facelab.errors import DataError
 
 SMALLEST_FACE_PIXELS = 40
 MOST_FACES = 24  # of a photo, the largest
-_LONGEST_SIDE = 1280  # of the photo that is searched for faces, and shown
+_LONGEST_SIDE = 1024  # of the photo that is searched for faces, and shown
 _FOUND_FROM_PIXELS = 20  # in that photo: smaller than what is used, so that the page can say what is too small
 _FRAME_SIDE, _FRAME_MARGIN = 160, 40
 _FRAME_MARGINS = (_FRAME_MARGIN,) * 4
@@ -54,7 +54,7 @@ class Photo:
     """A decoded photo and its faces.
 
     Args:
-        shown: (H, W, 3), upright, reduced to at most 1280 pixels a side.
+        shown: (H, W, 3), upright, reduced to at most 1024 pixels a side.
         faces: the largest first.
         left_out: number of smaller faces that were found beyond `MOST_FACES`.
     """
@@ -69,15 +69,15 @@ class PhotoReader:
 
     Args:
         image_shape: (C, H, W) of the model's images.
-        examples: (N, H, W, C) images that the model was trained on, which show how it expects faces to be cropped.
+        examples: images (H, W, C) that show how the model expects faces to be cropped; none for aligned faces, as
+            `facelab align` makes them.
 
     Attributes:
-        finds_faces: whether the face detector is installed; without it, every image is taken for a cropped face.
-        frame: see `facelab.data.photos.align.frame_of`; None if no face was found in most examples, which then count
-            as aligned.
+        frame: see `facelab.data.photos.align.frame_of`; None for aligned faces, and if no face was found in most
+            examples.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], examples: Pixels) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], examples: Sequence[Pixels]) -> None:
         self._channels, self._size = image_shape[0], image_shape[1]
         try:
             self._detector: Detector | None = Detector(_FOUND_FROM_PIXELS)
@@ -87,7 +87,7 @@ class PhotoReader:
 
     @property
     def finds_faces(self) -> bool:
-        """Whether the face detector is installed."""
+        """Whether the face detector is installed; without it, every image is taken for a cropped face."""
         return self._detector is not None
 
     def read(self, encoded: bytes, is_cropped: bool) -> Photo:
@@ -134,7 +134,7 @@ def _reduced(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _frame(detector: Detector, examples: Pixels, size: int) -> NDArray[np.float64] | None:
+def _frame(detector: Detector, examples: Sequence[Pixels], size: int) -> NDArray[np.float64] | None:
     """The frame in which the examples were cropped."""
     points = []
     for example in examples:

@@ -54,7 +54,7 @@ function makeSlider(share, index) {
   const input = element("input", { type: "range", id, step: 0.05 });
   const output = element("output");
   output.setAttribute("for", id);
-  const label = element("label", { htmlFor: id }, `${index + 1}  (${(100 * share).toFixed(0)} % of variance)`);
+  const label = element("label", { htmlFor: id }, `${index + 1} (${(100 * share).toFixed(1)} %)`);
   byId("sliders").append(element("div", { className: "slider" }, label, input, output));
   input.addEventListener("input", () => {
     output.value = Number(input.value).toFixed(2);

@@ -15,7 +15,7 @@ export function startPhotos(described, onFaces, onClear) {
   const section = byId("photos");
   section.hidden = false;
   byId("photos-purpose").textContent = run.known
-    ? `Each face is compared with ${run.known.title}.`
+    ? `Each face is compared with ${run.known.title}. ${run.known.rule}`
     : "Each face is encoded by the model, and decoded again.";
   byId("limits").textContent = `Up to ${MOST_PHOTOS} at a time, ${run.most_bytes >> 20} MiB each`;
   if (!run.photos.finds_faces) {
@@ -27,6 +27,7 @@ export function startPhotos(described, onFaces, onClear) {
     generation += 1;
     byId("results").replaceChildren();
     byId("clear").hidden = true;
+    byId("no-photos").hidden = false;
     byId("status").textContent = "All photos are removed.";
     byId("files").focus();
     onClear();
@@ -59,6 +60,7 @@ function add(files) {
   if (files.length === 0) return;
   const taken = files.slice(0, MOST_PHOTOS);
   byId("clear").hidden = false;
+  byId("no-photos").hidden = true;
   byId("status").textContent =
     files.length > MOST_PHOTOS ? `Only the first ${MOST_PHOTOS} of ${files.length} photos are taken.` : "";
   const cropped = byId("cropped").checked;
@@ -86,7 +88,7 @@ async function look(file, cropped, asked) {
     const found = await request(`api/photo?cropped=${cropped}`, file, "application/octet-stream");
     if (asked !== generation) return;
     waiting.remove();
-    article.append(...shown(file.name, found));
+    article.append(shown(file.name, found));
     byId("status").textContent = `${file.name}: ${counted(found.faces.length)}.`;
     addFaces(file.name, found.faces);
   } catch (error) {
@@ -104,20 +106,20 @@ const counted = (count) => (count === 1 ? "1 face" : `${count || "no"} faces`);
 function shown(name, found) {
   const boxes = found.faces.map((face, index) => {
     const box = element("div", { className: face.problem ? "box unused" : "box" }, element("span", {}, `${index + 1}`));
-    const [left, top, width, height] = face.box.map((share) => `${100 * share}%`);
-    Object.assign(box.style, { left, top, width, height });
+    const [left, top] = face.box.slice(0, 2).map((share) => Math.max(0, share));
+    const [right, bottom] = [0, 1].map((side) => Math.min(1, face.box[side] + face.box[side + 2]));
+    const shares = { left, top, width: right - left, height: bottom - top };
+    for (const [name, share] of Object.entries(shares)) box.style[name] = `${100 * share}%`;
     box.setAttribute("aria-hidden", "true");
     return box;
   });
   const whole = found.faces.length === 1 && found.faces[0].box[2] === 1 && found.faces[0].box[3] === 1;
   const alt = `${name}, with ${counted(found.faces.length)}`;
   const photo = element("figure", { className: "shown" }, element("img", { src: found.picture, alt }), ...(whole ? [] : boxes));
-  const parts = [photo];
-  if (found.note) parts.push(element("p", { className: "note", textContent: found.note }));
-  if (found.faces.length > 0) {
-    parts.push(element("ul", { className: "faces" }, ...found.faces.map((face, index) => card(face, index))));
-  }
-  return parts;
+  const beside = element("div", { className: "faces" });
+  if (found.note) beside.append(element("p", { className: "note", textContent: found.note }));
+  if (found.faces.length > 0) beside.append(element("ul", {}, ...found.faces.map((face, index) => card(face, index))));
+  return element("div", { className: "looked" }, photo, beside);
 }
 
 function card(face, index) {
@@ -125,10 +127,11 @@ function card(face, index) {
   const crop = figure(face.crop, "as the model sees it");
   if (face.problem) {
     made.append(element("p", { className: "problem", textContent: face.problem }));
-  } else if (face.nearest) {
-    made.append(element("div", { className: "identified" }, crop, nearest(face.nearest)));
   } else {
-    made.append(element("div", { className: "pictures" }, crop, figure(face.reconstruction, "reconstruction")));
+    const pictures = [crop];
+    if (face.reconstruction) pictures.push(figure(face.reconstruction, "reconstruction"));
+    if (face.nearest) pictures.push(nearest(face.nearest));
+    made.append(element("div", { className: "pictures" }, ...pictures));
   }
   return made;
 }
@@ -142,14 +145,16 @@ function nearest(matches) {
     const bar = element("i");
     bar.style.width = `${100 * Math.max(0, match.score)}%`;
     const parts = [
+      element("img", { src: match.picture, alt: "" }),
       element("span", { className: "name" }, match.name),
       element("span", { className: "score" }, match.score.toFixed(2)),
       element("span", { className: "bar" }, bar),
     ];
-    if (match.picture) parts.unshift(element("img", { src: match.picture, alt: "" }));
-    return element("li", { className: match.picture ? "" : "bare" }, ...parts);
+    return element("li", { className: match.accepted === false ? "refused" : "" }, ...parts);
   });
   const list = element("ol", { className: "nearest" }, ...rows);
   list.setAttribute("aria-label", "Nearest, with score");
-  return list;
+  if (matches[0].accepted === null) return list;
+  const decision = matches[0].accepted ? matches[0].name : "Nobody known";
+  return element("div", { className: "decided" }, element("p", { className: "decision" }, decision), list);
 }
