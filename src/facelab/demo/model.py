@@ -48,9 +48,7 @@ class Model:
     def _embed_batch(self, images: Pixels) -> Codes:
         batch = to_float(torch.from_numpy(images).permute(0, 3, 1, 2).to(self.module.device))
         none = torch.zeros(len(images), dtype=torch.int64, device=self.module.device)
-        features = self.module.features(
-            {"image": batch, "label": none, "index": none}, self.module.test_time_images(batch)
-        )
+        features = self.module.predict_step({"image": batch, "label": none, "index": none}, 0)
         return features["embedding"].float().cpu().numpy()
 
     @torch.no_grad()
