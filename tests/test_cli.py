@@ -229,11 +229,28 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "check", "evaluate", "generate", "demo", "align", "compare", "best", "runs", "sync", "ui"]
+    "command",
+    [
+        *(
+            "train",
+            "check",
+            "evaluate",
+            "generate",
+            "demo",
+            "align",
+            "enroll",
+            "identify",
+            "gallery",
+            "compare",
+            "best",
+            "runs",
+        ),
+        *("sync", "ui"),
+    ],
 )
 def test_every_command_has_help_with_its_choices(facelab: Command, command: str) -> None:
     outcome = facelab(command, "--help")
     assert outcome.status == 0
     assert f"facelab {command}" in outcome.out or "python train.py" in outcome.out
-    if command not in ("align", "sync"):
+    if command not in ("align", "gallery", "sync"):
         assert "sqlite" in outcome.out

@@ -33,6 +33,9 @@ USAGE = """facelab: train, track and compare face recognisers
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab demo [key=value ...]      try a trained model on a local page
   facelab align [key=value ...]     find and align the faces in ordinary photos
+  facelab enroll [key=value ...]    enrol people in a gallery, with the model of a finished run
+  facelab identify [key=value ...]  say who of a gallery is in photos
+  facelab gallery [key=value ...]   list, remove and rename the people of a gallery
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
   facelab runs [key=value ...]      a table of the runs; closes those whose process died
@@ -153,6 +156,24 @@ def _align_task(composed: DictConfig) -> None:
     align(_checked(composed, Alignment))
 
 
+def _enroll_task(composed: DictConfig) -> None:
+    from facelab.commands.enroll import Enrolling, enroll
+
+    enroll(_checked(composed, Enrolling))
+
+
+def _identify_task(composed: DictConfig) -> None:
+    from facelab.commands.identify import Identifying, identify_faces
+
+    identify_faces(_checked(composed, Identifying))
+
+
+def _gallery_task(composed: DictConfig) -> None:
+    from facelab.commands.enroll import Managing, manage
+
+    manage(_checked(composed, Managing))
+
+
 def _compare_task(composed: DictConfig) -> None:
     from facelab.commands.compare import Comparison, compare
 
@@ -197,6 +218,9 @@ _TASKS = {
     "generate": _generate_task,
     "demo": _demo_task,
     "align": _align_task,
+    "enroll": _enroll_task,
+    "identify": _identify_task,
+    "gallery": _gallery_task,
     "compare": _compare_task,
     "best": _best_task,
     "runs": _runs_task,

@@ -58,7 +58,7 @@ def test_people_of_a_gallery_and_strangers() -> None:
     gallery = made_gallery()
     known = EnrolledFaces(gallery, "office")
     assert known.title == "the 5 people of the gallery office"
-    assert "from 0.750 on, which 77.5% of 40 searches" in known.rule
+    assert "Names are given by the gallery's threshold 0.750, at which 77.50% of 40 searches" in known.rule
     (own, *_), (stranger, *_) = known.nearest(np.stack([directions(5)[2].numpy(), -directions(5).sum(0).numpy()]), 3)
     assert (own.name, own.accepted, stranger.accepted) == ("person 2", True, False)
     assert own.picture.shape == (64, 64, 3)

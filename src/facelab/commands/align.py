@@ -1,11 +1,8 @@
 """The command `facelab align`: find and align the faces in ordinary photos."""
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -13,20 +10,18 @@ from typing import Annotated, Any, Literal
 import cv2
 from PIL import Image
 from pydantic import Field
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facelab.commands.progress import progress, say
 from facelab.config.build import build
 from facelab.data.images import read_rgb
 from facelab.data.photos.align import align as aligned
 from facelab.data.photos.alignments import FACES, PHOTOS, AlignedFace, Alignments, name_in_record, open_alignments
 from facelab.data.photos.detect import Detector, weights_version
 from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
+from facelab.data.photos.workers import in_order
 from facelab.errors import ConfigError, DataError
-from facelab.system import cores, duration, make_console
 
 _SHOWN = 20
-_REPORT_S = 30.0
-_AHEAD_PER_CORE = 4  # photos handed to the threads in advance
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,9 @@ class _Worker:
         """Load the networks; every thread begins with it."""
         self._of_thread.detector = Detector(self._options.min_size_pixels, self._options.min_score)
 
-    def __call__(self, photo: PurePath, name: PurePath) -> _Outcome:
-        """Process one photo. Only writing the faces raises an error (OSError)."""
+    def __call__(self, photo_and_name: tuple[PurePath, PurePath]) -> _Outcome:
+        """Process one photo, and name its faces. Only writing the faces raises an error (OSError)."""
+        photo, name = photo_and_name
         path = self._source / photo
         try:
             pixels = read_rgb(path)
@@ -136,68 +132,21 @@ def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) ->
     """Process and record the photos that are not in the record yet."""
     left = [photo for photo in photos if name_in_record(photo) not in record.faces]
     names = names_of_faces(photos)
+    done = len(photos) - len(left)
+    if done:
+        say(f"{done:,} of {len(photos):,} photos are done already.")
     try:
-        outcomes = _outcomes([(photo, names[photo]) for photo in left], worker)
-        with closing(outcomes), _progress(len(photos), len(photos) - len(left)) as advance:
-            for photo, outcome in outcomes:
+        outcomes = in_order([(photo, names[photo]) for photo in left], worker, worker.prepare)
+        with closing(outcomes), progress("aligning", len(photos), done) as advance:
+            for (photo, _), outcome in outcomes:
                 if outcome.problem:
                     record.add_problem(photo, outcome.problem)
                 else:
                     record.add(photo, outcome.found, outcome.faces)
                 advance()
     except KeyboardInterrupt:
-        _say(f"{len(record.faces):,} of {len(photos):,} photos are done. The same command continues with the others.")
+        say(f"{len(record.faces):,} of {len(photos):,} photos are done. The same command continues with the others.")
         raise
-
-
-def _outcomes(
-    photos: Sequence[tuple[PurePath, PurePath]], worker: _Worker
-) -> Generator[tuple[PurePath, _Outcome], None, None]:
-    """Each photo with its outcome, in order, by as many threads as there are cores.
-
-    Args:
-        photos: photos and the names of their faces.
-        worker: processes one photo.
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # a photo per thread is faster than threads within a photo
-    pool = ThreadPoolExecutor(cores(), initializer=worker.prepare)
-    try:
-        running: deque[tuple[PurePath, Future[_Outcome]]] = deque()
-        for photo, name in photos:
-            running.append((photo, pool.submit(worker, photo, name)))
-            if len(running) > _AHEAD_PER_CORE * cores():
-                first, future = running.popleft()
-                yield first, future.result()
-        for photo, future in running:
-            yield photo, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        cv2.setNumThreads(before)
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[[], None]]:
-    """Show photos done and the time left; without a terminal, in a line every half a minute."""
-    console, began, first = make_console(stderr=True), time.monotonic(), done
-    if done:
-        _say(f"{done:,} of {total:,} photos are done already.")
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("photos · ETA"), TimeRemainingColumn())
-    bar = Progress(TextColumn("aligning"), *columns, console=console, transient=True, disable=not console.is_terminal)
-    task, next_line = bar.add_task("", total=total, completed=done), began + _REPORT_S
-
-    def advance() -> None:
-        nonlocal done, next_line
-        done += 1
-        bar.advance(task)
-        now = time.monotonic()
-        if not console.is_terminal and now >= next_line:
-            next_line = now + _REPORT_S
-            eta = duration((now - began) / (done - first) * (total - done))
-            _say(f"{done:>9,} of {total:,} photos  ETA {eta}")
-
-    with bar:
-        yield advance
 
 
 def _summarise(record: Alignments, faces: Literal["all", "largest"], out: Path) -> None:
@@ -223,7 +172,3 @@ def _summarise(record: Alignments, faces: Literal["all", "largest"], out: Path) 
 def _some(items: Sequence[str], separator: str) -> str:
     more = [f"and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else []
     return separator.join([*items[:_SHOWN], *more])
-
-
-def _say(text: str) -> None:
-    make_console(stderr=True).print(text, highlight=False, soft_wrap=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from facelab.data.faces import IDENTITY
 from facelab.demo.model import Codes, Pixels
 from facelab.demo.training_images import TrainingImages
-from facelab.galleries import Gallery, Threshold
+from facelab.galleries import Gallery
+from facelab.galleries.identification import limit_in_words
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class EnrolledFaces:
     def __init__(self, gallery: Gallery, name: str) -> None:
         self._gallery = gallery
         self.title = f"the {len(gallery):,} people of the gallery {name}"
-        self.rule = _rule(gallery.threshold)
+        limit = limit_in_words(gallery)
+        self.rule = f"The score is the cosine similarity, at most 1. Names are given by the gallery's {limit}."
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
         """See `Known.nearest`."""
@@ -103,17 +105,7 @@ class EnrolledFaces:
 
     def _match(self, person: int, score: float) -> Match:
         gallery = self._gallery
-        accepted = None if gallery.threshold is None else gallery.accepts(score)
-        return Match(gallery.names[person], score, gallery.thumbnail(person), accepted)
-
-
-def _rule(threshold: Threshold | None) -> str:
-    if threshold is None:
-        return "The score is the cosine similarity, at most 1. The gallery has no threshold."
-    return (
-        f"The score is the cosine similarity, at most 1. A face counts as a person's from {threshold.score:.3f} on, "
-        f"which {threshold.fpir:.1%} of {threshold.searches:,} searches for people who are not enrolled reached."
-    )
+        return Match(gallery.names[person], score, gallery.thumbnail(person), gallery.accepts(score))
 
 
 def unit(embeddings: Codes) -> Codes:

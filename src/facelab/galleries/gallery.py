@@ -5,8 +5,8 @@ person stays in it. Its tensors:
 
 - `embeddings`, (N, D) float32: one of each person, of length 1;
 - `thumbnails` and `thumbnail_ends`: a JPEG of each person, one after the other, and where each ends;
-- `development`, (M, D) float32, and `development_owners`, (M,) int64: faces of people who are not enrolled, by which
-  the threshold is set.
+- `development`, (M, D) float32, `development_owners`, (M,) int64, and `development_digests`, (M, 32) uint8: faces of
+  people who are not enrolled, by which the threshold is set.
 
 The header's entry `facelab` is JSON: names, the run and the SHA-256 of its weights, preprocessing, threshold.
 """
@@ -89,12 +89,14 @@ class Development:
     Args:
         embeddings: (M, D) float32.
         owners: (M,) int64, index into `names`.
+        digests: (M, 32) uint8, SHA-256 of the pixels of each face, as the model takes it.
         names: of these people.
         source: where they come from, in words.
     """
 
     embeddings: Tensor
     owners: Tensor
+    digests: Tensor
     names: Sequence[str]
     source: str
 
@@ -103,7 +105,7 @@ class Development:
         gone = torch.tensor(people, dtype=torch.bool)
         kept, places = ~gone[self.owners], torch.cumsum(~gone, 0) - 1
         names = [name for name, flag in zip(self.names, people, strict=True) if not flag]
-        return Development(self.embeddings[kept], places[self.owners[kept]], names, self.source)
+        return Development(self.embeddings[kept], places[self.owners[kept]], self.digests[kept], names, self.source)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class Gallery:
         Raises:
             ConfigError: it cannot be written; what the folder held stays as it was.
         """
-        partial, created = folder / f".{FILE}.partial", not folder.exists()
+        partial = folder / f".{FILE}.partial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(self._tensors(), partial, metadata={"facelab": json.dumps(self._header())})
@@ -175,8 +177,6 @@ class Gallery:
         finally:
             if partial.is_file():
                 partial.unlink()
-            if created and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> Nearest:
         """Find the k people whose embeddings have the highest cosines to each of some faces.
@@ -223,6 +223,7 @@ class Gallery:
             "thumbnail_ends": torch.from_numpy(ends),
             "development": self.development.embeddings.contiguous(),
             "development_owners": self.development.owners.contiguous(),
+            "development_digests": self.development.digests.contiguous(),
         }
 
     def _header(self) -> dict[str, object]:
@@ -275,22 +276,23 @@ def _gallery_of(header: _Header, tensors: dict[str, Tensor]) -> Gallery:
         KeyError: a tensor is missing.
     """
     embeddings, ends = tensors["embeddings"], tensors["thumbnail_ends"]
-    vectors, owners = tensors["development"], tensors["development_owners"]
+    vectors, owners, digests = (tensors[f"development{part}"] for part in ("", "_owners", "_digests"))
     people, others, dim = len(header.names), len(header.development), embeddings.shape[-1]
     fits = (
         embeddings.shape == (people, dim)
         and vectors.shape == (len(owners), dim)
+        and digests.shape == (len(owners), 32)
         and ends.shape == (people,) == (len(header.images),)
         and embeddings.dtype == vectors.dtype == torch.float32
         and ends.dtype == owners.dtype == torch.int64
-        and tensors["thumbnails"].dtype == torch.uint8
+        and tensors["thumbnails"].dtype == digests.dtype == torch.uint8
         and len(set(header.names)) == people
         and (not len(owners) or (int(owners.min()) >= 0 and int(owners.max()) < others))
     )
     if not fits:
         raise ValueError("its tensors do not fit its names")
     thumbnails = _Pictures(tensors["thumbnails"].numpy(), ends.numpy())
-    development = Development(vectors, owners, header.development, header.development_source)
+    development = Development(vectors, owners, digests, header.development, header.development_source)
     return Gallery(
         header.origin,
         header.names,

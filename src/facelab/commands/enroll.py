@@ -1,0 +1,247 @@
+"""The commands `facelab enroll` and `facelab gallery`: add, list, remove and rename the people of a gallery."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from rich.table import Table
+from rich.text import Text
+
+from facelab.commands.progress import progress
+from facelab.config.build import build
+from facelab.data.faces import IDENTITY
+from facelab.data.listing import some_of
+from facelab.errors import ConfigError, DataError
+from facelab.galleries.development import people_of_folder, validation_people
+from facelab.galleries.enrolment import Changed, changing, empty, enrolled, refuse_unsupported, removed, renamed
+from facelab.galleries.faces import FaceReader
+from facelab.galleries.gallery import FILE, Development, Gallery, Origin
+from facelab.galleries.identification import limit_in_words
+from facelab.galleries.people import Folders, Portraits, list_people, portraits
+from facelab.galleries.recogniser import Recogniser
+from facelab.system import make_console, visible
+from facelab.tracking import Store
+
+_FPIR = 0.01
+_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Enrolling:
+    """The root of the `enroll` config.
+
+    Args:
+        run: id of a finished run.
+        source: folder of people, a folder for each.
+        gallery: folder of the gallery; people are added to one that exists.
+        tracking: the store to download the run from, if it has no folder here.
+        fpir: FPIR that the threshold must not exceed; null for 0.01, or what the gallery has.
+        development: folder of people who set the threshold; null for the validation people of the run, or those that
+            the gallery has.
+        aligned: whether the images are faces, cropped as those the run was trained on; null for false, or what the
+            gallery has.
+        unusable: `refuse`, or `skip` to enrol the others if some images cannot be used.
+        min_size_pixels: side of the smallest faces to use.
+        runs_folder: where runs keep their files.
+    """
+
+    run: str
+    source: str
+    gallery: str
+    tracking: Store
+    fpir: Annotated[float, Field(gt=0, lt=1)] | None = None
+    development: str | None = None
+    aligned: bool | None = None
+    unusable: Literal["refuse", "skip"] = "refuse"
+    min_size_pixels: Annotated[int, Field(ge=20, le=10_000)] = 40
+    runs_folder: str = "runs"
+
+
+def enroll(config: Mapping[str, Any]) -> None:
+    """Make a gallery of the people in a folder, or add them to one.
+
+    Args:
+        config: a checked config of `Enrolling`.
+
+    Raises:
+        FacelabError: the run, the images or the development people cannot be used; nothing is changed.
+    """
+    options = Enrolling(**build(config))
+    folder = Path(options.gallery)
+    people = list_people(options.source, "source")
+    with changing(folder):
+        before = Gallery.open(folder) if (folder / FILE).exists() else None
+        new = {name: images for name, images in people.items() if before is None or name not in before.names}
+        known = [name for name in people if name not in new]
+        recogniser = Recogniser.load(options.run, Path(options.runs_folder), options.tracking)
+        if before is not None:
+            _refuse_other_weights(before, recogniser, folder)
+        start = _start(options, before, recogniser)
+        refuse_unsupported(start.fpir, start.development)
+        found = _portraits(new, options, start, recogniser)
+        changed = enrolled(start, found)
+        changed.gallery.write(folder)
+    print(f"Enrolled {len(found.names):,} people with {len(found.owners):,} images in {folder.absolute()}.")
+    _say_left_out(changed)
+    if known:
+        _note(
+            f"{len(known):,} people were enrolled before and stay as they are: {some_of(known)}. To enrol one anew, "
+            f"first type: facelab gallery gallery={options.gallery} remove=<name>"
+        )
+    _note_embeddings(recogniser, options, start)
+    print(f"{len(changed.gallery):,} people are enrolled: {visible(limit_in_words(changed.gallery))}.")
+
+
+def _start(options: Enrolling, before: Gallery | None, recogniser: Recogniser) -> Gallery:
+    """The gallery that people are added to, with the development people and the FPIR that are asked for."""
+    aligned = options.aligned if options.aligned is not None else before is not None and before.origin.aligned
+    if before is None or options.development is not None:
+        others = _development(options, aligned, recogniser)
+    else:
+        others = before.development
+    if before is None:
+        size, channels = recogniser.image_size, recogniser.channels
+        origin = Origin(recogniser.run, recogniser.weights, size, channels, aligned, recogniser.variants)
+        return empty(origin, others, options.fpir or _FPIR)
+    if aligned != before.origin.aligned:
+        raise ConfigError(
+            f"aligned={str(aligned).lower()}: the people in {options.gallery} were enrolled with aligned="
+            f"{str(before.origin.aligned).lower()}. Leave it out, or choose another gallery."
+        )
+    return replace(before, development=others, fpir=options.fpir or before.fpir)
+
+
+def _development(options: Enrolling, aligned: bool, recogniser: Recogniser) -> Development:
+    if options.development is None:
+        others, notes = validation_people(recogniser, progress)
+        if not aligned:
+            notes.append(
+                "The threshold is set by validation faces as the run read them, while faces of photos are found and "
+                "cropped here. If the run was not trained on faces of `facelab align`, give development=<folder of "
+                "photos of other people>."
+            )
+    else:
+        reader = FaceReader(recogniser.image_size, recogniser.channels, aligned, options.min_size_pixels)
+        others, notes = people_of_folder(options.development, reader, recogniser, progress)
+    for note in notes:
+        _note(note)
+    return others
+
+
+def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: Recogniser) -> Portraits:
+    """Embed the faces of people; images that cannot be used are refused, or else named."""
+    reader = FaceReader(recogniser.image_size, recogniser.channels, start.origin.aligned, options.min_size_pixels)
+    with progress("enrolling", sum(map(len, people.values()))) as advance:
+        found = portraits(people, reader, recogniser, advance)
+    if options.unusable == "refuse" and found.problems:
+        lines = "\n  - ".join(found.problems[:_LISTED])
+        raise DataError(
+            f"{len(found.problems):,} images cannot be used, so nobody was enrolled. Correct or delete them, or type "
+            f"unusable=skip to enrol the others:\n  - {lines}"
+        )
+    for problem in found.problems:
+        _note(problem)
+    without = [name for name in people if name not in found.names]
+    if without:
+        _note(f"{len(without):,} people have no image that can be used, and are not enrolled: {some_of(without)}.")
+    if people and not found.names:
+        raise ConfigError("source: no image can be used, so nobody was enrolled.")
+    return found
+
+
+def _refuse_other_weights(gallery: Gallery, recogniser: Recogniser, folder: Path) -> None:
+    """Refuse a model whose embeddings cannot be compared with those of a gallery."""
+    made = gallery.origin
+    if made.weights != recogniser.weights:
+        raise ConfigError(
+            f"gallery: {folder.absolute()} was made by run {made.run} with the weights {made.weights[:12]}..., and run "
+            f"{recogniser.run} has {recogniser.weights[:12]}... here. Embeddings of different weights cannot be "
+            f"compared. Type run={made.run}, restore its files, or choose another gallery."
+        )
+
+
+def _note_embeddings(recogniser: Recogniser, options: Enrolling, start: Gallery) -> None:
+    label = recogniser.trained.config.get("data", {}).get("label", IDENTITY)
+    if label != IDENTITY:
+        _note(f"run={options.run} was trained to predict '{label}', so its embeddings tell people apart badly.")
+
+
+def _say_left_out(changed: Changed) -> None:
+    if changed.left_out:
+        _note(
+            f"{len(changed.left_out):,} development people are left out, since they are enrolled: "
+            f"{some_of(changed.left_out)}."
+        )
+
+
+@dataclass(frozen=True)
+class Managing:
+    """The root of the `gallery` config.
+
+    Args:
+        gallery: folder of the gallery.
+        remove: name of a person to remove, or a list of names.
+        rename: name of a person to rename.
+        to: the new name.
+    """
+
+    gallery: str
+    remove: str | list[str] | None = None
+    rename: str | None = None
+    to: str | None = None
+
+
+def manage(config: Mapping[str, Any]) -> None:
+    """Remove or rename people of a gallery, and list those who are enrolled.
+
+    Args:
+        config: a checked config of `Managing`.
+
+    Raises:
+        ConfigError: there is no gallery, nobody has the name, or the gallery cannot be written; nothing is changed.
+    """
+    options = Managing(**build(config))
+    folder = Path(options.gallery)
+    if (options.rename is None) != (options.to is None):
+        raise ConfigError("rename, to: one needs the other. Type rename=<name> to=<new name>.")
+    if options.rename is not None and options.remove is not None:
+        raise ConfigError("remove, rename: type one of them at a time.")
+    gallery = Gallery.open(folder)
+    if options.remove is not None or options.rename is not None:
+        with changing(folder):
+            changed = _changed(Gallery.open(folder), options)
+            changed.gallery.write(folder)
+        gallery = changed.gallery
+        _say_left_out(changed)
+    _list(gallery, folder)
+
+
+def _changed(gallery: Gallery, options: Managing) -> Changed:
+    if options.rename is not None and options.to is not None:
+        return renamed(gallery, options.rename, options.to)
+    names: Sequence[str] = [options.remove] if isinstance(options.remove, str) else options.remove or []
+    return removed(gallery, names)
+
+
+def _list(gallery: Gallery, folder: Path) -> None:
+    made = gallery.origin
+    table = Table()
+    table.add_column("name")
+    table.add_column("images", justify="right")
+    for name, images in list(zip(gallery.names, gallery.images, strict=True))[:_LISTED]:
+        table.add_row(Text(visible(name)), f"{images:,}")
+    if len(gallery):
+        make_console().print(table)
+    if len(gallery) > _LISTED:
+        print(f"and {len(gallery) - _LISTED:,} more")
+    print(f"{len(gallery):,} people in {visible(str(folder))}")
+    kind = "faces, cropped as in training" if made.aligned else "photos, whose faces were found and aligned"
+    averaged = f", averaged over {made.variants} variants of each face" if made.variants > 1 else ""
+    print(f"made by run {made.run} (weights {made.weights[:12]}...) from {kind}{averaged}")
+    print(visible(limit_in_words(gallery)))
+
+
+def _note(text: str) -> None:
+    make_console().print(f"Note: {visible(text)}", highlight=False, soft_wrap=True)

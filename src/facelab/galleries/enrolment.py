@@ -1,0 +1,178 @@
+"""Add, remove and rename the people of a gallery; each change sets the threshold for the people who are then enrolled.
+
+The threshold is the lowest at which the FPIR does not exceed the gallery's target: FPIR(N, T) is the share of searches
+of people who are not enrolled that return anyone at or above T, among the N enrolled (ISO/IEC 19795-1:2021). It grows
+with N, so the development faces search the gallery again after every change.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from facelab.errors import ConfigError
+from facelab.galleries.gallery import FILE, Development, Gallery, Origin, Threshold, as_thumbnail
+from facelab.galleries.people import Portraits, stacked
+from facelab.galleries.search import nearest
+from facelab.metrics.identification import fpir as share_returned
+from facelab.metrics.identification import threshold_at_fpir
+from facelab.protocols.backends import unit
+from facelab.protocols.operating_points import LEAST_ERRORS, supported
+from facelab.protocols.searches import templates
+
+_LOCK = ".lock"
+_MOST_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A gallery after a change.
+
+    Args:
+        gallery: with its threshold set.
+        left_out: development people who are left out from now on, since they are enrolled.
+    """
+
+    gallery: Gallery
+    left_out: Sequence[str]
+
+
+def empty(origin: Origin, development: Development, fpir: float) -> Gallery:
+    """A gallery of nobody."""
+    nobody = development.embeddings[:0]
+    return Gallery(origin, [], [], nobody, [], development, fpir, None)
+
+
+def enrolled(gallery: Gallery, found: Portraits) -> Changed:
+    """Add people whose names are new: of several faces, the mean of their embeddings, each of length 1.
+
+    Raises:
+        ConfigError: the development faces do not support the gallery's FPIR.
+    """
+    vectors = stacked(found.embeddings, gallery.embeddings.shape[1])
+    people = unit(templates(vectors, np.array(found.owners))) if len(vectors) else vectors
+    grown = replace(
+        gallery,
+        names=[*gallery.names, *found.names],
+        images=[*gallery.images, *np.bincount(found.owners, minlength=len(found.names)).tolist()],
+        embeddings=torch.cat([gallery.embeddings, torch.from_numpy(people)]),
+        thumbnails=[*gallery.thumbnails, *(as_thumbnail(face.picture) for face in found.first)],
+    )
+    return settled(grown, found.digests)
+
+
+def removed(gallery: Gallery, names: Sequence[str]) -> Changed:
+    """Remove people.
+
+    Raises:
+        ConfigError: somebody is not enrolled.
+    """
+    gone = {gallery.place_of(name) for name in names}
+    kept = [place for place in range(len(gallery)) if place not in gone]
+    return settled(
+        replace(
+            gallery,
+            names=[gallery.names[place] for place in kept],
+            images=[gallery.images[place] for place in kept],
+            embeddings=gallery.embeddings[kept],
+            thumbnails=[gallery.thumbnails[place] for place in kept],
+        )
+    )
+
+
+def renamed(gallery: Gallery, name: str, to: str) -> Changed:
+    """Give a person another name.
+
+    Raises:
+        ConfigError: nobody has the name, the other one is somebody's, empty, or too long.
+    """
+    place, names = gallery.place_of(name), list(gallery.names)
+    if not to.strip() or len(to) > _MOST_CHARACTERS:
+        raise ConfigError(f"to: expected a name of 1 to {_MOST_CHARACTERS} characters, got {len(to)}.")
+    if to in names and to != name:
+        raise ConfigError(f"to={to}: somebody of this name is enrolled. Choose another name.")
+    names[place] = to
+    return settled(replace(gallery, names=names))
+
+
+def settled(gallery: Gallery, digests: Sequence[bytes] = ()) -> Changed:
+    """Leave out development people who are enrolled, and set the threshold by the others.
+
+    Equal names are taken for the same person, so that at worst a few searches are lost.
+
+    Args:
+        gallery: with the people who are enrolled.
+        digests: of faces that were enrolled, in case a development person is enrolled under another name.
+
+    Raises:
+        ConfigError: the development faces do not support the gallery's FPIR.
+    """
+    others, names, new = gallery.development, set(gallery.names), set(digests)
+    rows = zip(others.owners.tolist(), others.digests.numpy(), strict=True) if new else ()
+    shared = {owner for owner, row in rows if row.tobytes() in new}
+    gone = [name in names or place in shared for place, name in enumerate(others.names)]
+    gallery = replace(gallery, development=others.without(gone))
+    left_out = [name for name, flag in zip(others.names, gone, strict=True) if flag]
+    return Changed(replace(gallery, threshold=_threshold(gallery)), left_out)
+
+
+def refuse_unsupported(fpir: float, development: Development) -> None:
+    """Check that the development faces support an FPIR, by the rule of 30.
+
+    Raises:
+        ConfigError: they do not; says which they support.
+    """
+    searches = len(development.embeddings)
+    if supported([fpir], searches):
+        return
+    lowest = math.ceil(LEAST_ERRORS / max(searches, 1) * 1e4 - 1e-6) / 1e4
+    instead = f"the lowest they support is fpir={lowest:g}" if lowest < 1 else "they support none"
+    raise ConfigError(
+        f"fpir={fpir:g}: {searches:,} searches of people who are not enrolled ({development.source}) do not support "
+        f"it, since {LEAST_ERRORS} of them must be expected to return somebody (rule of 30); {instead}. Or give at "
+        f"least {math.ceil(LEAST_ERRORS / fpir - 1e-6):,} images of people who are neither enrolled nor in the "
+        "training: development=<folder of people>."
+    )
+
+
+def _threshold(gallery: Gallery) -> Threshold | None:
+    target, others = gallery.fpir, gallery.development
+    refuse_unsupported(target, others)
+    if not len(gallery):
+        return None
+    best = nearest(gallery.embeddings, others.embeddings, 1).scores[:, 0]
+    score = threshold_at_fpir(best, target)
+    return Threshold(score, target, share_returned(best, score), len(best), len(others.names), len(gallery))
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing a gallery; a folder that is created and gets no gallery does not stay.
+
+    Raises:
+        ConfigError: another process is changing it, or the folder holds something else or cannot be used.
+    """
+    is_empty = not folder.exists() or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir()))
+    if not is_empty and not (folder / FILE).exists():
+        raise ConfigError(f"gallery: {folder.absolute()} exists and is no gallery. Choose another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError(
+            f"gallery: another process is changing {folder.absolute()}. Wait for it, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"gallery: {folder.absolute()} cannot be written ({error.strerror or error}). Choose another folder."
+        ) from error
+    finally:
+        if folder.is_dir() and not (folder / FILE).exists() and {one.name for one in folder.iterdir()} <= {_LOCK}:
+            (folder / _LOCK).unlink(missing_ok=True)
+            folder.rmdir()

@@ -1,0 +1,146 @@
+"""Faces of images: found in photos and aligned, or aligned already; embedded in batches."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facelab.data.images import as_pixels, opened, read_rgb
+from facelab.data.photos.align import align
+from facelab.data.photos.detect import Detector
+from facelab.errors import DataError
+from facelab.galleries.recogniser import Recogniser
+
+ALIGNED_SIZE = 112  # the default of `facelab align`
+_BATCH = 256
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in an image.
+
+    Args:
+        pixels: (S, S, C) uint8, as the model takes it.
+        picture: for people, in RGB.
+        box: left, top, right, bottom in the image, in pixels; None if the image was aligned already.
+    """
+
+    pixels: NDArray[np.uint8]
+    picture: Image.Image
+    box: tuple[int, int, int, int] | None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the pixels, as lists of a run's images have it."""
+        return hashlib.sha256(self.pixels.tobytes()).digest()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The faces of an image, the largest first, or why there are none.
+
+    Args:
+        faces: the faces.
+        problem: a sentence without its subject, the image; empty if there are faces.
+    """
+
+    faces: Sequence[Face]
+    problem: str = ""
+
+
+class FaceReader:
+    """Reads the faces of images for a model; may be called from several threads.
+
+    Args:
+        image_size: side of the faces, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        aligned: whether an image is a face, cropped as those the model was trained on; otherwise faces are found in
+            it and aligned.
+        min_size_pixels: side of the smallest faces to use.
+
+    Raises:
+        DataError: faces are to be found, and the detector's weights are not installed.
+    """
+
+    def __init__(self, image_size: int, channels: int, aligned: bool, min_size_pixels: int = 40) -> None:
+        self.image_size, self.channels = image_size, channels
+        self.aligned, self.min_size_pixels = aligned, min_size_pixels
+        self._of_thread = threading.local()
+        if not aligned:
+            self._of_thread.detector = Detector(min_size_pixels)
+
+    def read(self, path: Path) -> Reading:
+        """Read the faces of an image file. Unusable files are no errors, but have a problem."""
+        try:
+            return self.find(read_rgb(path))
+        except DataError as error:
+            return Reading([], str(error).removeprefix(str(path)).strip(" ."))
+
+    def decode(self, content: bytes) -> Reading:
+        """Read the faces of an encoded image, as `read` does."""
+        try:
+            with opened(io.BytesIO(content), "") as image:
+                return self.find(np.asarray(image.convert("RGB"), dtype=np.uint8))
+        except DataError as error:
+            return Reading([], str(error).strip(" ."))
+
+    def find(self, photo: NDArray[np.uint8]) -> Reading:
+        """The faces of an image, (H, W, 3) uint8 in RGB."""
+        if self.aligned:
+            height, width = photo.shape[:2]
+            if min(height, width) < min(self.min_size_pixels, self.image_size):
+                return Reading([], f"has {width} x {height} pixels, too few for a face (min_size_pixels)")
+            return Reading([self._face(photo, None)])
+        try:
+            found = self._detector(photo)
+            side = max(ALIGNED_SIZE, self.image_size)
+            crops = [align(photo, points, side) for points in found.points]
+        except (MemoryError, cv2.error) as error:
+            return Reading([], f"needs too much memory ({error}); make it smaller, or raise min_size_pixels")
+        if not crops:
+            least = self.min_size_pixels
+            return Reading([], f"shows no face of at least {least} x {least} pixels (min_size_pixels)")
+        boxes = found.boxes.round().astype(int).tolist()
+        return Reading([self._face(crop, tuple(box)) for crop, box in zip(crops, boxes, strict=True)])
+
+    @property
+    def _detector(self) -> Detector:
+        if not hasattr(self._of_thread, "detector"):
+            self._of_thread.detector = Detector(self.min_size_pixels)
+        detector: Detector = self._of_thread.detector
+        return detector
+
+    def _face(self, crop: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> Face:
+        image = Image.fromarray(crop)
+        picture = image.copy()
+        picture.thumbnail((ALIGNED_SIZE, ALIGNED_SIZE))
+        return Face(as_pixels(image, self.image_size, self.channels), picture, box)
+
+
+def embedded(
+    faces: Iterable[tuple[Item, Face]], recogniser: Recogniser
+) -> Iterator[tuple[Item, Face, NDArray[np.float32]]]:
+    """Each face, with what it came with, and its embedding (D,); in batches, so that any number can be passed."""
+    waiting: list[tuple[Item, Face]] = []
+
+    def embeddings() -> Iterator[tuple[Item, Face, NDArray[np.float32]]]:
+        vectors = recogniser.embed(np.stack([face.pixels for _, face in waiting]))
+        for (item, face), vector in zip(waiting, vectors, strict=True):
+            yield item, face, vector
+
+    for pair in faces:
+        waiting.append(pair)
+        if len(waiting) == _BATCH:
+            yield from embeddings()
+            waiting.clear()
+    if waiting:
+        yield from embeddings()

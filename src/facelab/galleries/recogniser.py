@@ -1,0 +1,93 @@
+"""The model of a finished run, as a gallery uses it: from faces to embeddings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facelab.errors import ConfigError
+from facelab.models.base import FaceModule, Generative, Reconstructing, to_float
+from facelab.models.finished import find_run
+from facelab.models.trained import Trained, load
+from facelab.models.transfer import weights_digest
+from facelab.tracking import Store
+
+_BATCH = 64  # faces; each may have 18 variants
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A model that embeds faces, with the test-time augmentation of its config.
+
+    Args:
+        run: id of the run.
+        folder: of its files.
+        weights: SHA-256 of its weights, in hexadecimal.
+        trained: the model.
+    """
+
+    run: str
+    folder: Path
+    weights: str
+    trained: Trained
+
+    @classmethod
+    def load(cls, run: str, runs_folder: Path, store: Store) -> "Recogniser":
+        """Load a finished run from its folder, or from its store.
+
+        Args:
+            run: its id.
+            runs_folder: where runs keep their files.
+            store: where to look for a run that has no folder here.
+
+        Raises:
+            ConfigError: there is no such run, it has no weights, or its model only tells real faces from generated.
+            TrackingError: the store cannot be reached or read.
+        """
+        folder = find_run(run, runs_folder, store)
+        trained = load(folder)
+        if isinstance(trained.module, Generative) and not isinstance(trained.module, Reconstructing):
+            raise ConfigError(
+                f"run={run}: its model, {type(trained.module).__name__}, generates faces and does not recognise them. "
+                "Choose a run of another model, such as model=cnn."
+            )
+        trained.module.prepare_evaluation(1)
+        trained.module.to(device="cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+        return cls(run, folder, weights_digest(folder), trained)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square faces that the model takes, in pixels."""
+        return self.trained.metadata.image_shape[1]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return self.trained.metadata.image_shape[0]
+
+    @property
+    def variants(self) -> int:
+        """Images whose embeddings are averaged for each face: 1 without test-time augmentation."""
+        face = torch.zeros(1, *self.trained.metadata.image_shape)
+        return sum(1 for _ in self._module.test_time_images(face))
+
+    @property
+    def _module(self) -> FaceModule:
+        return self.trained.module
+
+    @torch.no_grad()
+    def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings (N, D) of faces (N, H, W, C) uint8, as `facelab evaluate` makes them for few images."""
+        found = [np.empty((0, self._dim()), np.float32)] if not len(faces) else []
+        for start in range(0, len(faces), _BATCH):
+            batch = torch.from_numpy(faces[start : start + _BATCH]).permute(0, 3, 1, 2).to(self._module.device)
+            unknown = torch.zeros(len(batch), dtype=torch.int64)
+            features = self._module.predict_step({"image": to_float(batch), "label": unknown, "index": unknown}, 0)
+            found.append(features["embedding"].float().cpu().numpy())
+        return np.concatenate(found)
+
+    def _dim(self) -> int:
+        face = torch.zeros(1, *self.trained.metadata.image_shape, device=self._module.device)
+        return self._module.embed(face).shape[1]
