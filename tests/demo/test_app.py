@@ -169,7 +169,7 @@ def test_a_flood_is_turned_away_and_the_rest_served(cnn: Served) -> None:
     def send() -> None:
         statuses.append(cnn.ask("POST", "/api/photo", photo)[0])
 
-    threads = [threading.Thread(target=send) for _ in range(24)]
+    threads = [threading.Thread(target=send) for _ in range(14)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -16,7 +16,7 @@ _PATIENCE_S = 3  # for answers under way, after Ctrl-C
 
 
 def reserve(port: int) -> socket.socket:
-    """A socket on a port of 127.0.0.1, which nobody else can take from now on.
+    """A socket that listens on a port of 127.0.0.1: nobody else can take it, and requests wait until it is served.
 
     Raises:
         ConfigError: the port is in use, or not allowed.
@@ -26,6 +26,7 @@ def reserve(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((HOST, port))
+        found.listen()
     except OSError as error:
         found.close()
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
@@ -67,7 +68,7 @@ def serve(app: ASGIApp, place: socket.socket) -> None:
 
     Args:
         app: the application.
-        place: a bound socket, as by `reserve`.
+        place: a socket, as by `reserve`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):

@@ -19,7 +19,7 @@ from facelab.models.base import Generative, Reconstructing
 from facelab.models.trained import Trained
 from facelab.system import make_console
 
-_EXAMPLES = 24  # training images that show how faces are cropped
+_EXAMPLES = 16  # training images that show how faces are cropped
 _FOR_AXES = 5000  # training images that the directions are computed from
 _AXES = 8
 

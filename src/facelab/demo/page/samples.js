@@ -23,7 +23,7 @@ export function startSamples(samples) {
   if (samples.labels.length > 0) {
     byId("samples-purpose").textContent =
       "New faces of the people that the model was trained on. The way between two faces keeps the person of the first.";
-    byId("person-label").hidden = false;
+    byId("person-choice").hidden = false;
     const names = samples.labels.map((name, label) => element("option", { value: label }, name));
     byId("person").append(element("option", { value: "" }, "each in turn"), ...names);
   }
