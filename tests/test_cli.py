@@ -236,6 +236,7 @@ def test_the_version_is_facelabs(facelab: Command) -> None:
             "check",
             "evaluate",
             "generate",
+            "demo",
             "align",
             "enroll",
             "identify",

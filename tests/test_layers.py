@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facelab"
 ROOMS = (
     "cli",
     "commands",
+    "demo",
     "sweep",
     "runs",
     "galleries",

@@ -31,6 +31,7 @@ USAGE = """facelab: train, track and compare face recognisers
   facelab check [key=value ...]     look at the images of a data set before training, on one page
   facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
+  facelab demo [key=value ...]      try a trained model on a local page
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab enroll [key=value ...]    enrol people in a gallery, with the model of a finished run
   facelab identify [key=value ...]  say who of a gallery is in photos
@@ -54,6 +55,7 @@ _MEANT = {
     "ls": "runs",
     "mlflow": "ui",
     "sample": "generate",
+    "try": "demo",
     "report": "compare",
     "inspect": "check",
     "fit": "train",
@@ -142,6 +144,12 @@ def _generate_task(composed: DictConfig) -> None:
     generate(_checked(composed, Generation))
 
 
+def _demo_task(composed: DictConfig) -> None:
+    from facelab.commands.demo import Demo, demo
+
+    demo(_checked(composed, Demo))
+
+
 def _align_task(composed: DictConfig) -> None:
     from facelab.commands.align import Alignment, align
 
@@ -208,6 +216,7 @@ _TASKS = {
     "check": _check_task,
     "evaluate": _evaluate_task,
     "generate": _generate_task,
+    "demo": _demo_task,
     "align": _align_task,
     "enroll": _enroll_task,
     "identify": _identify_task,

@@ -11,7 +11,7 @@ from facelab import cli
 from tests.conftest import TINY_CNN
 
 PROGRAM = f"{sys.executable} -c 'from facelab.cli import main; raise SystemExit(main())'"
-COMMANDS = ("train", "check", "evaluate", "generate", "align", "compare", "best", "runs", "sync", "ui")
+COMMANDS = ("train", "check", "evaluate", "generate", "demo", "align", "compare", "best", "runs", "sync", "ui")
 
 
 def _bash(script: str) -> subprocess.CompletedProcess[str]:

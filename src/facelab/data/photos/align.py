@@ -31,18 +31,34 @@ def transform_of(points: NDArray[np.floating], size: int) -> Floats:
     return np.asarray(estimate_transform("similarity", points, template(size)).params, dtype=np.float64)
 
 
-def align(photo: NDArray[np.uint8], points: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+def frame_of(points: NDArray[np.floating], size: int) -> Floats:
+    """The map, (3, 3), from aligned crops to crops of another frame: a scale and a shift along each axis.
+
+    Args:
+        points: (N, 5, 2) of faces in square crops of that frame, in pixels; their median is mapped to.
+        size: side of both crops, in pixels.
+    """
+    (x_scale, x_shift), (y_scale, y_shift) = (
+        np.polyfit(*axis, 1) for axis in zip(template(size).T, np.median(points, axis=0).T, strict=True)
+    )
+    return np.array([[x_scale, 0, x_shift], [0, y_scale, y_shift], [0, 0, 1]])
+
+
+def align(
+    photo: NDArray[np.uint8], points: NDArray[np.floating], size: int, frame: Floats | None = None
+) -> NDArray[np.uint8]:
     """Crop one face, aligned; black beyond the edges of the photo.
 
     Args:
         photo: (H, W, 3) uint8.
         points: (5, 2) in pixels, 0 at the left and upper edge of the photo.
         size: side of the crop, in pixels.
+        frame: see `frame_of`; None for the template's own frame.
 
     Returns:
         (size, size, 3) uint8.
     """
-    matrix = transform_of(points, size)
+    matrix = transform_of(points, size) if frame is None else frame @ transform_of(points, size)
     scale = float(np.sqrt(np.linalg.det(matrix[:2, :2])))
     if scale < 1:  # the warp below samples single pixels: reduce by averaging first
         corners = np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])

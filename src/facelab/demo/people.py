@@ -1,0 +1,115 @@
+"""Known faces, and the nearest of them to a new one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelab.data.faces import IDENTITY
+from facelab.demo.model import Codes, Pixels
+from facelab.demo.training_images import TrainingImages
+from facelab.galleries import Gallery
+from facelab.galleries.identification import limit_in_words
+
+
+@dataclass(frozen=True)
+class Match:
+    """A known person, or class, and how near a face is to it.
+
+    Args:
+        name: of the person.
+        score: cosine similarity, in [-1, 1].
+        picture: (H, W, C) of the face that is compared with.
+        accepted: whether the score reaches the threshold; None without a threshold.
+    """
+
+    name: str
+    score: float
+    picture: Pixels
+    accepted: bool | None = None
+
+
+class Known(Protocol):
+    """Faces to compare with.
+
+    Attributes:
+        title: what they are, for the page.
+        rule: when a face counts as somebody's, for the page.
+    """
+
+    title: str
+    rule: str
+
+    def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
+        """The nearest people to each of N embeddings (N, D), at most `count` each, the nearest first."""
+        ...
+
+
+class TrainingFaces:
+    """The faces that the model was trained on. A person is as near as the nearest of their images.
+
+    Args:
+        images: the N training images.
+        embeddings: (N, D) of them.
+    """
+
+    rule = (
+        "The score is the cosine similarity with the most similar image of a person, at most 1. No threshold is set, "
+        "so strangers get a nearest person too."
+    )
+
+    def __init__(self, images: TrainingImages, embeddings: Codes) -> None:
+        self._images, self._names = images, images.names
+        self._embeddings = unit(embeddings)
+        people = "people" if images.named == IDENTITY else f"classes of {images.named}"
+        self.title = f"the {len(np.unique(self._names)):,} {people} of the run's {len(images):,} training images"
+
+    def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
+        """See `Known.nearest`."""
+        return [self._nearest(row, count) for row in unit(embeddings) @ self._embeddings.T]
+
+    def _nearest(self, scores: NDArray[np.float32], count: int) -> Sequence[Match]:
+        matches: dict[str, Match] = {}
+        for place in np.argsort(-scores, kind="stable"):
+            name = str(self._names[place])
+            if name not in matches:
+                matches[name] = Match(name, float(scores[place]), self._images.pixels(place[None])[0])
+            if len(matches) == count:
+                break
+        return list(matches.values())
+
+
+class EnrolledFaces:
+    """The people of a gallery.
+
+    Args:
+        gallery: with at least one person.
+        name: of the gallery, for the page.
+    """
+
+    def __init__(self, gallery: Gallery, name: str) -> None:
+        self._gallery = gallery
+        self.title = f"the {len(gallery):,} people of the gallery {name}"
+        limit = limit_in_words(gallery)
+        self.rule = f"The score is the cosine similarity, at most 1. Names are given by the gallery's {limit}."
+
+    def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
+        """See `Known.nearest`."""
+        found = self._gallery.search(embeddings, count)
+        return [
+            [self._match(*pair) for pair in zip(people, scores, strict=True)]
+            for people, scores in zip(found.people.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def _match(self, person: int, score: float) -> Match:
+        gallery = self._gallery
+        return Match(gallery.names[person], score, gallery.thumbnail(person), gallery.accepts(score))
+
+
+def unit(embeddings: Codes) -> Codes:
+    """Embeddings (N, D) at length 1; zeros stay."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scaled: Codes = embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled

@@ -1,0 +1,110 @@
+"""What a run can show, depending on what its model can do."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from facelab.demo.axes import Axes
+from facelab.demo.model import Codes, Model, Pixels
+from facelab.demo.people import EnrolledFaces, Known, TrainingFaces
+from facelab.demo.photos import PhotoReader
+from facelab.demo.training_images import TrainingImages
+from facelab.errors import ConfigError, DataError
+from facelab.galleries import Gallery
+from facelab.models.base import Generative, Reconstructing
+from facelab.models.trained import Trained
+from facelab.system import make_console
+
+_EXAMPLES = 16  # training images that show how faces are cropped
+_FOR_AXES = 5000  # training images that the directions are computed from
+_AXES = 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run as the page shows it.
+
+    Args:
+        run: its id.
+        model: with its weights.
+        photos: reads photos, if the model takes any.
+        known: people to compare faces with, if any.
+        axes: directions of the embeddings, if the model decodes them.
+    """
+
+    run: str
+    model: Model
+    photos: PhotoReader | None = None
+    known: Known | None = None
+    axes: Axes | None = None
+
+    @classmethod
+    def of(cls, run: str, trained: Trained, gallery: Gallery | None = None, gallery_name: str = "") -> "Subject":
+        """Load what the page needs; embeds training images, with a progress bar.
+
+        Args:
+            run: its id.
+            trained: its model.
+            gallery: people to compare faces with, instead of those the model was trained on; made by these weights.
+            gallery_name: for the page.
+
+        Raises:
+            ConfigError: the model does not recognise and there is a gallery, or its data cannot be built.
+            DataError: its training images cannot be loaded.
+        """
+        model = Model(trained)
+        decodes = isinstance(model.module, Reconstructing)
+        if isinstance(model.module, Generative) and not decodes:
+            if gallery is not None:
+                kind = type(model.module).__name__
+                raise ConfigError(
+                    f"gallery: the model of run={run}, {kind}, makes faces and recognises none. Remove gallery=."
+                )
+            return cls(run, model)
+        images = None if gallery is not None and not decodes else _training_images(run, trained.config)
+        model.module.prepare_evaluation(len(images) if images is not None and gallery is None else 1)
+        photos = PhotoReader(model.metadata.image_shape, _examples(images, gallery))
+        axes = known = None
+        if images is not None and decodes:
+            axes = Axes.of(_embedded(model, images, images.spread(_FOR_AXES)), _AXES)
+        elif images is not None:
+            known = TrainingFaces(images, _embedded(model, images, np.arange(len(images))))
+        return cls(run, model, photos, known if gallery is None else EnrolledFaces(gallery, gallery_name), axes)
+
+
+def _examples(images: TrainingImages | None, gallery: Gallery | None) -> Sequence[Pixels]:
+    """Images that show how faces are cropped."""
+    if gallery is not None:  # a gallery of photos has aligned faces
+        return (
+            [gallery.thumbnail(person) for person in range(min(len(gallery), _EXAMPLES))]
+            if gallery.origin.aligned
+            else []
+        )
+    assert images is not None
+    return list(images.pixels(images.spread(_EXAMPLES)))
+
+
+def _training_images(run: str, config: Mapping[str, Any]) -> TrainingImages:
+    try:
+        return TrainingImages.of(config)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"run={run}: the demo needs the images that the run was trained on. {error}") from error
+
+
+def _embedded(model: Model, images: TrainingImages, places: np.ndarray[Any, np.dtype[np.int64]]) -> Codes:
+    """Embeddings (M, D) of some training images, read a few at a time."""
+    with _progress(len(places)) as advance:
+        parts = np.array_split(places, max(1, len(places) // 256))
+        return np.concatenate([model.embed(images.pixels(part), advance) for part in parts])
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[int], None]]:
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("training images · ETA"), TimeRemainingColumn())
+    with Progress(TextColumn("embedding"), *columns, console=make_console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=count)
+        yield lambda by: bar.advance(task, by)

@@ -1,0 +1,78 @@
+"""The images that a finished run was trained on, loaded again from its config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelab.config.build import build
+from facelab.config.check import check
+from facelab.data.columns import Indices
+from facelab.data.faces import FaceSet
+from facelab.data.source import FaceSource
+from facelab.data.splits.base import Split, prepare
+from facelab.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """The part of a run's config that says which images it was trained on."""
+
+    data: FaceSource
+    split: Split
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images a run was trained on.
+
+    Args:
+        faces: the face set of the run.
+        indices: (N,) of the images in it.
+    """
+
+    faces: FaceSet
+    indices: Indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "TrainingImages":
+        """Load them.
+
+        Args:
+            config: of the run.
+
+        Raises:
+            ConfigError: the config has no data or split, or names what this version of facelab does not have.
+            DataError: the images are not where they were, or are unusable.
+        """
+        lacking = [key for key in ("data", "split") if key not in config]
+        if lacking:
+            raise ConfigError(f"the run's config has no {lacking[0]}. Train the model again.")
+        recorded = _Recorded(**build(check({key: config[key] for key in ("data", "split")}, _Recorded)))
+        faces, splits = prepare(recorded.data.load(), recorded.split)
+        if not len(splits.train):
+            raise DataError("the run's split has no training images.")
+        return cls(faces, splits.train)
+
+    def pixels(self, places: Indices) -> NDArray[np.uint8]:
+        """The images (M, H, W, C) uint8 at some places in [0, N)."""
+        return np.stack([self.faces.pixels[int(i)] for i in self.indices[places]])
+
+    def spread(self, most: int) -> Indices:
+        """At most so many places in [0, N), evenly spaced."""
+        return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+
+    @property
+    def named(self) -> str:
+        """What the model was trained to tell apart, such as `identity`."""
+        return self.faces.label
+
+    @property
+    def names(self) -> NDArray[np.object_]:
+        """(N,) the label of each image, as text."""
+        return self.faces.columns[self.faces.label].texts[self.indices]

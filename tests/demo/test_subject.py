@@ -1,0 +1,80 @@
+"""What a run can show: nearest people, and directions of its embeddings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from facelab.data.sources.orl import ORL
+from facelab.demo.axes import Axes
+from facelab.demo.people import EnrolledFaces
+from facelab.demo.subject import Subject
+from facelab.errors import ConfigError, DataError
+from facelab.galleries import Gallery
+from facelab.models.trained import load
+from tests.demo.made import Served
+from tests.galleries.made import directions
+from tests.galleries.made import gallery as made_gallery
+
+
+def test_axes_are_principal_components() -> None:
+    random = np.random.default_rng(0)
+    embeddings = (random.standard_normal((50, 6)) * [5, 3, 1, 0.5, 0.1, 0] + 2).astype(np.float32)
+    axes, reference = Axes.of(embeddings, 4), PCA(4).fit(embeddings)
+    assert len(axes) == 4
+    assert len(Axes.of(embeddings, 8)) == 5, "a direction without variance is left out"
+    np.testing.assert_allclose(axes.deviations**2, reference.explained_variance_, rtol=1e-3)
+    np.testing.assert_allclose(axes.shares, reference.explained_variance_ratio_, rtol=1e-3)
+    expected = reference.transform(embeddings) / np.sqrt(reference.explained_variance_)
+    np.testing.assert_allclose(np.abs(axes.coordinates(embeddings)), np.abs(expected), atol=1e-3)
+
+
+def test_an_embedding_is_moved_along_the_axes_only() -> None:
+    embeddings = np.random.default_rng(1).standard_normal((40, 6)).astype(np.float32)
+    axes = Axes.of(embeddings, 3)
+    code, asked = embeddings[0], np.array([2, -1, 0.5], np.float32)
+    moved = axes.moved(code, asked)
+    np.testing.assert_allclose(axes.coordinates(moved[None])[0], asked, atol=1e-5)
+    across = np.eye(6) - axes.directions.T @ axes.directions
+    np.testing.assert_allclose(across @ moved, across @ code, atol=1e-5)
+    np.testing.assert_allclose(axes.moved(code, axes.coordinates(code[None])[0]), code, atol=1e-5)
+
+
+def test_the_nearest_people_by_a_second_way(cnn: Served) -> None:
+    subject = cnn.subject
+    assert subject.known is not None
+    faces = ORL(image_size=32, channels=1, last_person=6).load()
+    probe = subject.model.embed(faces.pixels[33][None])
+    found = subject.known.nearest(probe, 9)[0]
+    assert [len({match.name for match in found}), found[0].score] == [6, pytest.approx(max(m.score for m in found))]
+    for match in found:
+        own = subject.model.embed(match.picture[None])
+        assert match.score == pytest.approx((own @ probe.T).item() / np.linalg.norm(own) / np.linalg.norm(probe), 1e-4)
+        assert match.accepted is None
+
+
+def test_people_of_a_gallery_and_strangers() -> None:
+    gallery = made_gallery()
+    known = EnrolledFaces(gallery, "office")
+    assert known.title == "the 5 people of the gallery office"
+    assert "Names are given by the gallery's threshold 0.750, at which 77.50% of 40 searches" in known.rule
+    (own, *_), (stranger, *_) = known.nearest(np.stack([directions(5)[2].numpy(), -directions(5).sum(0).numpy()]), 3)
+    assert (own.name, own.accepted, stranger.accepted) == ("person 2", True, False)
+    assert own.picture.shape == (64, 64, 3)
+
+
+def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ConditionalGAN, makes faces and recognises none\. Remove gallery="):
+        Subject.of(gan_folder.name, load(gan_folder), made_gallery())
+
+
+def test_a_gallery_needs_no_training_images(cnn_folder: Path) -> None:
+    trained = load(cnn_folder)
+    trained.config["data"] = {"_target_": "facelab.data.Folder", "root": str(cnn_folder / "gone")}
+    with pytest.raises(DataError, match=f"run={cnn_folder.name}: the demo needs the images that the run was trained"):
+        Subject.of(cnn_folder.name, trained)
+    gallery: Gallery = made_gallery()
+    found = Subject.of(cnn_folder.name, trained, gallery, "office")
+    assert found.known is not None
+    assert found.known.title.endswith("office")
