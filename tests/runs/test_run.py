@@ -40,7 +40,7 @@ def test_a_run_records_everything_worth_comparing(
 
     description = run.data.tags["mlflow.note.content"]
     assert "orl s1..s6" in description
-    assert f"| accuracy | {run.data.metrics['test/accuracy']:.1%} |" in description
+    assert f"| accuracy&emsp; | {run.data.metrics['test/accuracy']:.1%}&emsp; |" in description
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
 
     params = run.data.params
