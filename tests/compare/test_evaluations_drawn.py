@@ -13,7 +13,6 @@ from facelab.compare.figures import Dots, dots
 from facelab.compare.people import per_class, per_class_accuracy
 from facelab.compare.recorded import Recorded
 from facelab.compare.roc import roc_band, roc_curves, tar_at
-from facelab.compare.statistics import Estimate
 from facelab.compare.table import Group, study_of_sweep
 from facelab.metrics import Metric
 from facelab.metrics.verification import roc, tar_at_far
@@ -103,7 +102,7 @@ def test_many_classes_name_only_the_worst(group: tuple[Group, Recorded], tmp_pat
 
 
 def test_every_interval_is_within_the_frame() -> None:
-    rows = [Dots("wide", Estimate(0.5, 0.9, 2), [0.45, 0.55]), Dots("narrow", Estimate(0.6, 0.01, 2), [0.59, 0.61])]
+    rows = [Dots("wide", [0.45, 0.55], 0.0, 1.0), Dots("narrow", [0.59, 0.61], 0.58, 0.62)]
     for metric in (SHARE, Metric("val/loss", "loss", False)):
         frame, whiskers = _geometry(dots(rows, metric))
         assert len(whiskers) == 2

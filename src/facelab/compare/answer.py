@@ -71,7 +71,8 @@ def _next(study: Study, page: RunPage, sweep: str) -> str:
 def _against(study: Study, best: Group, other: Group) -> str:
     """The paired difference of the best setting and the next one, and whether chance explains it."""
     if not study.replicates:
-        return f"Each setting has one run, so chance may explain the difference to the next, {other.label}."
+        runs = "These are single runs" if study.of_single_runs else "Each setting has one run"
+        return f"{runs}, so chance may explain the difference to the next, {other.label}."
     found = next((one for one in comparisons(study) if {one.first, one.second} == {best.label, other.label}), None)
     if found is None:
         return (

@@ -1,17 +1,19 @@
 """The charts of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facelab.compare import figures
 from facelab.compare.figures import Band, Dots
 from facelab.compare.people import per_class, per_class_accuracy
-from facelab.compare.ranking import best_groups, ranked_groups
+from facelab.compare.ranking import best_groups, has_value, ranked_groups
 from facelab.compare.recorded import Curve, Recorded
 from facelab.compare.roc import roc_band, roc_curves
 from facelab.compare.search import importances
 from facelab.compare.shown import is_finite, short, shown_value
-from facelab.compare.table import Group, Study, estimate_of, value_of
+from facelab.compare.statistics import estimate
+from facelab.compare.table import Group, Study, value_of
+from facelab.metrics import Metric
 from facelab.tracking import ChildRow
 
 _CURVE_METRICS = ("val/f1", "val/accuracy")
@@ -39,12 +41,25 @@ def result_charts(study: Study) -> list[Chart]:
     if study.search is not None or not study.metrics:
         return []
     metric = study.metrics[0]
-    rows = [
-        Dots(group.label, found, [value for run in group.runs if (value := value_of(run, metric)) is not None])
-        for group in best_groups(study, study.groups, _MOST_DOTS)
-        if (found := estimate_of(group, metric)) is not None
-    ]
-    return [Chart(f"{metric} of each setting", figures.dots(rows, study.metric(metric)))] if len(rows) > 1 else []
+    groups = best_groups(study, [group for group in study.groups if has_value(study, group)], _MOST_DOTS)
+    if len(groups) < 2:
+        return []
+    shown = replace(study.metric(metric), name=metric)  # its declaration may cover other metrics too
+    return [Chart(f"{metric} of each setting", figures.dots([_dots(group, shown) for group in groups], shown))]
+
+
+def _dots(group: Group, metric: Metric) -> Dots:
+    """A row of the dot plot. The interval is over the runs, within [0, 1] for a share; that of a single run is its own,
+    over its test people.
+    """
+    values = [value for run in group.runs if (value := value_of(run, metric.name)) is not None]
+    own = [value_of(group.runs[0], f"{metric.name}{end}") for end in ("_low", "_high")]
+    if len(values) == 1 and own[0] is not None and own[1] is not None:
+        return Dots(group.label, values, own[0], own[1])
+    found = estimate(values)
+    low, high = found.mean - (found.half_width or 0.0), found.mean + (found.half_width or 0.0)
+    within = (max(low, 0.0), min(high, 1.0)) if metric.unit == "share" else (low, high)
+    return Dots(group.label, values, *within)
 
 
 def search_summary(study: Study) -> str:

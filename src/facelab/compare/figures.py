@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from facelab.compare.html import svg
 from facelab.compare.recorded import Curve
 from facelab.compare.shown import short
-from facelab.compare.statistics import Estimate
 from facelab.metrics import Metric
 
 _WIDTH_INCHES = 7.0
@@ -42,19 +41,21 @@ class Dots:
 
     Args:
         label: of the row.
-        estimate: mean and interval.
-        values: of the single runs.
+        values: of the single runs, at least one.
+        low: lower end of the 95 % interval; the mean, if there is none.
+        high: upper end.
     """
 
     label: str
-    estimate: Estimate
     values: Sequence[float]
+    low: float
+    high: float
 
 
 def dots(rows: Sequence[Dots], metric: Metric) -> str:
     """Dot plot of means with whiskers for their 95 % intervals over the values of single runs, the first at the top.
 
-    Every interval is in the frame from end to end; those of shares end at 0 and 1.
+    Every interval is in the frame from end to end.
 
     Args:
         rows: at least one.
@@ -64,24 +65,17 @@ def dots(rows: Sequence[Dots], metric: Metric) -> str:
     axis = figure.subplots()
     for place, row in enumerate(rows):
         axis.plot(row.values, [place] * len(row.values), "o", color="0.6", markersize=3, alpha=0.6)
-        low, high = _ends(row.estimate, metric)
-        axis.plot([low, high], [place, place], "|-", color=COLOURS[0], markersize=7)
-        axis.plot([row.estimate.mean], [place], "o", color=COLOURS[0], markersize=5)
+        axis.plot([row.low, row.high], [place, place], "|-", color=COLOURS[0], markersize=7)
+        axis.plot([float(np.mean(row.values))], [place], "o", color=COLOURS[0], markersize=5)
     axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.margins(x=0.03)
+    axis.margins(x=0.05)
     axis.set_xlabel(metric.name)
     axis.grid(axis="x", alpha=0.3)
     axis.xaxis.set_major_locator(MaxNLocator(6))
     if metric.unit == "share":
         axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     return svg(figure)
-
-
-def _ends(found: Estimate, metric: Metric) -> tuple[float, float]:
-    """Ends of an interval; of a share, within [0, 1]."""
-    low, high = found.mean - (found.half_width or 0.0), found.mean + (found.half_width or 0.0)
-    return (max(low, 0.0), min(high, 1.0)) if metric.unit == "share" else (low, high)
 
 
 def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:

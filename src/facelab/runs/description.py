@@ -1,5 +1,6 @@
 """The description of a run in Markdown, on which its page in MLflow opens."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,14 +9,14 @@ import numpy as np
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.protocols.base import Report
-from facelab.system import training_command
 from facelab.tracking import RunPage, note
 
 _PARTS = {"train": "for training", "val": "for validation", "test": "for the test"}
 _CHARACTERS_OF_COMMAND = 1500
-_MOST_NOTES = 5
+_MOST_NOTES, _MOST_ROWS = 5, 15
 _SEEDS = "1,2,3"
 _EVALUATION = "facelab evaluate"
+_TRAINING = re.compile(r"facelab train|python train\.py")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def _counts(faces: FaceSet, splits: Splits) -> str:
 def _table(report: Report) -> str:
     """The table of a report, with its title as the heading of the first column."""
     head = [report.table.title, *report.table.columns[1:]]
-    return note.table([head, *report.table.rows])
+    rows = [list(row) for row in report.table.rows[:_MOST_ROWS]]
+    more = len(report.table.rows) - len(rows)
+    return note.table([head, *rows, *([[f"and {more} more rows", *[""] * (len(head) - 1)]] if more else [])])
 
 
 def _again(described: Described) -> list[str]:
@@ -115,10 +118,10 @@ def _next_steps(described: Described, reports: Sequence[Report]) -> str:
         "Its files": f"[Artifacts]({described.page.viewer('pictures')}); its curves: *Model metrics*",
         "Beside other runs": note.inline_code(f"facelab compare 'runs=[{run_id},<run id>]'"),
     }
-    if command.startswith(training_command()):
+    training = _TRAINING.match(command)
+    if training is not None:
         if " seed=" not in command and len(command) < _CHARACTERS_OF_COMMAND:
-            options = command.removeprefix(training_command())
-            again = f"{training_command()} -m{options} seed={_SEEDS}"
+            again = f"{training[0]} -m{command[training.end() :]} seed={_SEEDS}"
             steps["Three seeds, to see how much is chance"] = note.inline_code(again)
         if any(name.startswith("generation/") for name in names):
             steps["More faces"] = note.inline_code(f"facelab generate run={run_id} n=64 out=samples")
