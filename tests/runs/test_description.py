@@ -52,7 +52,7 @@ def test_only_a_training_with_one_seed_is_to_be_repeated_with_several(command: s
 
 
 def test_long_tables_give_way_to_the_command() -> None:
-    reports = [_report(name, 30) for name in ("test", "one", "two", "three")]
+    reports = [_report(name, 30) for name in ("test", *(f"{'long ' * 20}{number}" for number in range(10)), "three")]
     text = describe_end(Described("x", training_command(["model=cnn"]), PAGE), reports, [], "")
     assert len(text) <= note.CHARACTERS
     assert "| test faces" in text

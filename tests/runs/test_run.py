@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
+from facelab.tracking import note
 from tests.conftest import TINY_CNN, Command, start
 
 Runs = Callable[[], list[Run]]
@@ -45,7 +46,7 @@ def test_a_run_records_everything_worth_comparing(
     assert f"| accuracy&emsp; | {run.data.metrics['test/accuracy']:.1%}&emsp; |" in description
     command = shlex.join(["facelab", "train", *TINY_CNN, *experiment])
     assert run.data.tags["command"] == command
-    assert f"\n    {command}\n" in description
+    assert note.command_block(command) in description
     pictures = {item.path for item in client.list_artifacts(run.info.run_id, "pictures/small")}
     assert {path.rpartition("/")[2] for path in pictures} == set(re.findall(r"small%2F(\w+\.png)", description))
     assert len(pictures) == 3

@@ -1,5 +1,7 @@
 """Descriptions for MLflow's page."""
 
+import shlex
+
 import pytest
 
 from facelab.tracking import RunPage, note
@@ -30,7 +32,15 @@ def test_a_table_keeps_its_cells() -> None:
 def test_code_is_fenced_by_more_backticks_than_it_has() -> None:
     assert note.inline_code("a b") == "`a b`"
     assert note.inline_code("a ``b`") == "``` a ``b` ```"
-    assert note.code("one\ntwo") == "    one\n    two"
+
+
+def test_a_long_command_goes_on_in_further_lines_and_stays_the_same_command() -> None:
+    assert note.command_block("python train.py 'name=a b'") == "    python train.py 'name=a b'"
+    words = ["python", "train.py", *(f"protocol.verification.far=[{number}]" for number in range(9)), "name=it's `x`"]
+    lines = note.command_block(shlex.join(words)).split("\n")
+    assert len(lines) > 4
+    assert all(line.startswith("    ") and len(line) <= 80 for line in lines)
+    assert [word for word in shlex.split("\n".join(lines)) if word != "\n"] == words
 
 
 def test_addresses_are_relative_to_the_page() -> None:

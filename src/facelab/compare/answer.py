@@ -51,7 +51,11 @@ def sweep_note(study: Study, page: RunPage, sweep: str, charts: Sequence[Chart])
     text = answer(study)
     first = [f"**{note.plain(text)}**" if text else "No run has finished yet.", note.plain(provenance(study))]
     tables = [note.table(rows)] if groups else []
-    last = [shown, f"Make it again:\n\n{note.code(study.command)}" if study.command else "", _next(study, page, sweep)]
+    last = [
+        shown,
+        f"Make it again:\n\n{note.command_block(study.command)}" if study.command else "",
+        _next(study, page, sweep),
+    ]
     return note.within_limit(first, tables, last)
 
 

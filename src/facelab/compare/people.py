@@ -62,8 +62,8 @@ def per_class_accuracy(settings: Sequence[PerClass]) -> str:
         settings: one to four, the best first.
     """
     first = settings[0]
-    worst = sorted(first.total, key=lambda name: (first.accuracy(name), -first.total[name], name))[:_NAMED]
-    figure = Figure(figsize=(9.2, max(3.4, 0.9 + 0.2 * len(worst))), layout="constrained")
+    worst = sorted(first.total, key=lambda name: (*_accuracies(settings, name), -first.total[name], name))[:_NAMED]
+    figure = Figure(figsize=(7.0, max(3.4, 0.9 + 0.2 * len(worst))), layout="constrained")
     everyone, named = figure.subplots(1, 2, width_ratios=(1, 1))
     for number, (found, colour) in enumerate(zip(settings, COLOURS, strict=False)):
         values = np.sort([found.accuracy(name) for name in found.total])[::-1]
@@ -75,7 +75,7 @@ def per_class_accuracy(settings: Sequence[PerClass]) -> str:
         named.plot(shares, rows, _MARKERS[number % len(_MARKERS)], color=colour, markersize=5, alpha=0.8, label=label)
     names = [f"{name[:_NAME_CHARACTERS]} ({first.total[name]})" for name in worst]
     named.set_yticks(range(len(worst)), names, fontsize=7)
-    named.set(ylim=(len(worst) - 0.5, -0.5), xlim=(-0.03, 1.03), title="the worst of the first (test images)")
+    named.set(ylim=(len(worst) - 0.5, -0.5), xlim=(-0.03, 1.03), title=f"the worst for {first.label} (test images)")
     everyone.set(ylim=(-0.03, 1.03), xlabel="classes, the best first", title=f"all {len(first.total):,} classes")
     everyone.xaxis.set_major_locator(MaxNLocator(integer=True))
     named.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -84,3 +84,8 @@ def per_class_accuracy(settings: Sequence[PerClass]) -> str:
         axis.grid(alpha=0.3)
     figure.legend(*named.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return svg(figure)
+
+
+def _accuracies(settings: Sequence[PerClass], name: str) -> list[float]:
+    """A class's accuracy by each setting; 1 where it has no test image."""
+    return [found.accuracy(name) if name in found.total else 1.0 for found in settings]

@@ -14,6 +14,7 @@ from facelab.tracking import RunPage, note
 _PARTS = {"train": "for training", "val": "for validation", "test": "for the test"}
 _CHARACTERS_OF_COMMAND = 1500
 _MOST_NOTES, _MOST_ROWS = 5, 15
+_HEADING_CHARACTERS = 30
 _SEEDS = "1,2,3"
 _EVALUATION = "facelab evaluate"
 _TRAINING = re.compile(r"facelab train|python train\.py")
@@ -97,18 +98,21 @@ def _counts(faces: FaceSet, splits: Splits) -> str:
 
 
 def _table(report: Report) -> str:
-    """The table of a report, with its title as the heading of the first column."""
-    head = [report.table.title, *report.table.columns[1:]]
+    """The table of a report; its title is the heading of the first column, or above it if it is long."""
+    title = report.table.title
+    is_long = len(title) > _HEADING_CHARACTERS
+    head = ["" if is_long else title, *report.table.columns[1:]]
     rows = [list(row) for row in report.table.rows[:_MOST_ROWS]]
     more = len(report.table.rows) - len(rows)
-    return note.table([head, *rows, *([[f"and {more} more rows", *[""] * (len(head) - 1)]] if more else [])])
+    table = note.table([head, *rows, *([[f"and {more} more rows", *[""] * (len(head) - 1)]] if more else [])])
+    return f"**{note.plain(title)}**\n\n{table}" if is_long else table
 
 
 def _again(described: Described) -> list[str]:
     command = described.command
     if not command or len(command) > _CHARACTERS_OF_COMMAND:
         return []
-    return [f"Make it again:\n\n{note.code(command)}"]
+    return [f"Make it again:\n\n{note.command_block(command)}"]
 
 
 def _next_steps(described: Described, reports: Sequence[Report]) -> str:

@@ -6,6 +6,7 @@ Seen on MLflow 3.17.2.
 """
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ CHARACTERS = 5000  # of a tag; servers of older MLflow versions take no more
 _GAP = "&emsp;"  # the page's tables have no space between columns
 _ESCAPES = str.maketrans({**{c: f"\\{c}" for c in "\\`*_[]|#~!"}, "&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _MENTION_OR_EMOJI = re.compile(r"(?<!\S)@(?=\w)|:(?=[\w+-]+:)")  # @name becomes a link, and :name: a picture
+_COMMAND_CHARACTERS = 74  # of a line
 _CUT = "\n\n…"
 
 
@@ -69,9 +71,22 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(_line(line, number == 1) for number, line in enumerate(lines))
 
 
-def code(text: str) -> str:
-    """A block of text as it is; indented, since no fence is safe from what the text may hold."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
+def command_block(command: str) -> str:
+    """A command line as a block, continued on further lines where it is long: a wide block would widen the page.
+
+    Indented, since no fence is safe from what the command may hold.
+    """
+    try:
+        words = [shlex.quote(word) for word in shlex.split(command)]
+    except ValueError:  # a foreign store may call anything a command
+        words = command.split()
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) >= _COMMAND_CHARACTERS:
+            lines[-1] += "\\"
+            lines.append("  ")
+        lines[-1] += f"{word} "
+    return "\n".join(f"    {part.rstrip()}" for line in lines for part in line.splitlines())
 
 
 def inline_code(text: str) -> str:

@@ -11,7 +11,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from facelab.errors import TrackingError
-from facelab.tracking.note import CHARACTERS, DESCRIPTION, RunPage, code, plain, within_limit, without_passwords
+from facelab.tracking.note import (
+    CHARACTERS,
+    DESCRIPTION,
+    RunPage,
+    command_block,
+    plain,
+    within_limit,
+    without_passwords,
+)
 from facelab.tracking.run import TrackedRun
 from facelab.tracking.store import Store, readable, store_errors
 
@@ -84,7 +92,7 @@ def begin_sweep(
         f"{'Sweep' if search is None else 'Search'} over {plain(', '.join(axes))}. Its answer appears here at its end."
     )
     tags = {
-        DESCRIPTION: within_limit([opening], [f"Make it again:\n\n{code(command)}"], []),
+        DESCRIPTION: within_limit([opening], [f"Make it again:\n\n{command_block(command)}"], []),
         NAME: name,
         AXES: json.dumps(axes),
         FIXED: json.dumps(fixed),
