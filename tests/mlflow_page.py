@@ -49,6 +49,12 @@ def run_link(page: Page, name: str) -> Locator:
     return page.get_by_role("grid").get_by_role("link", name=name, exact=True)
 
 
+def open_description(page: Page) -> Locator:
+    """Unfold the description that a run's page opens on."""
+    page.get_by_test_id("show-comment-toggle").click()
+    return page.get_by_test_id("note-view-outer-container").first
+
+
 def show_charts(page: Page) -> None:
     """Change from the table of runs to their charts."""
     page.locator("label").filter(has=page.locator("input[value=CHART]")).click()

@@ -29,6 +29,7 @@ from tests.mlflow_page import (
     drag_to_the_start,
     expand,
     expect_pictures,
+    open_description,
     open_runs,
     run_link,
     show_charts,
@@ -86,6 +87,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path) -> str:
+    """Name of an evaluation of the first CNN on its own test faces."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    (run,) = client.search_runs(experiments, f"attributes.run_name = '{FIRST}'")
+    program = "from facelab.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", program, "evaluate", f"run={run.info.run_id}", "trainer=cpu", "trainer.threads=1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return f"eval on orl s1..s6 of {FIRST}"
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +193,50 @@ def test_pictures_of_several_runs_side_by_side(page: Page) -> None:
     expect(run_link(page, FIRST)).to_be_visible()
     form = add_image_grid(page, "confusion_matrix")
     expect_pictures(form.locator("img"), at_least=4)
+
+
+def test_a_run_opens_on_its_description(page: Page, tmp_path: Path) -> None:
+    expand(page, "families")
+    run_link(page, FIRST).click()
+    description = open_description(page)
+    expect(description).to_contain_text("CNN trained on orl s1..s6: 36 images of 6 people for training")
+    expect(description.get_by_role("row", name=re.compile("^accuracy .*% to .*%"))).to_be_visible()
+    expect_pictures(description.locator("img"), at_least=3)
+    expect(description.locator("pre")).to_contain_text("model=cnn seed=1")
+    page.screenshot(path=tmp_path / "description.png", full_page=True)
+    with page.expect_popup() as opened:
+        description.locator("img").first.click()
+    expect_pictures(opened.value.get_by_role("main").locator("img"))
+    opened.value.close()
+
+
+def test_a_sweep_opens_on_its_answer(page: Page, tmp_path: Path) -> None:
+    run_link(page, "families").click()
+    description = open_description(page)
+    expect(description).to_contain_text(re.compile("^Best: (cnn|autoencoder), with test/accuracy"))
+    expect_pictures(description.locator("img"), at_least=2)
+    expect(description.locator("pre")).to_contain_text("sweep.name=families")
+    page.screenshot(path=tmp_path / "answer.png", full_page=True)
+    with page.expect_popup() as opened:
+        description.get_by_role("link", name="comparison.html").click()
+    report = opened.value.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="sweep families")).to_be_visible()
+    opened.value.close()
+
+
+def test_an_evaluation_is_below_its_run_and_opens_on_its_description(page: Page, evaluation: str) -> None:
+    expand(page, "families")
+    expect(run_link(page, evaluation)).to_have_count(0)
+    expand(page, FIRST)
+    parent, child = (run_link(page, name).bounding_box() for name in (FIRST, evaluation))
+    assert parent is not None
+    assert child is not None
+    assert child["x"] > parent["x"]
+    run_link(page, evaluation).click()
+    description = open_description(page)
+    expect(description.get_by_role("link", name=FIRST)).to_be_visible()
+    expect(description.locator("pre")).to_contain_text("facelab evaluate run=")
+    expect_pictures(description.locator("img"), at_least=3)
 
 
 def test_the_comparison_opens_on_the_page_of_the_sweep(page: Page) -> None:

@@ -2,9 +2,10 @@
 
 import codecs
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -23,9 +24,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def training_command() -> str:
-    """The command that trains, as the user types it: `python train.py` if started so, or else `facelab train`."""
-    return os.environ.get(_TRAINING_COMMAND, "facelab train")
+def training_command(arguments: Iterable[str] = ()) -> str:
+    """The command that trains, as the user types it: `python train.py` if started so, or else `facelab train`.
+
+    Args:
+        arguments: of the command line; quoted for the shell.
+    """
+    return " ".join([os.environ.get(_TRAINING_COMMAND, "facelab train"), *map(shlex.quote, arguments)])
 
 
 def set_training_command(command: str) -> None:

@@ -15,7 +15,7 @@ def test_an_evaluation_of_a_sweeps_run_is_a_row_of_its_own_and_no_trial(store_fo
     child = sweep.child({"seed": "1"}, {"test/accuracy": 0.9})
     recorded = recorded_run(store, child)
     assert recorded is not None
-    run = TrackedRun.create(store, "eval of 1 on lfw", {"seed": "1"}, tmp_path, evaluation_tags(recorded))
+    run = TrackedRun.create(store, "eval on lfw of 1", {"seed": "1"}, tmp_path, evaluation_tags(recorded))
     MlflowClient(store.uri).log_metric(run.id, "test/accuracy", 0.4)
     MlflowClient(store.uri).set_terminated(run.id)
 
@@ -27,5 +27,5 @@ def test_an_evaluation_of_a_sweeps_run_is_a_row_of_its_own_and_no_trial(store_fo
     study = study_of_runs(rows, ["test/accuracy"])
     assert [(one.label.rpartition(" ")[0], one.runs[0].metrics["test/accuracy"]) for one in study.groups] == [
         ("1", 0.9),
-        ("eval of 1 on lfw", 0.4),
+        ("eval on lfw of 1", 0.4),
     ]

@@ -59,7 +59,7 @@ def test_its_own_test_images_give_the_metrics_of_the_training(
     assert {name: metrics[name] for name in evaluated} == evaluated
     assert not any(name.startswith(("fit/", "train/", "val/")) for name in metrics)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "eval of cnn · split=0 · seed=1 on orl s1..s6"
+    assert run.info.run_name == "eval on orl s1..s6 of cnn · split=0 · seed=1"
     assert run.data.tags["mlflow.parentRunId"] == trained[0].name
     assert run.data.tags["mlflow.source.name"] == "facelab evaluate"
     own = client.get_run(trained[0].name).data
@@ -81,7 +81,7 @@ def test_its_own_test_images_give_the_metrics_of_the_training(
         rows = {row["id"]: row for row in csv.DictReader(file)}
     assert rows.keys() == {trained[0].name, run.info.run_id}
     assert rows[trained[0].name]["name"] == "cnn · split=0 · seed=1"
-    assert rows[run.info.run_id]["name"] == "eval of cnn · split=0 · seed=1 on orl s1..s6"
+    assert rows[run.info.run_id]["name"] == "eval on orl s1..s6 of cnn · split=0 · seed=1"
     assert not {"evaluates", "trainer.validations"} & rows[run.info.run_id].keys()
     assert f"evaluation of {trained[0].name}" in " ".join(facelab("runs", place[2]).out.split())
     refused = facelab("train", f"resume={run.info.run_id}", place[2], f"runtime.{place[1]}")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
+from facelab.tracking import note
 from tests.conftest import TINY_CNN, Command, start
 
 Runs = Callable[[], list[Run]]
@@ -40,7 +43,13 @@ def test_a_run_records_everything_worth_comparing(
 
     description = run.data.tags["mlflow.note.content"]
     assert "orl s1..s6" in description
-    assert f"| accuracy | {run.data.metrics['test/accuracy']:.1%} |" in description
+    assert f"| accuracy&emsp; | {run.data.metrics['test/accuracy']:.1%}&emsp; |" in description
+    command = shlex.join(["facelab", "train", *TINY_CNN, *experiment])
+    assert run.data.tags["command"] == command
+    assert note.command_block(command) in description
+    pictures = {item.path for item in client.list_artifacts(run.info.run_id, "pictures/small")}
+    assert {path.rpartition("/")[2] for path in pictures} == set(re.findall(r"small%2F(\w+\.png)", description))
+    assert len(pictures) == 3
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
 
     params = run.data.params

@@ -1,5 +1,6 @@
 """The commands `facelab compare` and `facelab best`."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 from rich.text import Text
 
+from facelab.compare.long import NAME, Format, as_bytes, long_table
 from facelab.compare.report import print_remarks, print_study, write_files, write_report
 from facelab.compare.shown import shown_estimate, shown_value
 from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
@@ -25,6 +27,7 @@ from facelab.tracking import (
 )
 
 _FOLDER_OF_RUNS = "comparison"
+_STDOUT = "-"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Comparison:
         sweep: name of a sweep, or id of its parent run.
         runs: ids of the runs to compare, instead of a sweep.
         metrics: metrics to show; the first ranks the runs. Null for the headline metrics.
-        out: folder for the files; null for the sweep's own, or `comparison` for single runs.
+        out: folder for the files; null for the sweep's own, or `comparison` for single runs; `-` prints the long table.
+        format: write the long table in this format, and nothing else; null for page, Markdown and the wide table.
         runs_folder: where runs keep their files.
     """
 
@@ -45,6 +49,7 @@ class Comparison:
     runs: list[str] | None = None
     metrics: list[str] | None = None
     out: str | None = None
+    format: Format | None = None
     runs_folder: str = "runs"
 
 
@@ -70,6 +75,8 @@ class Best:
 def compare(config: Mapping[str, Any]) -> None:
     """Print a comparison of a sweep or of runs, and write it as CSV, Markdown and one HTML page.
 
+    With `format`, only write its long table.
+
     Args:
         config: a checked config of `Comparison`.
 
@@ -84,23 +91,61 @@ def compare(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"{given}. Type one of sweep=<name or run id> and runs=[<run id>,<run id>,...].")
     if options.metrics == []:
         raise ConfigError("metrics: the list is empty. Name at least one metric, or remove metrics=.")
-    store, runs_folder, console = options.tracking, Path(options.runs_folder), make_console()
+    _refuse_printing(options)
+    store, runs_folder = options.tracking, Path(options.runs_folder)
     store.refuse_missing()
-    if options.runs is not None:
-        study = study_of_runs(_runs(store, options.runs), options.metrics)
+    sweep = None if options.runs is not None else _sweep(store, options.sweep or "")
+    if sweep is None:
+        study, folder = study_of_runs(_runs(store, options.runs or []), options.metrics), Path(_FOLDER_OF_RUNS)
+    else:
+        study, folder = study_of_sweep(sweep, children(store, sweep.id), options.metrics), runs_folder / sweep.id
+    if sweep is None or study.counted:
         _refuse_unknown_metrics(study, options.metrics, "metrics")
-        print_study(console, study)
-        write_files(store, study, Path(options.out or _FOLDER_OF_RUNS), runs_folder, console)
+    if options.format is not None:
+        _write_long(study, options, folder)
+    else:
+        _report(study, sweep, options, folder)
+
+
+def _report(study: Study, sweep: SweepRow | None, options: Comparison, folder: Path) -> None:
+    """Print the comparison and write its files."""
+    out, console = Path(options.out) if options.out else folder, make_console()
+    if sweep is not None:
+        write_report(options.tracking, sweep, study, out, Path(options.runs_folder), console)
+        _refuse_unfinished(sweep, study)
         return
-    sweep = _sweep(store, options.sweep or "")
-    rows = children(store, sweep.id)
-    study = study_of_sweep(sweep, rows, options.metrics)
-    if study.counted:
-        _refuse_unknown_metrics(study, options.metrics, "metrics")
-    write_report(
-        store, sweep, study, Path(options.out) if options.out else runs_folder / sweep.id, runs_folder, console
-    )
-    _refuse_unfinished(sweep, study)
+    print_study(console, study)
+    write_files(options.tracking, study, out, Path(options.runs_folder), console)
+
+
+def _refuse_printing(options: Comparison) -> None:
+    if options.out == _STDOUT and options.format not in ("csv", "json"):
+        given = "a page" if options.format is None else options.format
+        raise ConfigError(f"out=-: {given} cannot be printed. Add format=csv or format=json, or name a folder.")
+
+
+def _write_long(study: Study, options: Comparison, folder: Path) -> None:
+    """Print the long table, or write it and print the path; `folder` is that of a comparison without `out`."""
+    form = options.format
+    assert form is not None
+    table = long_table(study, options.metrics)
+    if not len(table):
+        raise ConfigError("format: no run has recorded a metric yet, so the table would be empty. Train first.")
+    content = as_bytes(table, form)
+    if options.out == _STDOUT:
+        sys.stdout.write(content.decode())
+        return
+    file = ((Path(options.out) if options.out else folder) / f"{NAME}.{form}").absolute()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"out: {file} cannot be written ({error}). Choose another folder with out=<folder>."
+        ) from error
+    runs = len(set(table["run_id"].to_pylist()))
+    line = f"{file}  ({len(table):,} rows: a run and a metric each; {runs:,} run{'s' if runs != 1 else ''})"
+    make_console().print(Text(line), soft_wrap=True)
 
 
 def best(config: Mapping[str, Any]) -> None:

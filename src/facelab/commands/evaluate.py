@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from facelab.config.build import build, nearest
 from facelab.config.check import check, plain
 from facelab.config.command_line import RUNS_OWN
 from facelab.config.compose import explain_composition
-from facelab.config.texts import typed_values
+from facelab.config.texts import typed_arguments, typed_values
 from facelab.errors import ConfigError
 from facelab.runs.embeddings import embeddings_place
 from facelab.runs.evaluation import FinishedRun, PreparedEvaluation, evaluate_run
@@ -71,10 +72,17 @@ def evaluate_task(composed: DictConfig) -> None:
     store, runs_folder = options.tracking, Path(options.runs_folder)
     found = [_recorded(store, run_id) for run_id in ids]
     prepared = [_prepared(run, options, config, hydra) for run in found]
-    results = [evaluate_run(one, store, runs_folder, place) for one in prepared]
+    results = [evaluate_run(one, store, runs_folder, place, _command(one, hydra)) for one in prepared]
     if len(results) > 1:
         rows = [row for row in runs_by_id(store, [result.run_id for result in results]) if row is not None]
         print_study(make_console(), study_of_runs(rows, None))
+
+
+def _command(prepared: PreparedEvaluation, hydra: Any) -> str:
+    """The command line that evaluates one run again."""
+    rest = [text for text in typed_arguments(hydra) if text.partition("=")[0] not in ("run", "runs", "embeddings")]
+    typed = [text.removeprefix("+") if text[1:].startswith(RUNS_OWN) else text for text in rest]  # see `_as_changes`
+    return shlex.join(["facelab", "evaluate", f"run={prepared.run.recorded.id}", *typed])
 
 
 def _ids(options: Evaluating) -> list[str]:
@@ -150,7 +158,7 @@ def _composed(run: FinishedRun, hydra: Any, chosen: Sequence[str], typed: Mappin
                 f"{key}={typed[key]}: the images are read as the model of run {run.recorded.id} was trained, with "
                 f"{key}={size}. Leave {key} out."
             )
-    overrides = [str(override) for override in hydra.overrides.task]
+    overrides = typed_arguments(hydra)
     if "data" in chosen:
         overrides += [f"{key}={size}" for key, size in sizes.items()]
     try:

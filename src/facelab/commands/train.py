@@ -1,6 +1,5 @@
 """The command `facelab train`: one run, a resumed run, or a sweep."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.build import resolve_target
 from facelab.config.check import check, plain
 from facelab.config.compose import choices_of, explain_composition, overlays
-from facelab.config.texts import typed_values
+from facelab.config.texts import typed_arguments, typed_values
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
@@ -136,7 +135,8 @@ def train_task(composed: DictConfig) -> None:
     config = check_training(composed)
     _refuse_sweep_keys(config)
     choices = choices_of(HydraConfig.get(), config)
-    train(config, choices, dependencies_of(config, choices))
+    command = training_command(typed_arguments(HydraConfig.get()))
+    train(config, choices, dependencies_of(config, choices), command)
 
 
 def _refuse_sweep_keys(config: Mapping[str, Any]) -> None:
@@ -172,5 +172,5 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
     if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
         raise ConfigError("resume: this key resumes a single run; remove -m. To resume a sweep, repeat its command.")
     base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
-    command = " ".join([training_command(), *(shlex.quote(argument) for argument in sys.argv[1:])])
+    command = training_command(sys.argv[1:])
     return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)

@@ -12,16 +12,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from facelab.compare.html import svg
+from facelab.compare.recorded import Curve
 from facelab.compare.shown import short
-from facelab.compare.statistics import Estimate
 from facelab.metrics import Metric
-
-Curve = Sequence[tuple[int, float]]
 
 _WIDTH_INCHES = 7.0
 _GRID_POINTS = 200
 _LOG_FROM_RATIO = 20  # highest / lowest value from which an axis can be logarithmic
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
 
 
 @dataclass(frozen=True)
@@ -37,29 +35,41 @@ class Band:
     curves: list[Curve]
 
 
-def dots(labels: Sequence[str], estimates: Sequence[Estimate], metric: Metric) -> str:
-    """Dot plot of means with whiskers for their 95 % intervals, the first at the top.
+@dataclass(frozen=True)
+class Dots:
+    """A row of a dot plot.
 
     Args:
-        labels: of the rows.
-        estimates: one for each label.
+        label: of the row.
+        values: of the single runs, at least one.
+        low: lower end of the 95 % interval; the mean, if there is none.
+        high: upper end.
+    """
+
+    label: str
+    values: Sequence[float]
+    low: float
+    high: float
+
+
+def dots(rows: Sequence[Dots], metric: Metric) -> str:
+    """Dot plot of means with whiskers for their 95 % intervals over the values of single runs, the first at the top.
+
+    Every interval is in the frame from end to end.
+
+    Args:
+        rows: at least one.
         metric: metric of the values.
     """
-    figure = Figure(figsize=(_WIDTH_INCHES, 0.9 + 0.28 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.9 + 0.28 * len(rows)), layout="constrained")
     axis = figure.subplots()
-    for row, found in enumerate(estimates):
-        if found.half_width is not None:
-            axis.plot([found.mean - found.half_width, found.mean + found.half_width], [row, row], color="#4477aa")
-        axis.plot([found.mean], [row], "o", color="#4477aa", markersize=5)
-    values = [found.mean for found in estimates]
-    margin = 0.15 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
-    widest = max([found.half_width or 0.0 for found in estimates])
-    # Very wide intervals, such as those of two values, are cut to keep the means distinguishable.
-    reach = min(widest, 1.5 * (max(values) - min(values))) if max(values) > min(values) else widest
-    low, high = min(values) - max(margin, reach), max(values) + max(margin, reach)
-    axis.set_xlim((max(low, -0.02), min(high, 1.02)) if metric.unit == "share" else (low, high))
-    axis.set_yticks(range(len(labels)), labels)
-    axis.set_ylim(len(labels) - 0.5, -0.5)
+    for place, row in enumerate(rows):
+        axis.plot(row.values, [place] * len(row.values), "o", color="0.6", markersize=3, alpha=0.6)
+        axis.plot([row.low, row.high], [place, place], "|-", color=COLOURS[0], markersize=7)
+        axis.plot([float(np.mean(row.values))], [place], "o", color=COLOURS[0], markersize=5)
+    axis.set_yticks(range(len(rows)), [row.label for row in rows])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.margins(x=0.05)
     axis.set_xlabel(metric.name)
     axis.grid(axis="x", alpha=0.3)
     axis.xaxis.set_major_locator(MaxNLocator(6))
@@ -78,7 +88,7 @@ def learning_curves(bands: Sequence[Band], metric: Metric, title: str) -> str:
     """
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axis = figure.subplots()
-    for band, colour in zip(bands, _COLOURS, strict=False):
+    for band, colour in zip(bands, COLOURS, strict=False):
         images, mean, low, high = envelope(band.curves)
         label = f"{band.label} ({len(band.curves)} runs)" if len(band.curves) > 1 else band.label
         axis.plot(images, mean, color=colour, linewidth=1.8, label=label, marker="o" if len(images) == 1 else "")

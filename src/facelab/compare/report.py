@@ -7,11 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from facelab.compare.answer import PAGE, SHOWN_CHARTS, answer, sweep_note
+from facelab.compare.charts import Chart
 from facelab.compare.page import page
-from facelab.compare.table import Group, Study, best_groups, cells, comparison_cells, comparisons, study_of_sweep
+from facelab.compare.ranking import best_groups
+from facelab.compare.recorded import Recorded
+from facelab.compare.table import Group, Study, cells, comparison_cells, comparisons, study_of_sweep
 from facelab.compare.written import COMPARISON_HEADINGS, as_csv, as_markdown, provenance
 from facelab.errors import ConfigError, TrackingError
-from facelab.tracking import ChildRow, Store, SweepRow, children, histories, keep_report, recorded_images
+from facelab.tracking import Store, SweepRow, children, keep_report, run_page
 
 _SHOWN_GROUPS = 40
 _SHOWN_TRIALS = 10
@@ -44,27 +48,22 @@ def report(store: Store, sweep: SweepRow, runs_folder: Path, console: Console) -
 def write_report(store: Store, sweep: SweepRow, study: Study, out: Path, runs_folder: Path, console: Console) -> Path:
     """Print the study, write its files, and attach them to the sweep's parent run; returns the page."""
     print_study(console, study)
-    files = write_files(store, study, out, runs_folder, console)
+    files, charts = write_files(store, study, out, runs_folder, console)
     try:
-        keep_report(store, sweep.id, files, as_markdown(study))
+        text = sweep_note(study, run_page(store, sweep.id), sweep.name, charts)
+        keep_report(store, sweep.id, files, {f"{n}.svg": chart.svg for n, chart in enumerate(charts, 1)}, text)
     except TrackingError as error:
         text = f"The report could not be attached to the sweep's run in MLflow: {error}"
         console.print(Text(text), style="yellow", soft_wrap=True)
     return files[-1]
 
 
-def write_files(store: Store, study: Study, out: Path, runs_folder: Path, console: Console) -> list[Path]:
-    """Write CSV, Markdown and HTML page; returns their paths in this order."""
-
-    def images(run: ChildRow, names: Sequence[str]) -> dict[str, bytes]:
-        here = {name: file.read_bytes() for name in names if (file := _file(runs_folder / run.id, name)) is not None}
-        return here or recorded_images(store, run.id, names)
-
-    texts = {
-        "comparison.csv": as_csv(study),
-        "comparison.md": as_markdown(study),
-        "comparison.html": page(study, lambda ids, metric: histories(store, ids, metric), images),
-    }
+def write_files(
+    store: Store, study: Study, out: Path, runs_folder: Path, console: Console
+) -> tuple[list[Path], list[Chart]]:
+    """Write CSV, Markdown and HTML page; returns their paths in this order, and the most telling charts."""
+    found = page(study, Recorded(store, runs_folder))
+    texts = {"comparison.csv": as_csv(study), "comparison.md": as_markdown(study, answer(study)), PAGE: found.html}
     out = out.absolute()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -74,16 +73,9 @@ def write_files(store: Store, study: Study, out: Path, runs_folder: Path, consol
         raise ConfigError(
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
         ) from error
-    console.print(Text(f"  page     {out / 'comparison.html'}"), soft_wrap=True)
+    console.print(Text(f"  page     {out / PAGE}"), soft_wrap=True)
     console.print("  tables   comparison.csv, comparison.md", highlight=False)
-    return [out / name for name in texts]
-
-
-def _file(folder: Path, name: str) -> Path | None:
-    """A run's image of that name, or the last one in the folder of that name."""
-    single = folder / f"{name}.png"
-    found = [single] if single.is_file() else sorted((folder / name).glob("*.png"))
-    return found[-1] if found else None
+    return [out / name for name in texts], found.charts[:SHOWN_CHARTS]
 
 
 def print_study(console: Console, study: Study) -> None:
@@ -102,6 +94,8 @@ def print_study(console: Console, study: Study) -> None:
         for comparison in compared[:_SHOWN_GROUPS]:
             table.add_row(*map(Text, comparison_cells(study, comparison)))
         console.print(table)
+    if answer(study):
+        console.print(Text(answer(study)), style="bold", soft_wrap=True)
     print_remarks(console, study)
 
 

@@ -204,19 +204,6 @@ def study_of_runs(rows: Sequence[ChildRow], metrics: Sequence[str] | None) -> St
     return Study("runs", "", ["run", *columns], [], groups, shown, list(rows), remarks, None)
 
 
-def best_groups(study: Study, groups: Sequence[Group], most: int) -> list[Group]:
-    """All groups in their order; if they are more than `most`, the best of them, the best first."""
-    if len(groups) <= most:
-        return list(groups)
-    worst = math.inf if study.lowest_first else -math.inf
-
-    def mean(group: Group) -> float:
-        found = estimate_of(group, study.metrics[0]) if study.metrics else None
-        return worst if found is None else found.mean
-
-    return sorted(groups, key=mean, reverse=not study.lowest_first)[:most]
-
-
 def cells(study: Study, group: Group) -> list[str]:
     """Cells of a group's row in the table: its point, then each metric."""
     found = [shown_estimate(study.metric(metric), estimate_of(group, metric)) for metric in study.metrics]

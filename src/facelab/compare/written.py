@@ -4,7 +4,8 @@ import csv
 import io
 import math
 
-from facelab.compare.table import Study, best_groups, cells, comparison_cells, comparisons, recorded_metrics
+from facelab.compare.ranking import best_groups
+from facelab.compare.table import Study, cells, comparison_cells, comparisons, recorded_metrics
 
 COMPARISON_HEADINGS = ("", "compared with", "difference", "95 % interval", "pairs", "p (Holm)")
 _MARKDOWN_GROUPS = 100
@@ -46,9 +47,9 @@ def as_csv(study: Study) -> str:
     return text.getvalue()
 
 
-def as_markdown(study: Study) -> str:
-    """Markdown with all tables, the command and the commits of the runs."""
-    parts = [f"## {study.title[:1].upper()}{study.title[1:]}"]
+def as_markdown(study: Study, answer: str) -> str:
+    """Markdown with the answer, all tables, the command and the commits of the runs."""
+    parts = [f"## {study.title[:1].upper()}{study.title[1:]}", *([f"**{answer}**"] if answer else [])]
     if study.command:
         parts.append(f"```\n{study.command}\n```")
     parts.append(provenance(study))

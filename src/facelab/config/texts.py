@@ -18,9 +18,14 @@ def typed_values(hydra_config: Any) -> dict[str, str]:
     Args:
         hydra_config: Hydra's own part of a composed config, which lists the overrides, such as `name=016`.
     """
-    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-    pairs = (str(override).partition("=") for override in overrides or ())
+    pairs = (text.partition("=") for text in typed_arguments(hydra_config))
     return {key.lstrip("+"): value.strip() for key, equals, value in pairs if equals}
+
+
+def typed_arguments(hydra_config: Any) -> list[str]:
+    """The overrides of the command line, without those of Hydra itself; argument as for `typed_values`."""
+    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    return [str(override) for override in overrides or ()]
 
 
 def with_texts(config: Mapping[str, Any], task: Callable[..., Any], typed: Mapping[str, str]) -> dict[str, Any]:

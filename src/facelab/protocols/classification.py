@@ -14,6 +14,7 @@ from facelab.metrics.classification import NAMES, classification_metrics
 from facelab.protocols import backends, plots
 from facelab.protocols.backends import Backend
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
+from facelab.protocols.confusions import confused_pairs, most_confused
 from facelab.protocols.intervals import classification_intervals
 from facelab.protocols.probe import linear_probe, nearest_labels
 
@@ -78,7 +79,7 @@ class Classification(Protocol):
             metrics,
             _table(metrics, intervals),
             intervals,
-            _images(predicted, test, faces, metrics["test/accuracy"]),
+            _images(predicted, subject, metrics["test/accuracy"]),
             {"predictions": _predictions(predicted, test, names), "confusions": _confusions(predicted, test, names)},
         )
 
@@ -121,14 +122,15 @@ def _table(metrics: dict[str, float], intervals: dict[str, tuple[float, float]])
     return Table("test faces", ["", "test", "95 % interval", "linear probe", "1-NN"], rows)
 
 
-def _images(predicted: NDArray[np.int64], test: Outputs, faces: FaceSet, accuracy: float) -> dict[str, plots.Plot]:
-    names = faces.label_names
-    drawn = {
-        "confusion_matrix": plots.confusion_matrix(
-            test.labels, predicted, names, f"test faces, accuracy {accuracy:.1%}"
-        ),
-        "misclassified": _misclassified(predicted, test, faces),
-    }
+def _images(predicted: NDArray[np.int64], subject: Subject, accuracy: float) -> dict[str, plots.Plot]:
+    test, faces = subject.test, subject.faces
+    names, wrong = faces.label_names, predicted != test.labels
+    drawn = {"misclassified": _misclassified(predicted, test, faces)}
+    if len(names) <= plots.MOST_CLASSES:
+        title = f"test faces, accuracy {accuracy:.1%}"
+        drawn["confusion_matrix"] = plots.confusion_matrix(test.labels, predicted, names, title)
+    if wrong.any():
+        drawn["confused_pairs"] = confused_pairs(faces, subject.splits.train, test.indices[wrong], predicted[wrong])
     if len(test.labels) >= 5:
         drawn["embeddings"] = plots.embedding_scatter(
             test.embeddings, test.labels, names, "embeddings of the test faces"
@@ -157,6 +159,5 @@ def _predictions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[st
 def _confusions(predicted: NDArray[np.int64], test: Outputs, names: Sequence[str]) -> list[list[object]]:
     """Rows of each pair of a true and a wrong predicted label with its number of images, the most frequent first."""
     wrong = predicted != test.labels
-    pairs, counts = np.unique(test.labels[wrong] * len(names) + predicted[wrong], return_counts=True)
-    rows = [(pairs[i] // len(names), pairs[i] % len(names), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
-    return [["label", "predicted", "images"], *([names[label], names[given], count] for label, given, count in rows)]
+    found = most_confused(test.labels[wrong], predicted[wrong])
+    return [["label", "predicted", "images"], *([names[label], names[given], count] for label, given, count in found)]

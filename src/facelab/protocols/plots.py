@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 Plot = NDArray[np.uint8]
 
+_LINE_INCHES = 0.15  # of a caption
 _MANY_CLASSES = 25  # above this, axis labels of normal size would overlap
-_MOST_CLASSES = 60  # distinguishable in one plot
+MOST_CLASSES = 60  # distinguishable in one plot
 _MOST_POINTS = 1000  # t-SNE takes minutes for 20,000
 
 
@@ -28,6 +29,7 @@ def face_grid(
     captions: Sequence[str] | None = None,
     columns: int = 8,
     title: str = "",
+    inches: float = 1.1,
 ) -> Plot:
     """A grid of faces with captions.
 
@@ -36,12 +38,14 @@ def face_grid(
         captions: N texts below the faces; None for none.
         columns: faces per row.
         title: title above the grid.
+        inches: width of a face, at 100 pixels an inch.
     """
     rows = -(-len(images) // columns)
     height, width = images[0].shape[:2]
-    step_x, step_y = width * 1.08, height * (1.4 if captions else 1.08)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0) if captions else 0
+    step_x, step_y = width * 1.08, height * 1.08 + lines * width * _LINE_INCHES / inches
     # All faces share one pair of axes, since creating axes for each would take half a second.
-    side = (columns * 1.1, rows * step_y / step_x * 1.1 + (0.4 if title else 0))
+    side = (columns * inches, rows * step_y / step_x * inches + (0.4 if title else 0))
     figure = Figure(figsize=side, dpi=100, layout="constrained")
     axis = figure.subplots()
     axis.axis("off")
@@ -107,26 +111,16 @@ def confusion_matrix(
 ) -> Plot:
     """A confusion matrix: rows are true labels, columns predicted ones; colours are shares of a row, errors in red.
 
-    Of more than 60 classes, it shows the 60 with the most errors.
-
     Args:
         labels: (N,) true labels.
         predicted: (N,) predicted labels.
-        label_names: names of all classes.
+        label_names: names of all classes, up to `MOST_CLASSES`.
         title: title above the matrix.
     """
-    shown = _most_confused(labels, predicted, len(label_names))
-    place = np.full(len(label_names), -1)
-    place[shown] = np.arange(len(shown))
-    classes = len(shown)
-    if classes < len(label_names):
-        title = f"{title}; the {classes} of {len(label_names):,} classes with the most errors"
-        label_names = [label_names[label] for label in shown]
-    among = (place[labels] >= 0) & (place[predicted] >= 0)
+    classes = len(label_names)
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (place[labels[among]], place[predicted[among]]), 1)
-    images = np.bincount(labels, minlength=len(place))[shown]
-    shares = counts / np.maximum(images[:, None], 1)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right, wrong = np.diag(np.diag(shares)), shares - np.diag(np.diag(shares))
     colours = np.ones((classes, classes, 3))
     colours -= right[..., None] * (1 - np.array([0.13, 0.40, 0.67]))
@@ -143,14 +137,6 @@ def confusion_matrix(
         colour = "w" if shares[row, column] > 0.5 else "k"
         axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=size, color=colour)
     return drawn(figure)
-
-
-def _most_confused(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """The 60 classes with the most errors as true or predicted label, ascending."""
-    wrong = labels != predicted
-    errors = sum(np.bincount(of[wrong], minlength=classes) for of in (labels, predicted))
-    chosen: NDArray[np.int64] = np.sort(np.argsort(-np.asarray(errors), kind="stable")[:_MOST_CLASSES])
-    return chosen
 
 
 def embedding_scatter(
@@ -184,7 +170,7 @@ def embedding_scatter(
     axis = figure.subplots()
     present, of_present = np.unique(labels, return_inverse=True)
     axis.scatter(points[:, 0], points[:, 1], s=28, color=mpl.colormaps["tab20"](of_present % 20))
-    for label in present if len(present) <= _MOST_CLASSES else ():
+    for label in present if len(present) <= MOST_CLASSES else ():
         axis.annotate(
             label_names[label], np.median(points[labels == label], axis=0), fontsize=7, ha="center", va="center"
         )

@@ -22,6 +22,7 @@ from facelab.protocols.intervals import accuracy_interval, verification_interval
 from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
 from facelab.protocols.pairs import genuine_pairs, impostor_pairs
 from facelab.protocols.plots import Plot
+from facelab.protocols.roc_rows import roc_rows
 from facelab.protocols.scored import Kind, Scored, score
 from facelab.protocols.unseen import require_unseen
 
@@ -138,7 +139,7 @@ class Verification(Protocol):
             table,
             {f"verification/{name}": ends for name, ends in intervals.items()},
             images,
-            {"pairs": _rows(subject.faces, scored)} if scored.listed else {},
+            {"roc": roc_rows(curve), **({"pairs": _rows(subject.faces, scored)} if scored.listed else {})},
             [f"verification: {missing}"] if missing else (),
         )
 

@@ -10,7 +10,8 @@ from facelab.config.build import build
 from facelab.config.identity import NO_PART_OF_A_RUN, config_hash, flatten
 from facelab.data.splits.base import Split
 from facelab.runs.resume import CONFIG, write_config
-from facelab.tracking import CONFIG_HASH, Store, TrackedRun
+from facelab.tracking import COMMAND, CONFIG_HASH, Store, TrackedRun
+from facelab.tracking.note import without_passwords
 from facelab.training.trainer import TrainerSettings
 
 
@@ -41,6 +42,7 @@ def begin(
     choices: Mapping[str, str],
     tags: Mapping[str, str] | None = None,
     name: str | None = None,
+    command: str = "",
 ) -> TrackedRun:
     """Create the run in MLflow and its folder.
 
@@ -49,6 +51,7 @@ def begin(
         choices: the file chosen in each config group, such as `model: cnn`.
         tags: additional tags of the run.
         name: used if the config has none; None for a name made of model, split and seed.
+        command: the command line that makes it again; empty if there is none.
 
     Raises:
         TrackingError: the store cannot be reached or written; no run is created.
@@ -64,6 +67,8 @@ def begin(
     run = TrackedRun.create(store, config["name"] or name or default, params, runs_folder, {**hashed, **(tags or {})})
     write_config(config, run.folder)
     run.file(CONFIG)
+    if command:
+        run.tag(COMMAND, without_passwords(command))
     return run
 
 

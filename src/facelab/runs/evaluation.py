@@ -27,7 +27,7 @@ from facelab.protocols.base import Outputs, Protocol
 from facelab.runs.begin import params_of
 from facelab.runs.closing import recorded
 from facelab.runs.dependencies import Dependency
-from facelab.runs.description import describe_evaluation
+from facelab.runs.description import opening_of_evaluation
 from facelab.runs.embeddings import write_embeddings
 from facelab.runs.evaluate import embed_splits, parts_needed, reports_of
 from facelab.runs.experiment import Evaluation
@@ -40,6 +40,7 @@ from facelab.runs.seen import find_overlap, refuse_seen, refuse_unlisted
 from facelab.runs.summary import print_summary
 from facelab.system import make_console
 from facelab.tracking import (
+    COMMAND,
     CONFIG_HASH,
     EVALUATED_BY,
     METRICS,
@@ -51,6 +52,7 @@ from facelab.tracking import (
     evaluation_tags,
     tag_recorded,
 )
+from facelab.tracking.note import without_passwords
 from facelab.training.callbacks.progress import ProgressBar
 from facelab.training.interrupt import StopRequest
 from facelab.training.trainer import TrainerSettings
@@ -227,7 +229,7 @@ def _as_trained(
 
 
 def evaluate_run(
-    prepared: PreparedEvaluation, store: Store, runs_folder: Path, embeddings: Path | None = None
+    prepared: PreparedEvaluation, store: Store, runs_folder: Path, embeddings: Path | None = None, command: str = ""
 ) -> Result:
     """Evaluate a run and record it.
 
@@ -236,6 +238,7 @@ def evaluate_run(
         store: where the run is recorded.
         runs_folder: where runs keep their files; the evaluation's go to a folder named by its id.
         embeddings: where to write the embeddings of all images; None for nowhere.
+        command: the command line that evaluates it again; empty if there is none.
 
     Raises:
         FacelabError: the store cannot be written, or a file cannot.
@@ -245,8 +248,10 @@ def evaluate_run(
     tracked = _begin(prepared, store, runs_folder)
     console, stop = make_console(), StopRequest()
     with recorded(tracked, stop, "The evaluation was stopped. Repeat its command to evaluate again."):
-        record = RunRecord(tracked, faces)
-        tracked.describe(describe_evaluation(run.recorded.name, run.recorded.id, faces, splits))
+        if command:
+            tracked.tag(COMMAND, without_passwords(command))
+        record = RunRecord(tracked, faces, opening_of_evaluation(run.recorded.name, run.recorded.id, faces, splits))
+        record.describe()
         tracked.tag(METRICS, to_text(metric for protocol in prepared.protocols.values() for metric in protocol.metrics))
         record.dataset(splits, "evaluation")
         module = run.trained.module.to(memory_format=torch.channels_last)  # as in training
@@ -288,7 +293,7 @@ def _begin(prepared: PreparedEvaluation, store: Store, runs_folder: Path) -> Tra
         f"{NEEDS}{name}.config_hash": config_hash(read_config(folder)) for name, folder in prepared.dependencies.items()
     }
     tags = {**evaluation_tags(run), **needs, **hashes, CONFIG_HASH: config_hash(prepared.config)}
-    name = f"eval of {run.name} on {prepared.faces.name}"
+    name = f"eval on {prepared.faces.name} of {run.name}"  # MLflow's column is narrow, and the run is above it
     tracked = TrackedRun.create(beside, name, params_of(prepared.config, prepared.choices), runs_folder, tags)
     write_config(prepared.config, tracked.folder)
     tracked.file(CONFIG)

@@ -77,7 +77,7 @@ def fit(
     module, data = prepared.module, prepared.data
     rank = int(os.environ.get("RANK", 0))
     console = make_console(quiet=rank > 0)
-    record = RunRecord(tracked, prepared.faces)
+    record = RunRecord(tracked, prepared.faces, prepared.opening)
     callbacks = make_callbacks(prepared, config, record, console, stop)
     trainer = _affordable(prepared, console).make(
         callbacks.ordered,

@@ -25,6 +25,7 @@ from facelab.models.recipe import Recipe
 from facelab.models.trained import ModelMetadata
 from facelab.models.transfer import find_weights, load_encoder
 from facelab.protocols.base import Protocol
+from facelab.runs.description import opening_of_training
 from facelab.runs.evaluate import as_validation
 from facelab.runs.experiment import Experiment
 from facelab.training.callbacks.validation import Criterion
@@ -94,6 +95,12 @@ class Prepared:
             _tell_unselected(module, splits, faces)
         data = _data_module(experiment, settings, faces, splits, module)
         return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion)
+
+    @property
+    def opening(self) -> str:
+        """What the run trains, in one sentence of Markdown."""
+        model, images, seed = type(self.module).__name__, self.data.total_images, self.experiment.seed
+        return opening_of_training(model, self.faces, self.splits, images, seed)
 
     @property
     def metrics(self) -> list[Metric]:

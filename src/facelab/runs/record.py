@@ -19,12 +19,14 @@ from facelab.models.trained import WEIGHTS, ModelMetadata, save
 from facelab.models.transfer import weights_digest
 from facelab.protocols import plots
 from facelab.protocols.base import Report
-from facelab.runs.description import describe_results, describe_task
+from facelab.runs.description import Described, describe_end, describe_start
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import NearDuplicates
-from facelab.tracking import METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, TrackedRun
+from facelab.runs.pictures import record_pictures
+from facelab.tracking import COMMAND, METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, TrackedRun
 
 _GRID_FACES = 32
+_AUGMENTED = "augmented_batch"
 _OF_THE_FIT = (
     Metric("fit/seconds", "training time", False, "s"),
     Metric("fit/images_per_second", "training speed", True),
@@ -39,28 +41,33 @@ class RunRecord:
     Args:
         tracked: the run in MLflow.
         faces: the face set.
+        opening: what the run trains or evaluates, in Markdown.
     """
 
-    def __init__(self, tracked: TrackedRun, faces: FaceSet) -> None:
+    def __init__(self, tracked: TrackedRun, faces: FaceSet, opening: str) -> None:
         self.tracked, self.faces = tracked, faces
         self.folder = tracked.folder
+        self._described = Described(opening, tracked.recorded_tag(COMMAND) or "", tracked.page)
 
-    def begin(self, model: str, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
+    def begin(self, total_images: int, splits: Splits, batch: Sample, declared: Iterable[Metric]) -> None:
         """Record length, data and a sample batch before the first step.
 
         Args:
-            model: name of its class.
             total_images: length of the run.
             splits: train, val and test.
             batch: of augmented training images.
             declared: the metrics the run may record.
         """
-        self.tracked.describe(describe_task(model, self.faces, splits, total_images))
+        self.describe()
         self.tracked.tag(TOTAL_IMAGES, str(total_images))
         self.tracked.tag(METRICS, to_text([*declared, *_OF_THE_FIT]))
         self.dataset(splits, "training and test")
         shown = batch["image"][:_GRID_FACES].permute(0, 2, 3, 1).numpy()
-        self._image("augmented_batch", plots.face_grid(shown, title="augmented training images"))
+        self._image(_AUGMENTED, plots.face_grid(shown, title="augmented training images"))
+
+    def describe(self) -> None:
+        """Record the description of a run without results."""
+        self.tracked.describe(describe_start(self._described))
 
     def dataset(self, splits: Splits, context: str) -> None:
         """Record the face set, and its fingerprint as a tag.
@@ -125,12 +132,12 @@ class RunRecord:
             grids: additional sample grids by name, each (rows, columns, H, W, C) uint8.
             further: additional final metrics.
         """
-        self.results(reports, {**further, "fit/images_seen": float(images_seen)})
         for name, grid in grids.items():
             self._image(name, plots.tile(grid))
+        self.results(reports, {**further, "fit/images_seen": float(images_seen)})
 
     def results(self, reports: Sequence[Report], further: Mapping[str, float], remarks: Sequence[str] = ()) -> None:
-        """Record the metrics, files and images of the protocols.
+        """Record the metrics, files and images of the protocols, and the description of the results.
 
         Args:
             reports: of the protocols.
@@ -147,12 +154,13 @@ class RunRecord:
         if notes:
             self.tracked.tag("evaluation.notes", " ".join(notes))
         (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        self.tracked.describe(f"{self.tracked.first_description}\n\n{describe_results(reports)}")
         # All at step 0, whatever the length of the run: MLflow then draws bars, and images side by side.
         self.tracked.metrics(metrics, 0)
         for report in reports:
             for name, image in report.images.items():
                 self._image(name, image)
+        pictures = record_pictures(self.tracked, apart_from=(_AUGMENTED, NEAR_DUPLICATES))
+        self.tracked.describe(describe_end(self._described, reports, notes, pictures))
 
     def _file(self, name: str, rows: Iterable[Sequence[object]]) -> None:
         with (self.folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:

@@ -30,7 +30,10 @@ from facelab.training.launch import launch
 
 
 def train(
-    config: Mapping[str, Any], choices: Mapping[str, str], dependencies: Mapping[str, Dependency] | None = None
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    dependencies: Mapping[str, Dependency] | None = None,
+    command: str = "",
 ) -> Result:
     """Train, evaluate and record one model.
 
@@ -38,6 +41,7 @@ def train(
         config: a checked config, plain dicts and lists.
         choices: the file chosen in each config group, such as `model: cnn`.
         dependencies: runs that this run depends on, by role; trained first if they do not exist.
+        command: the command line that trains it, for its description; empty if there is none.
 
     Raises:
         FacelabError: an error the user can fix; nothing is recorded if it occurs before training.
@@ -45,7 +49,7 @@ def train(
     """
     kept = resolved(config)
     prepared = Prepared.of(kept)  # also with several processes: errors appear before they start
-    tracked = begin(kept, choices)
+    tracked = begin(kept, choices, command=command)
     return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
 
 
@@ -139,7 +143,7 @@ def _live(
 
 def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
-    record = RunRecord(tracked, prepared.faces)
+    record = RunRecord(tracked, prepared.faces, prepared.opening)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
     used = ImageList.of(prepared.experiment.data, prepared.faces, prepared.splits)
     transfer = prepared.module.transfer
@@ -149,7 +153,7 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
         its_images = weights / IMAGES
         used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
     record.images(used)
-    record.begin(type(prepared.module).__name__, total, prepared.splits, first_batch, prepared.metrics)
+    record.begin(total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
     if found is not None:
         record.near_duplicates(found)

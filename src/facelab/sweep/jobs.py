@@ -11,6 +11,7 @@ from facelab.runs.resume import read_config
 from facelab.sweep.children import Standing
 from facelab.sweep.executor import Call, Demand, Executor, Handle
 from facelab.sweep.plan import Job
+from facelab.system import training_command
 from facelab.tracking import Store, TrackedRun, Watch, child_tags, supersede
 
 LOOK_EVERY_S = 0.5
@@ -138,7 +139,7 @@ class RunningJobs:
 
     def _begin(self, job: Job) -> TrackedRun:
         tags = child_tags(self._sweep_id, job.point, job.trial)
-        return begin(job.config, job.choices, tags, job.name)
+        return begin(job.config, job.choices, tags, job.name, training_command(job.overrides))
 
 
 def _is_held(run: TrackedRun) -> bool:

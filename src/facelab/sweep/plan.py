@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -16,6 +16,7 @@ from facelab.runs.dependencies import Dependency
 
 _SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
 _NAMED_CHARACTERS = 40
+_OF_A_SWEEP = ("sweep", "executor", "search", "resume", "hydra")
 _SHARED = ("tracking", "sweep", "executor", "search", "resume", "hydra")
 
 
@@ -28,6 +29,7 @@ class Job:
         config: checked, plain dicts and lists.
         choices: the file chosen in each config group.
         dependencies: runs that it depends on, by role.
+        overrides: of the command line that makes it alone.
         trial: its number in a search; None outside one.
     """
 
@@ -35,6 +37,7 @@ class Job:
     config: dict[str, Any]
     choices: Mapping[str, str]
     dependencies: Mapping[str, Dependency]
+    overrides: Sequence[str] = ()
     trial: int | None = None
 
     @property
@@ -98,8 +101,13 @@ class Plan:
         elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
         chosen = [override.input_line or "" for override in self.fixed]
         chosen += [f"{elements[name]}={value}" for name, value in point.items()]
-        job = self.job(chosen, point)
-        return Job(job.point, job.config, job.choices, job.dependencies, trial)
+        return replace(self.job(chosen, point), overrides=self._alone(chosen), trial=trial)
+
+    def _alone(self, chosen: Sequence[str]) -> list[str]:
+        """The overrides without those of the sweep; an experiment that is a sweep runs once."""
+        experiments = any(one.is_add() and "." not in axis_name(one) for one in self.fixed)
+        kept = [text for text in chosen if text.lstrip("+~").split("=")[0].split(".")[0] not in _OF_A_SWEEP]
+        return [*kept, *(["hydra.mode=RUN"] if experiments else [])]
 
 
 def divide(overrides: Sequence[Override]) -> tuple[list[Override], list[Override]]:

@@ -13,9 +13,10 @@ from facelab.tracking.finished import (
     recorded_run,
     tag_recorded,
 )
+from facelab.tracking.note import RunPage
 from facelab.tracking.overview import find_finished, recent_runs
-from facelab.tracking.rows import ChildRow, children, histories, recorded_images, runs_by_id
-from facelab.tracking.run import CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun
+from facelab.tracking.rows import ChildRow, children, histories, recorded_images, recorded_text, runs_by_id
+from facelab.tracking.run import COMMAND, CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun, picture_file
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
 from facelab.tracking.sweeps import (
     SweepRow,
@@ -25,12 +26,14 @@ from facelab.tracking.sweeps import (
     keep_report,
     record_sweep,
     remove,
+    run_page,
     supersede,
     sweep_names,
 )
 from facelab.tracking.watch import Watch
 
 __all__ = [
+    "COMMAND",
     "CONFIG_HASH",
     "EVALUATED_BY",
     "EVALUATES",
@@ -42,6 +45,7 @@ __all__ = [
     "ChildRow",
     "Courier",
     "RecordedRun",
+    "RunPage",
     "ServerStore",
     "SqliteStore",
     "Status",
@@ -60,12 +64,15 @@ __all__ = [
     "find_sweep",
     "histories",
     "keep_report",
+    "picture_file",
     "recent_runs",
     "record_check",
     "record_sweep",
     "recorded_images",
     "recorded_run",
+    "recorded_text",
     "remove",
+    "run_page",
     "runs_by_id",
     "supersede",
     "sweep_names",

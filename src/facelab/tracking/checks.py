@@ -8,11 +8,11 @@ from mlflow.entities import Metric, Param
 
 from facelab.tracking import environment
 from facelab.tracking.delivery import now_ms
+from facelab.tracking.note import CHARACTERS, DESCRIPTION
 from facelab.tracking.store import Store
 from facelab.tracking.sweeps import reached
 
 KIND, CHECK = "facelab.kind", "check"
-_DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 _VALUE_CHARACTERS = 500
 
 
@@ -45,7 +45,7 @@ def record_check(
             KIND: CHECK,
             "mlflow.source.name": "facelab check",
             "mlflow.source.type": "LOCAL",
-            _DESCRIPTION: description[:_DESCRIBED_CHARACTERS],
+            DESCRIPTION: description[:CHARACTERS],
         }
         run_id: str = client.create_run(experiment, tags=tags, run_name=name).info.run_id
         try:

@@ -28,6 +28,7 @@ class RecordedRun(NamedTuple):
         end_ms: milliseconds since 1970; None while it runs.
         tags: the requested tags.
         metrics: last values by name.
+        params: the requested params.
     """
 
     id: str
@@ -37,9 +38,12 @@ class RecordedRun(NamedTuple):
     end_ms: int | None
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
+    params: Mapping[str, str]
 
 
-def read_children(file: Path, tag: str, value: str, wanted: Iterable[str]) -> list[RecordedRun]:
+def read_children(
+    file: Path, tag: str, value: str, wanted: Iterable[str], wanted_params: Iterable[str]
+) -> list[RecordedRun]:
     """Read all runs with a given value of a tag, except deleted ones, the oldest first.
 
     Args:
@@ -47,27 +51,34 @@ def read_children(file: Path, tag: str, value: str, wanted: Iterable[str]) -> li
         tag: key of the tag.
         value: value of the tag.
         wanted: keys of the tags to read.
+        wanted_params: keys of the params to read.
 
     Raises:
         TrackingError: the file cannot be read.
     """
     chosen = "SELECT run_uuid FROM tags WHERE key = ? AND value = ?"
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    found: dict[str, dict[str, dict[str, str]]] = {"tags": defaultdict(dict), "params": defaultdict(dict)}
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
-    names = list(wanted)
     with _opened(file) as connection:
         runs = connection.execute(
             "SELECT run_uuid, name, status, start_time, end_time FROM runs "
             f"WHERE run_uuid IN ({chosen}) AND lifecycle_stage = 'active' ORDER BY start_time, run_uuid",
             (tag, value),
         ).fetchall()
-        of_tags = f"SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({chosen}) AND key IN ({_marks(names)})"
-        for run_id, key, text in connection.execute(of_tags, (tag, value, *names)):
-            tags[run_id][key] = text
+        for table, names in (("tags", [*wanted]), ("params", [*wanted_params])):
+            texts = (
+                f"SELECT run_uuid, key, value FROM {table} WHERE run_uuid IN ({chosen}) AND key IN ({_marks(names)})"
+            )
+            for run_id, key, text in connection.execute(texts, (tag, value, *names)):
+                found[table][run_id][key] = text
         of_metrics = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({chosen})"
         for run_id, key, number, is_nan in connection.execute(of_metrics, (tag, value)):
             metrics[run_id][key] = math.nan if is_nan else number
-    return [RecordedRun(i, name, status, start, end, tags[i], metrics[i]) for i, name, status, start, end in runs]
+    tags, params = found["tags"], found["params"]
+    return [
+        RecordedRun(run_id, name, status, start, end, tags[run_id], metrics[run_id], params[run_id])
+        for run_id, name, status, start, end in runs
+    ]
 
 
 def read_histories(file: Path, ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:

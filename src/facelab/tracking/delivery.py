@@ -108,7 +108,7 @@ def _send(run_id: str, spool: Spool, client: MlflowClient, item: Item) -> None:
                 synchronous=True,
             )
     elif "artifact" in item:
-        client.log_artifact(run_id, str(_own_file(spool.folder, item["artifact"])))
+        client.log_artifact(run_id, str(_own_file(spool.folder, item["artifact"])), item.get("folder"))
     elif "tag" in item:
         client.set_tag(run_id, item["tag"], item["value"])
     elif "dataset" in item:

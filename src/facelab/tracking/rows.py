@@ -19,7 +19,9 @@ from facelab.tracking.store import SqliteStore, Store
 from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, reached
 
 _TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS)
+_PARAMS = ("seed",)  # of the children of a sweep
 _PAGE = 1000
+_MOST_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ChildRow:
         seconds: from start to end, or until now.
         metrics: last values by name.
         declared: declarations of its metrics, by name.
-        params: its flat config, as text; empty for children of a sweep.
+        params: its flat config, as text; of children of a sweep, only the seed.
     """
 
     id: str
@@ -71,7 +73,7 @@ def children(store: Store, sweep_id: str) -> list[ChildRow]:
     """
     if isinstance(store, SqliteStore):
         store.open()
-        return [_row(*found, {}) for found in read_children(store.database, PARENT, sweep_id, _TAGS)]
+        return [_row(*found) for found in read_children(store.database, PARENT, sweep_id, _TAGS, _PARAMS)]
     with reached(store, "read") as (client, _):
         experiment = client.get_run(sweep_id).info.experiment_id
         found, token = [], None
@@ -83,7 +85,10 @@ def children(store: Store, sweep_id: str) -> list[ChildRow]:
                 page_token=token,
                 order_by=["attributes.start_time ASC"],
             )
-            found += [dataclasses.replace(_child_row(run), params={}) for run in page]
+            found += [
+                dataclasses.replace(row, params={key: row.params[key] for key in _PARAMS if key in row.params})
+                for row in map(_child_row, page)
+            ]
             token = page.token
             if not token:
                 return found
@@ -137,6 +142,19 @@ def recorded_images(store: Store, run_id: str, keys: Iterable[str]) -> dict[str,
                 newest = max(own, key=lambda path: [int(word) for word in path.split("+")[2:5:2]])
                 found[key] = Path(client.download_artifacts(run_id, newest, folder)).read_bytes()
     return found
+
+
+def recorded_text(store: Store, run_id: str, file: str) -> str:
+    """A text file at the top of a run's artifacts; empty if there is none, or if it is larger than 32 MB.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    with reached(store, "read") as (client, _), tempfile.TemporaryDirectory() as folder:
+        sizes = {item.path: int(item.file_size or 0) for item in client.list_artifacts(run_id)}
+        if not 0 < sizes.get(file, 0) <= _MOST_BYTES:
+            return ""
+        return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
 
 
 def _child_row(run: Run) -> ChildRow:

@@ -13,19 +13,20 @@ from mlflow.entities import Param
 from facelab.errors import TrackingError
 from facelab.tracking import environment
 from facelab.tracking.delivery import HEARTBEAT, REASON, Courier, deleted_message, deliver, now_ms, was_deleted
+from facelab.tracking.note import CHARACTERS, DESCRIPTION, RunPage
 from facelab.tracking.spool import Spool
 from facelab.tracking.store import Store, connect, readable, store_errors
 
-__all__ = ["CONFIG_HASH", "HEARTBEAT", "METRICS", "NEEDS", "REASON", "TOTAL_IMAGES", "Status", "TrackedRun"]
+__all__ = ["COMMAND", "CONFIG_HASH", "HEARTBEAT", "METRICS", "NEEDS", "REASON", "TOTAL_IMAGES", "Status", "TrackedRun"]
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
+COMMAND = "command"
 CONFIG_HASH = "config.hash"
 METRICS = "metrics.declared"
 NEEDS = "needs."
 TOTAL_IMAGES = "total_images"
 _PARAMS_PER_CALL = 100
-_DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 
 
 class TrackedRun:
@@ -88,7 +89,7 @@ class TrackedRun:
                 raise
         except store_errors() as error:
             raise TrackingError(f"{store.uri} could not be written: {readable(error)}.") from error
-        return cls.adopt(store, run_id, name, runs_folder)
+        return cls._made(store.uri, run_id, experiment_id, name, runs_folder)
 
     @classmethod
     def open(cls, folder: Path) -> "TrackedRun":
@@ -105,11 +106,21 @@ class TrackedRun:
     @classmethod
     def adopt(cls, store: Store, run_id: str, name: str, runs_folder: Path) -> "TrackedRun":
         """Create a folder for a run that exists only in the store."""
+        return cls._made(store.uri, run_id, store.open()[1], name, runs_folder)
+
+    @classmethod
+    def _made(cls, uri: str, run_id: str, experiment_id: str, name: str, runs_folder: Path) -> "TrackedRun":
         folder = (runs_folder / run_id).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder, store.uri, name)
-        run.spool.add({"run": run_id, "uri": store.uri, "name": name})
+        run = cls(folder, uri, name)
+        run.spool.add({"run": run_id, "uri": uri, "name": name, "experiment": experiment_id})
         return run
+
+    @property
+    def page(self) -> RunPage:
+        """Addresses on its page in MLflow."""
+        header = next(item for item in self.spool.items() if "run" in item)
+        return RunPage(self.id, header.get("experiment", ""))  # older versions did not record it
 
     @property
     def ended(self) -> Status | None:
@@ -141,9 +152,9 @@ class TrackedRun:
         """Record a PNG file of the run's folder; MLflow shows it on a slider over images seen."""
         self.spool.picture(key, file, images_seen, now_ms())
 
-    def file(self, file: str) -> None:
-        """Record a file of the run's folder as an artifact."""
-        self.spool.add({"artifact": file})
+    def file(self, file: str, folder: str | None = None) -> None:
+        """Record a file of the run's folder as an artifact, in a folder of the artifacts if one is given."""
+        self.spool.add({"artifact": file, **({"folder": folder} if folder else {})})
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag."""
@@ -151,12 +162,7 @@ class TrackedRun:
 
     def describe(self, text: str) -> None:
         """Replace the description, in Markdown, on the run's page in MLflow."""
-        self.tag(_DESCRIPTION, text[:_DESCRIBED_CHARACTERS])
-
-    @property
-    def first_description(self) -> str:
-        """The description recorded first; empty if there is none."""
-        return self.recorded_tag(_DESCRIPTION) or ""
+        self.tag(DESCRIPTION, text[:CHARACTERS])
 
     def tag_now(self, key: str, value: str) -> None:
         """Set a tag of a run that has ended; if the store is unreachable, `facelab sync` delivers it later."""
@@ -237,6 +243,13 @@ class TrackedRun:
             if was_deleted(self.id, client):
                 raise TrackingError(deleted_message(self.id, self.folder)) from error
             raise
+
+
+def picture_file(folder: Path, name: str) -> Path | None:
+    """A run's image of that name in its folder, or the last one in a subfolder of that name; None without either."""
+    single = folder / f"{name}.png"
+    found = [single] if single.is_file() else sorted((folder / name).glob("*.png"))
+    return found[-1] if found else None
 
 
 def _user() -> str:

@@ -11,6 +11,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from facelab.errors import TrackingError
+from facelab.tracking.note import (
+    CHARACTERS,
+    DESCRIPTION,
+    RunPage,
+    command_block,
+    plain,
+    within_limit,
+    without_passwords,
+)
 from facelab.tracking.run import TrackedRun
 from facelab.tracking.store import Store, readable, store_errors
 
@@ -19,7 +28,6 @@ COMMIT = "mlflow.source.git.commit"
 NAME, AXES, FIXED, COMMAND, SEARCH = "sweep.name", "sweep.axes", "sweep.fixed", "sweep.command", "sweep.search"
 THREADS = "sweep.threads"
 POINT, TRIAL, SUPERSEDED = "sweep.point", "sweep.trial", "sweep.superseded_by"
-_DESCRIPTION, _DESCRIBED_CHARACTERS = "mlflow.note.content", 5000
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,12 @@ def begin_sweep(
         TrackingError: the store cannot be written; no run is created.
     """
     params = {axis: ", ".join(texts) for axis, texts in axes.items()}
+    command = without_passwords(command)
+    opening = (
+        f"{'Sweep' if search is None else 'Search'} over {plain(', '.join(axes))}. Its answer appears here at its end."
+    )
     tags = {
+        DESCRIPTION: within_limit([opening], [f"Make it again:\n\n{command_block(command)}"], []),
         NAME: name,
         AXES: json.dumps(axes),
         FIXED: json.dumps(fixed),
@@ -105,6 +118,7 @@ def record_sweep(
     whole = {axis: list(dict.fromkeys([*row.axes.get(axis, []), *texts])) for axis, texts in axes.items()}
     if whole != row.axes:
         parent.tag(AXES, json.dumps(whole))
+    command = without_passwords(command)
     if command != row.command:
         parent.tag(COMMAND, command)
     if search is not None and search != row.search:
@@ -174,13 +188,26 @@ def sweep_names(store: Store, limit: int = 20) -> list[str]:
     return [run.data.tags[NAME] for run in found]
 
 
-def keep_report(store: Store, run_id: str, files: Iterable[Path], description: str) -> None:
+def run_page(store: Store, run_id: str) -> RunPage:
+    """Addresses of a run on MLflow's page.
+
+    Raises:
+        TrackingError: the store cannot be reached or read.
+    """
+    with reached(store, "read") as (client, _):
+        return RunPage(run_id, client.get_run(run_id).info.experiment_id)
+
+
+def keep_report(
+    store: Store, run_id: str, files: Iterable[Path], pictures: Mapping[str, str], description: str
+) -> None:
     """Record files as a run's artifacts and set its description, replacing earlier ones.
 
     Args:
         store: the store of the run.
         run_id: of the run.
         files: files to copy.
+        pictures: SVG by file name, for the folder `pictures` of the artifacts.
         description: Markdown, cut after a few thousand characters.
 
     Raises:
@@ -189,7 +216,9 @@ def keep_report(store: Store, run_id: str, files: Iterable[Path], description: s
     with reached(store, "written") as (client, _):
         for file in files:
             client.log_artifact(run_id, str(file))
-        client.set_tag(run_id, _DESCRIPTION, description[:_DESCRIBED_CHARACTERS])
+        for name, svg in pictures.items():
+            client.log_text(run_id, svg, f"pictures/{name}")
+        client.set_tag(run_id, DESCRIPTION, description[:CHARACTERS])
 
 
 def _sweep_row(client: MlflowClient, run: Run) -> SweepRow:
