@@ -16,6 +16,7 @@ ROOMS = (
     "checking",
     "compare",
     "protocols",
+    "exporting",
     "models",
     "tracking",
     "data",

@@ -31,6 +31,7 @@ USAGE = """facelab: train, track and compare face recognisers
   facelab check [key=value ...]     look at the images of a data set before training, on one page
   facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
+  facelab export [key=value ...]    write a trained model as ONNX or as a file of torch.export
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab compare [key=value ...]   compare a sweep, or any runs: tables, intervals and images on one page
   facelab best [key=value ...]      the best run of a sweep
@@ -139,6 +140,12 @@ def _generate_task(composed: DictConfig) -> None:
     generate(_checked(composed, Generation))
 
 
+def _export_task(composed: DictConfig) -> None:
+    from facelab.commands.export import Export, export
+
+    export(_checked(composed, Export))
+
+
 def _align_task(composed: DictConfig) -> None:
     from facelab.commands.align import Alignment, align
 
@@ -187,6 +194,7 @@ _TASKS = {
     "check": _check_task,
     "evaluate": _evaluate_task,
     "generate": _generate_task,
+    "export": _export_task,
     "align": _align_task,
     "compare": _compare_task,
     "best": _best_task,

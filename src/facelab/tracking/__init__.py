@@ -13,6 +13,7 @@ from facelab.tracking.finished import (
     recorded_run,
     tag_recorded,
 )
+from facelab.tracking.models import ModelInterface, ModelRecord
 from facelab.tracking.overview import find_finished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, recorded_images, runs_by_id
 from facelab.tracking.run import CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun
@@ -41,6 +42,8 @@ __all__ = [
     "WEIGHTS_SHA256",
     "ChildRow",
     "Courier",
+    "ModelInterface",
+    "ModelRecord",
     "RecordedRun",
     "ServerStore",
     "SqliteStore",
