@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -54,7 +55,7 @@ def store(store_folder: Path) -> SqliteStore:
 
 
 @pytest.fixture
-def loaded_from(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded_from(store: SqliteStore) -> Iterator[None]:
     """Let mlflow.pyfunc.load_model look into the store."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store.uri)

@@ -69,6 +69,7 @@ def connect(uri: str) -> MlflowClient:
 
 def warm_up() -> None:
     """Import the modules that the first use of a store needs, to speed up forked processes."""
+    import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
     from alembic import command, script  # noqa: F401
     from mlflow.store.db import utils  # noqa: F401
