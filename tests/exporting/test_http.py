@@ -100,7 +100,7 @@ def test_a_registered_model_answers_over_http(tmp_path: Path) -> None:
             ({"dataframe_records": []}, "Model is missing inputs ['image']"),
             ({}, "dataframe_records"),
             (b"{", "valid JSON"),
-            (records(7), "Incompatible input types for column image"),
+            (records(7), "row 0: the image is missing"),
         ):
             status, answer = ask(address, body)
             assert (status, says in str(answer["message"])) == (400, True), (status, str(answer)[:1000])
