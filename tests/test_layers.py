@@ -18,6 +18,7 @@ ROOMS = (
     "checking",
     "compare",
     "protocols",
+    "exporting",
     "models",
     "tracking",
     "data",

@@ -32,6 +32,7 @@ USAGE = """facelab: train, track and compare face recognisers
   facelab evaluate [key=value ...]  evaluate finished runs again, or on other faces
   facelab generate [key=value ...]  new faces from a trained GAN or variational autoencoder
   facelab demo [key=value ...]      try a trained model on a local page
+  facelab export [key=value ...]    write a trained model as ONNX or as a file of torch.export
   facelab align [key=value ...]     find and align the faces in ordinary photos
   facelab enroll [key=value ...]    enrol people in a gallery, with the model of a finished run
   facelab identify [key=value ...]  say who of a gallery is in photos
@@ -150,6 +151,12 @@ def _demo_task(composed: DictConfig) -> None:
     demo(_checked(composed, Demo))
 
 
+def _export_task(composed: DictConfig) -> None:
+    from facelab.commands.export import Export, export
+
+    export(_checked(composed, Export))
+
+
 def _align_task(composed: DictConfig) -> None:
     from facelab.commands.align import Alignment, align
 
@@ -217,6 +224,7 @@ _TASKS = {
     "evaluate": _evaluate_task,
     "generate": _generate_task,
     "demo": _demo_task,
+    "export": _export_task,
     "align": _align_task,
     "enroll": _enroll_task,
     "identify": _identify_task,

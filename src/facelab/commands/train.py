@@ -114,8 +114,9 @@ def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choic
         own["data"] = {**own["data"], "channels": config["data"]["channels"]}
         if own["data"].get("faces", config) is None:
             own["data"]["faces"] = config["data"]
-    # In a separate experiment: dependencies are not compared with the runs that need them.
-    own["tracking"] = {**config["tracking"], "experiment": f"{config['tracking']['experiment']} · needed"}
+    # In a separate experiment: dependencies are not compared with the runs that need them, nor registered beside them.
+    needed = f"{config['tracking']['experiment']} · needed"
+    own["tracking"] = {**config["tracking"], "experiment": needed, "register": None}
     own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}
     own["runtime"], own["name"] = config["runtime"], name.replace("_", " ")
     return Dependency(own, its_choices)

@@ -102,6 +102,11 @@ class FaceModule(pl.LightningModule, ABC):
         """Scores (N, num_classes) of embeddings (N, D) by the classification head; None if the model has no head."""
         return None
 
+    def probabilities(self, embeddings: Tensor) -> Tensor | None:
+        """Probabilities (N, num_classes) of embeddings (N, D): softmax of the head's scores; None without a head."""
+        scores = self.classify(embeddings)
+        return None if scores is None else scores.softmax(dim=1)
+
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
         """Augmented copies of the images (N, C, H, W), each of the same shape; their embeddings are averaged.
 

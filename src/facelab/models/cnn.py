@@ -129,6 +129,11 @@ class CNN(OneLossModule):
         """Scores (N, num_classes) of embeddings (N, D); None without a head."""
         return None if self.head is None else self.head(embeddings[:, : self._trained_dim])
 
+    def probabilities(self, embeddings: Tensor) -> Tensor | None:
+        """Probabilities (N, num_classes) of embeddings (N, D): softmax of the scores, with the scale of the loss."""
+        scores = self.classify(embeddings)
+        return None if scores is None else (self._loss.scale(self._num_classes) * scores).softmax(dim=1)
+
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, and with a head `accuracy` on the augmented batch."""
         embeddings = self.embed(batch["image"])

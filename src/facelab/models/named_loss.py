@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from facelab.losses.margin import scale_for
+
 SCORES = frozenset({"cosines", "logits"})  # both are the head's scores: a loss names what it takes them for
 OF_BATCH = frozenset({"embeddings", "labels", "identities"})
 
@@ -30,6 +32,7 @@ class NamedLoss:
         of_head = SCORES.union(offered or ())
         parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
         self.names = [name for name in parameters if name in OF_BATCH | of_head]
+        self._scale = parameters["scale"].default if "scale" in parameters and "cosines" in self.names else 1.0
         required = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
         unknown = [name for name in required if name not in self.names]
         if unknown:
@@ -58,6 +61,10 @@ class NamedLoss:
     def has_loss_of_each_image(self) -> bool:
         """Whether an image has a loss of its own, whatever the other images of its batch."""
         return "embeddings" not in self.names
+
+    def scale(self, num_classes: int) -> float:
+        """Factor on the scores before the softmax: the argument `scale` of a loss of cosines; 1 for other losses."""
+        return scale_for(num_classes) if self._scale is None else float(self._scale)
 
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar. `values` are at least those that are named, by name."""

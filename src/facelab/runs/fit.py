@@ -91,7 +91,7 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     callbacks.validation.restore_best(module)
     if rank == 0:
-        record.weights(module, prepared.metadata)
+        record.weights(module, prepared.metadata, prepared.experiment.tracking.register)
     folders = dependency_folders(prepared, tracked)
     reports = evaluate(trainer, module, data, prepared.protocols, folders, console)
     if rank > 0:

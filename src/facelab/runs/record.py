@@ -13,9 +13,10 @@ from facelab.data.faces import FaceSet
 from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.module import Sample
 from facelab.data.splits.base import Splits
+from facelab.exporting.served import interface
 from facelab.metrics.declaration import Metric, to_text
 from facelab.models.base import FaceModule
-from facelab.models.trained import WEIGHTS, ModelMetadata, save
+from facelab.models.trained import CONFIG, WEIGHTS, ModelMetadata, save
 from facelab.models.transfer import weights_digest
 from facelab.protocols import plots
 from facelab.protocols.base import Report
@@ -23,7 +24,7 @@ from facelab.runs.description import Described, describe_end, describe_start
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import NearDuplicates
 from facelab.runs.pictures import record_pictures
-from facelab.tracking import COMMAND, METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, TrackedRun
+from facelab.tracking import COMMAND, METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, ModelRecord, TrackedRun
 
 _GRID_FACES = 32
 _AUGMENTED = "augmented_batch"
@@ -106,16 +107,18 @@ class RunRecord:
         Image.fromarray(plots.tile(grid)).save(self.folder / file)
         self.tracked.image(name, str(file), images_seen)
 
-    def weights(self, module: FaceModule, metadata: ModelMetadata) -> None:
-        """Save the weights after the last step, before evaluation can fail.
+    def weights(self, module: FaceModule, metadata: ModelMetadata, register: str | None) -> None:
+        """Save the weights after the last step, before evaluation can fail, and log them as a model.
 
         Args:
             module: the trained model.
             metadata: image shape and labels it was built for.
+            register: name under which a version is registered; None for none.
         """
         save(module, metadata, self.folder)
-        self.tracked.tag(WEIGHTS_SHA256, weights_digest(self.folder))
-        self.tracked.file(WEIGHTS)
+        digest, kind = weights_digest(self.folder), type(module).__name__
+        self.tracked.tag(WEIGHTS_SHA256, digest)
+        self.tracked.model(ModelRecord(CONFIG, WEIGHTS, digest, interface(module, metadata), kind, register))
 
     def conclude(
         self,

@@ -13,6 +13,7 @@ from facelab.tracking.finished import (
     recorded_run,
     tag_recorded,
 )
+from facelab.tracking.models import ModelInterface, ModelRecord
 from facelab.tracking.note import RunPage
 from facelab.tracking.overview import find_finished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, recorded_images, recorded_text, runs_by_id
@@ -44,6 +45,8 @@ __all__ = [
     "WEIGHTS_SHA256",
     "ChildRow",
     "Courier",
+    "ModelInterface",
+    "ModelRecord",
     "RecordedRun",
     "RunPage",
     "ServerStore",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from facelab.errors import Interrupted, TrackingError
 from facelab.tracking import environment
+from facelab.tracking.models import ModelRecord, log_model
 from facelab.tracking.spool import Item, Spool, Spooled
 from facelab.tracking.store import connect, readable
 
@@ -109,6 +110,10 @@ def _send(run_id: str, spool: Spool, client: MlflowClient, item: Item) -> None:
             )
     elif "artifact" in item:
         client.log_artifact(run_id, str(_own_file(spool.folder, item["artifact"])), item.get("folder"))
+    elif "model" in item:
+        record = ModelRecord.of(item["model"])
+        config, weights = (_own_file(spool.folder, name) for name in (record.config, record.weights))
+        log_model(run_id, record, config, weights, client)
     elif "tag" in item:
         client.set_tag(run_id, item["tag"], item["value"])
     elif "dataset" in item:

@@ -6,12 +6,15 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import FileInfo, Run
 from mlflow.exceptions import MlflowException
 
 from facelab.errors import TrackingError
+from facelab.tracking.models import FILES, logged_models
 from facelab.tracking.store import Store
 from facelab.tracking.sweeps import COMMIT, NAME, PARENT, reached
 
@@ -32,7 +35,8 @@ class RecordedRun:
         status: RUNNING, FINISHED, FAILED or KILLED.
         tags: its tags.
         params: its flat config, as text.
-        files: names of the files at the top of its artifacts, with their sizes in bytes.
+        files: names of the files at the top of its artifacts and in its logged model, with their sizes in bytes.
+        model_files: place of the files of the logged model, config and weights; None for a run without one.
     """
 
     id: str
@@ -42,6 +46,7 @@ class RecordedRun:
     tags: Mapping[str, str] = field(repr=False)
     params: Mapping[str, str] = field(repr=False)
     files: Mapping[str, int] = field(repr=False)
+    model_files: str | None = field(default=None, repr=False)
 
     @property
     def made_by(self) -> str:
@@ -75,9 +80,26 @@ def recorded_run(store: Store, run_id: str) -> RecordedRun | None:
             return None
         if run.info.lifecycle_stage == "deleted":
             return None
-        files = {item.path: int(item.file_size or 0) for item in client.list_artifacts(run_id) if not item.is_dir}
-        experiment = client.get_experiment(run.info.experiment_id).name
-    return RecordedRun(run_id, run.info.run_name, experiment, run.info.status, run.data.tags, run.data.params, files)
+        place, of_model = _logged(client, run)
+        files = {**of_model, **_sizes(client.list_artifacts(run_id))}
+        experiment, info, data = client.get_experiment(run.info.experiment_id).name, run.info, run.data
+    return RecordedRun(run_id, info.run_name, experiment, info.status, data.tags, data.params, files, place)
+
+
+def _logged(client: MlflowClient, run: Run) -> tuple[str | None, dict[str, int]]:
+    """Place of the files of a run's newest logged model, and their names and sizes; none if it was deleted."""
+    for model_id in reversed(logged_models(run)):
+        try:
+            model = client.get_logged_model(model_id)
+            return f"{model.artifact_location}/{FILES}", _sizes(client.list_logged_model_artifacts(model_id, FILES))
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+    return None, {}
+
+
+def _sizes(items: Sequence[FileInfo]) -> dict[str, int]:
+    return {PurePosixPath(item.path).name: int(item.file_size or 0) for item in items if not item.is_dir}
 
 
 def download(store: Store, run: RecordedRun, names: Sequence[str], digests: Mapping[str, str], folder: Path) -> None:
@@ -110,7 +132,7 @@ def download(store: Store, run: RecordedRun, names: Sequence[str], digests: Mapp
 
 
 def _download_one(client: MlflowClient, run: RecordedRun, name: str, digest: str | None, folder: Path) -> None:
-    file = Path(client.download_artifacts(run.id, name, str(folder)))
+    file = Path(_downloaded(client, run, name, folder))
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     size = file.stat().st_size
@@ -120,6 +142,14 @@ def _download_one(client: MlflowClient, run: RecordedRun, name: str, digest: str
             f"{'' if size != run.files[name] else ', with another SHA-256'}. Nothing was kept. Repeat the command; if "
             "it fails again, the file in the store is damaged: restore it, or train the model again."
         )
+
+
+def _downloaded(client: MlflowClient, run: RecordedRun, name: str, folder: Path) -> str:
+    """Download a file of the run, where runs of older versions keep all, or else of its logged model."""
+    if name in _sizes(client.list_artifacts(run.id)):
+        return str(client.download_artifacts(run.id, name, str(folder)))
+    place = f"{run.model_files}/{name}"
+    return str(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
 def evaluation_tags(run: RecordedRun) -> dict[str, str]:

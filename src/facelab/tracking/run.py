@@ -13,6 +13,7 @@ from mlflow.entities import Param
 from facelab.errors import TrackingError
 from facelab.tracking import environment
 from facelab.tracking.delivery import HEARTBEAT, REASON, Courier, deleted_message, deliver, now_ms, was_deleted
+from facelab.tracking.models import ModelRecord
 from facelab.tracking.note import CHARACTERS, DESCRIPTION, RunPage
 from facelab.tracking.spool import Spool
 from facelab.tracking.store import Store, connect, readable, store_errors
@@ -155,6 +156,10 @@ class TrackedRun:
     def file(self, file: str, folder: str | None = None) -> None:
         """Record a file of the run's folder as an artifact, in a folder of the artifacts if one is given."""
         self.spool.add({"artifact": file, **({"folder": folder} if folder else {})})
+
+    def model(self, record: ModelRecord) -> None:
+        """Record a trained model, whose config and weights lie in the run's folder; a second time changes nothing."""
+        self.spool.model(record.as_item(), record.sha256)
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag."""

@@ -47,7 +47,7 @@ class Spool:
 
     @property
     def known(self) -> frozenset[tuple[str, str, int]]:
-        """("metric" or "picture", name, step) of every metric and image added so far."""
+        """(kind, name, step) of every metric, picture and model added so far; a model's name is its SHA-256."""
         return frozenset(self._known)
 
     def items(self) -> list[Item]:
@@ -64,6 +64,11 @@ class Spool:
         """Add a PNG file of the run's folder, shown as `key` at a step, unless added before."""
         if ("picture", key, step) not in self._known:
             self.add({"picture": key, "file": file, "step": step, "time_ms": time_ms})
+
+    def model(self, record: Item, sha256: str) -> None:
+        """Add a trained model, unless one with weights of this SHA-256 was added before."""
+        if ("model", sha256, 0) not in self._known:
+            self.add({"model": record})
 
     def add(self, item: Item) -> None:
         """Add an item. Once this returns, a kill of the process cannot lose it.
@@ -137,3 +142,5 @@ def _names(item: Item) -> Iterator[tuple[str, str, int]]:
         yield "metric", name, item["step"]
     if "picture" in item:
         yield "picture", item["picture"], item["step"]
+    if "model" in item:
+        yield "model", item["model"]["sha256"], 0

@@ -21,6 +21,7 @@ from facelab.tracking.schema import refuse_other_version
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # would copy a uv project of the current folder into each model
 
 for _chatty in ("mlflow", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
@@ -68,6 +69,7 @@ def connect(uri: str) -> MlflowClient:
 
 def warm_up() -> None:
     """Import the modules that the first use of a store needs, to speed up forked processes."""
+    import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
     from alembic import command, script  # noqa: F401
     from mlflow.store.db import utils  # noqa: F401
@@ -91,12 +93,15 @@ class Store(ABC):
 
     Args:
         experiment: name of the MLflow experiment; created if it does not exist.
+        register: name under which every training registers a version of its model; None for none.
     """
 
-    def __init__(self, experiment: str) -> None:
+    def __init__(self, experiment: str, register: str | None = None) -> None:
         if not experiment.strip():
             raise ValueError("experiment must not be empty")
-        self.experiment = experiment
+        if register is not None and (not register.strip(". ") or set(register) & set("/:")):
+            raise ValueError(f"register must be a name without / and :, got {register!r}")
+        self.experiment, self.register = experiment, register
 
     @property
     @abstractmethod
@@ -143,10 +148,11 @@ class SqliteStore(Store):
         folder: created if it does not exist; must be on a local disk, because the write-ahead log is unsafe on network
             file systems.
         experiment: name of the MLflow experiment.
+        register: name under which every training registers a version of its model; None for none.
     """
 
-    def __init__(self, folder: str = ".", experiment: str = "facelab") -> None:
-        super().__init__(experiment)
+    def __init__(self, folder: str = ".", experiment: str = "facelab", register: str | None = None) -> None:
+        super().__init__(experiment, register)
         self.folder = Path(folder).absolute()  # fixed now: a later chdir must not change the store
 
     @property
@@ -207,10 +213,11 @@ class ServerStore(Store):
     Args:
         uri: http:// or https:// address of the server.
         experiment: name of the MLflow experiment.
+        register: name under which every training registers a version of its model; None for none.
     """
 
-    def __init__(self, uri: str, experiment: str = "facelab") -> None:
-        super().__init__(experiment)
+    def __init__(self, uri: str, experiment: str = "facelab", register: str | None = None) -> None:
+        super().__init__(experiment, register)
         if not _is_address(uri):
             raise ValueError(f"uri must be an http:// or https:// address, such as http://127.0.0.1:5000, got {uri!r}")
         self._uri = uri.rstrip("/")

@@ -1,0 +1,1 @@
+"""Trained models outside facelab: ONNX and torch.export files, and the model that MLflow serves."""
