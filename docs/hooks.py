@@ -287,11 +287,13 @@ def _written(value: object) -> str:
 
 def _link(target: str) -> str:
     package, _, name = target.removeprefix("facelab.").partition(".")
-    return (
-        f"[`{target}`][facelab.{package}.{name}]"
-        if target.startswith("facelab.") and package in PACKAGES
-        else f"`{target}`"
-    )
+    is_documented = target.startswith("facelab.") and package in PACKAGES
+    return f"[{_key(target)}][facelab.{package}.{name}]" if is_documented else _key(target)
+
+
+def _key(text: str) -> str:
+    """Code that is not broken into lines; docs/site.css knows the class."""
+    return f"`{text}`{{ .key }}"
 
 
 def _table(options: Collection[Option]) -> str:
@@ -301,6 +303,6 @@ def _table(options: Collection[Option]) -> str:
     for option in options:
         plain = option.value in ("", _REQUIRED) or option.value.startswith(("[`", "`"))
         value = option.value if plain else f"`{option.value}`"
-        cells = (f"`{option.key}`", value, option.type, option.meaning)
+        cells = (_key(option.key), value, option.type, option.meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
