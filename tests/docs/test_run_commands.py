@@ -3,11 +3,11 @@
 They run in the order of the list in one folder, as a reader would go through the pages: sweeps before their comparison.
 """
 
-import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -121,15 +121,15 @@ def _write_faces(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(folder: Path) -> dict[str, str]:
-    """Ids of finished runs by model, on all people."""
-    found = {}
-    for model in ("cnn", "gan", "gan_conditional", "vae"):
+def run_of(folder: Path) -> Callable[[str], str]:
+    """The id of a finished run of a model, on all people; trained when it is first asked for."""
+
+    @cache
+    def trained(model: str) -> str:
         assert _call("train", f"model={model}", "trainer=cpu", *SMALL, *TINY_REFERENCE_MODELS) == 0
-        made = max((folder / "runs").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
-        found[model] = made.parent.name
-    assert all(json.loads((folder / "runs" / one / "metrics.json").read_text()) for one in found.values())
-    return found
+        return max((folder / "runs").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime).parent.name
+
+    return trained
 
 
 def _call(*words: str) -> int:
@@ -139,29 +139,33 @@ def _call(*words: str) -> int:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.page}: {command.text[:60]}")
 def test_a_command_of_the_pages_runs(
-    command: Command, folder: Path, runs: dict[str, str], capsys: pytest.CaptureFixture[str]
+    command: Command, folder: Path, run_of: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = command.text
-    model = "gan_conditional" if "label=3" in text else "gan" if "facelab generate" in text else "cnn"
-    replaced = {**ANY, "run id": runs[model], "name": "rates", "evaluation id": runs["gan"], "folder": "photos"}
-    program, *words = command.words(replaced)
+    ids = {}
+    if re.search(r"<[^>]*\bid\b", text):
+        model = "gan_conditional" if "label=3" in text else "gan" if "facelab generate" in text else "cnn"
+        ids["run id"] = run_of(model)
+    if "<evaluation id>" in text or text.count("<id>") > 1:
+        ids |= {"evaluation id": run_of("vae"), "id": "SEVERAL"}
+    program, *words = command.words({**ANY, "name": "rates", "folder": "photos", **ids})
     words = [word.replace("range(10)", "range(2)") for word in (words[: words.index("|")] if "|" in words else words)]
+    if "id" in ids:
+        words = [word.replace("SEVERAL,SEVERAL,SEVERAL", f"{run_of('cnn')},{run_of('vae')}") for word in words]
     if program == "mlflow":
         subprocess.run([sys.executable, "-m", "mlflow", *words], check=True, cwd=folder, timeout=300)
     elif words[0] == "-c":
         exec(compile(words[1], "-c", "exec"), {})
     elif program == "facelab":
-        _run_facelab(words, runs)
+        _run_facelab(words)
     else:
         small = [] if {"--help", "--cfg"} & set(words) else [*SMALL]
         small += [key for pattern, keys in SMALLER.items() if small and re.search(pattern, text) for key in keys]
         assert _call("train", *words[1:], *small) == 0, capsys.readouterr().err
 
 
-def _run_facelab(words: list[str], runs: dict[str, str]) -> None:
-    """Run a command whose output folder is a new one, and whose three runs, if it compares three, are three."""
-    three = ",".join([runs["cnn"]] * 3)
-    words = [word.replace(three, f"{runs['cnn']},{runs['gan']},{runs['vae']}") for word in words]
+def _run_facelab(words: list[str]) -> None:
+    """Run a command that writes into a folder with a new one, and an evaluation on people whom the run has seen."""
     if words[0] in ("generate", "align"):
         words = [word for word in words if not word.startswith(("out=", "n="))]
         words.append(f"out=out{len([*Path.cwd().iterdir()])}")
