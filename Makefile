@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all test-slurm check format bench ui
+.PHONY: help setup train test test-all test-slurm check format bench ui docs docs-serve
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -45,3 +45,9 @@ bench: setup ## benchmark the speed as ratios (some minutes)
 
 ui: setup ## start MLflow's UI for the runs in this folder
 	$(BIN)/facelab ui
+
+docs: setup ## build the documentation into site/, and fail on a broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: setup ## serve the documentation on 127.0.0.1:8000 while you edit it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000

@@ -156,7 +156,6 @@ class VariationalAutoencoder(Autoencoder, Generative):
     Args:
         kl_weight: beta, the weight of the divergence in nats. With the squared error of images in [-1, 1], 1
             corresponds to a decoder of variance 1/2.
-        **autoencoder: arguments of `Autoencoder`.
     """
 
     def __init__(
