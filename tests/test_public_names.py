@@ -20,7 +20,7 @@ PUBLIC = {
     "DenoisingAutoencoder FaceModule GAN Generative Length "
     "OneLossModule Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
-    "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
+    "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
     "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
     "ResidualTextureEncoder "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facelab.data import ORL
 from facelab.models.base import to_float
-from facelab.nets import ResidualTextureEncoder
+from facelab.nets import ConvTextureEncoder, ResidualTextureEncoder
 from facelab.nets.texture import LocalBinaryPatterns, PrincipalComponents
 
 RADII = (1, 2, 4)
@@ -70,8 +70,11 @@ def test_fewer_images_than_components_leave_zeros() -> None:
     assert components.axes[:, :4].norm(dim=0).allclose(torch.ones(4))
 
 
-def test_the_cosine_is_the_mean_of_both_cosines_and_training_sees_the_network_alone(faces: Tensor) -> None:
-    encoder = ResidualTextureEncoder((1, 36, 36), widths=(8, 8), embedding_dim=16, components=12)
+@pytest.mark.parametrize("kind", [ConvTextureEncoder, ResidualTextureEncoder])
+def test_the_cosine_is_the_mean_of_both_cosines_and_training_sees_the_network_alone(
+    kind: type[ConvTextureEncoder | ResidualTextureEncoder], faces: Tensor
+) -> None:
+    encoder = kind((1, 36, 36), widths=(8, 8), embedding_dim=16, components=12)
     encoder.fit(iter(torch.split(faces, 20)))
     assert encoder(faces).shape == (len(faces), 16)
     whole = encoder.eval()(faces)

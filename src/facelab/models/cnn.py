@@ -29,7 +29,7 @@ class CNN(OneLossModule):
     Args:
         encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`. If only the
             first entries of the embedding are trained, it has `trained_dim`, and a method `fit` for the others: see
-            `facelab.nets.ResidualTextureEncoder`.
+            `facelab.nets.ConvTextureEncoder`.
         head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes). None for a
             loss of embeddings: such a model predicts no labels, and has no accuracy.
         loss: called with the values that its arguments name: see `NamedLoss`. Returns the mean over images or pairs. A

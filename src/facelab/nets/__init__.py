@@ -8,8 +8,9 @@ from facelab.nets.heads import ClassicHead, CosineHead, NormAwareCosineHead
 from facelab.nets.iresnet import IResNet
 from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.mobilefacenet import MobileFaceNet
-from facelab.nets.residual import ResidualEncoder, ResidualTextureEncoder
+from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
+from facelab.nets.texture_encoders import ConvTextureEncoder, ResidualTextureEncoder
 from facelab.nets.timm_encoder import TimmEncoder
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ConvDecoder",
     "ConvDiscriminator",
     "ConvEncoder",
+    "ConvTextureEncoder",
     "CosineHead",
     "DCGANDiscriminator",
     "DCGANGenerator",
