@@ -44,6 +44,8 @@ class Command:
 
         text = re.sub(r"<([a-z ]+)>", value, self.text).replace("...", "name")
         words = shlex.split(os.path.expandvars(text), comments=True)
+        for cut in ("|", "<"):
+            words = words[: words.index(cut)] if cut in words else words
         while words and _ASSIGNMENT.fullmatch(words[0]):
             words.pop(0)
         return words
@@ -53,7 +55,7 @@ def commands() -> list[Command]:
     """All commands, each once."""
     found: dict[str, Command] = {}
     for path in PAGES:
-        for command in _of_page(path):
+        for command in of_page(path):
             found.setdefault(command.text, command)
     return list(found.values())
 
@@ -70,7 +72,8 @@ def files() -> dict[str, str]:
     return found
 
 
-def _of_page(path: Path) -> Iterator[Command]:
+def of_page(path: Path) -> Iterator[Command]:
+    """The commands of a page."""
     text = path.read_text(encoding="utf-8")
     for language, block in _FENCE.findall(text):
         if language in ("", "sh", "bash", "console"):
