@@ -179,6 +179,7 @@ def test_other_weights_are_refused(
     assert not (here / "identified").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_machine_comes_from_its_store(
     facelab: Command, here: Path, enrolling: tuple[str, ...], store_folder: Path, run: TrackedRun
 ) -> None:
@@ -234,8 +235,15 @@ def test_faces_are_found_in_photos(facelab: Command, here: Path, run: TrackedRun
     assert [row["person"] for row in found] == ["eileen", "eileen", "", ""]
     assert int(found[0]["left"]) > 256 > int(found[1]["right"])
 
+
+@pytest.mark.slow
+def test_a_photo_of_several_people_enrols_nobody(facelab: Command, here: Path, run: TrackedRun) -> None:
+    (here / "crew" / "eileen").mkdir(parents=True)
+    astronaut().save(here / "crew" / "eileen" / "1.png")
+    two = Image.new("RGB", (512, 256))
+    two.paste(astronaut(), (0, 0))
+    two.paste(astronaut(), (256, 0))
     two.save(here / "crew" / "eileen" / "2.png")
-    shutil.rmtree(here / "crew.gallery")
     again = ("enroll", f"run={run.id}", "source=crew", "gallery=crew.gallery", "fpir=0.8")
     outcome = facelab(*again)
     assert outcome.status == 1
@@ -266,20 +274,24 @@ def test_the_people_of_a_folder_set_the_threshold(facelab: Command, here: Path, 
         in (outcome.out)
     )
     assert "2 development people are left out, since they are enrolled: copy of s8, s7." in outcome.out
-    threshold = Gallery.open(here / "office").threshold
+    gallery = Gallery.open(here / "office")
+    threshold = gallery.threshold
     assert threshold is not None
     assert (threshold.people, threshold.searches) == (19, 190)
+    shutil.copytree(here / "people" / "s7", here / "people" / "late")
+    assert "Enrolled 1 people with 3 images" in done(facelab(*arguments)).out
+    assert Gallery.open(here / "office").development.names == gallery.development.names
+    outcome = facelab(*arguments, "development=probes")
+    assert "the threshold of office is set by other people (people of others)" in outcome.error
+    assert "enrolled with aligned=true" in facelab(*arguments, "aligned=false").error
 
 
 REFUSED = [
     (("fpir=0.01",), "the lowest they support is fpir=0.75"),
-    (("fpir=1.5",), "fpir: expected"),
     (("source=nothing",), "nothing is not a folder"),
     (("source=probes",), "holds images beside folders"),
     (("source=bare",), "1 folders of people hold no images: nobody"),
     (("gallery=probes",), "exists and is no gallery"),
-    (("run=abc",), "there is no such run"),
-    (("development=nothing",), "development:"),
     (("source=bad",), "1 images cannot be used, so nobody was enrolled"),
 ]
 

@@ -14,7 +14,7 @@ from facelab.config.build import build
 from facelab.data.faces import IDENTITY
 from facelab.data.listing import some_of
 from facelab.errors import ConfigError, DataError
-from facelab.galleries.development import people_of_folder, validation_people
+from facelab.galleries.development import in_words, people_of_folder, validation_people
 from facelab.galleries.enrolment import Changed, changing, empty, enrolled, refuse_unsupported, removed, renamed
 from facelab.galleries.faces import FaceReader
 from facelab.galleries.gallery import FILE, Development, Gallery, Origin
@@ -38,8 +38,8 @@ class Enrolling:
         gallery: folder of the gallery; people are added to one that exists.
         tracking: the store to download the run from, if it has no folder here.
         fpir: FPIR that the threshold must not exceed; null for 0.01, or what the gallery has.
-        development: folder of people who set the threshold; null for the validation people of the run, or those that
-            the gallery has.
+        development: folder of people who set the threshold of a new gallery; null for the validation people of the
+            run.
         aligned: whether the images are faces, cropped as those the run was trained on; null for false, or what the
             gallery has.
         unusable: `refuse`, or `skip` to enrol the others if some images cannot be used.
@@ -96,22 +96,23 @@ def enroll(config: Mapping[str, Any]) -> None:
 
 
 def _start(options: Enrolling, before: Gallery | None, recogniser: Recogniser) -> Gallery:
-    """The gallery that people are added to, with the development people and the FPIR that are asked for."""
-    aligned = options.aligned if options.aligned is not None else before is not None and before.origin.aligned
-    if before is None or options.development is not None:
-        others = _development(options, aligned, recogniser)
-    else:
-        others = before.development
+    """The gallery that people are added to: the one before, or an empty one with its development people."""
     if before is None:
-        size, channels = recogniser.image_size, recogniser.channels
+        aligned, size, channels = bool(options.aligned), recogniser.image_size, recogniser.channels
         origin = Origin(recogniser.run, recogniser.weights, size, channels, aligned, recogniser.variants)
-        return empty(origin, others, options.fpir or _FPIR)
-    if aligned != before.origin.aligned:
+        return empty(origin, _development(options, aligned, recogniser), options.fpir or _FPIR)
+    aligned, source = before.origin.aligned, before.development.source
+    if options.aligned not in (None, aligned):
         raise ConfigError(
-            f"aligned={str(aligned).lower()}: the people in {options.gallery} were enrolled with aligned="
-            f"{str(before.origin.aligned).lower()}. Leave it out, or choose another gallery."
+            f"aligned={str(options.aligned).lower()}: the people in {options.gallery} were enrolled with aligned="
+            f"{str(aligned).lower()}. Leave it out, or choose another gallery."
         )
-    return replace(before, development=others, fpir=options.fpir or before.fpir)
+    if options.development is not None and in_words(options.development) != source:
+        raise ConfigError(
+            f"development={options.development}: the threshold of {options.gallery} is set by other people ({source}). "
+            "Leave it out, or choose another gallery."
+        )
+    return replace(before, fpir=options.fpir or before.fpir)
 
 
 def _development(options: Enrolling, aligned: bool, recogniser: Recogniser) -> Development:

@@ -83,9 +83,14 @@ def people_of_folder(
     if found.problems:
         notes.append(f"{len(found.problems):,} development images are left out: {' '.join(found.problems[:3])}")
     vectors = stacked(found.embeddings, 1)
-    made = _development(vectors, found.owners, found.digests, found.names, f"people of {source}")
+    made = _development(vectors, found.owners, found.digests, found.names, in_words(source))
     kept, further = _unseen(made, used)
     return kept, notes + further
+
+
+def in_words(source: str) -> str:
+    """How a gallery names development people who come from a folder."""
+    return f"people of {source}"
 
 
 def _development(
