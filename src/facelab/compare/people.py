@@ -13,7 +13,7 @@ from facelab.compare.recorded import Recorded
 from facelab.compare.table import Group
 
 FILE = "predictions.csv"
-_MOST_RUNS = 5  # of a group, whose test images are counted together
+_MOST_RUNS = 3  # of a group, whose test images are counted together
 _NAMED = 20
 _NAME_CHARACTERS = 30
 _MARKERS = "os^D"
