@@ -13,7 +13,7 @@ from facelab.compare.recorded import Recorded
 from facelab.compare.table import Group
 
 FILE = "predictions.csv"
-_MOST_RUNS = 5  # of a group, whose test images are counted together
+_MOST_RUNS = 3  # of a group, whose test images are counted together
 _NAMED = 20
 _NAME_CHARACTERS = 30
 _MARKERS = "os^D"
@@ -75,14 +75,16 @@ def per_class_accuracy(settings: Sequence[PerClass]) -> str:
         named.plot(shares, rows, _MARKERS[number % len(_MARKERS)], color=colour, markersize=5, alpha=0.8, label=label)
     names = [f"{name[:_NAME_CHARACTERS]} ({first.total[name]})" for name in worst]
     named.set_yticks(range(len(worst)), names, fontsize=7)
-    named.set(ylim=(len(worst) - 0.5, -0.5), xlim=(-0.03, 1.03), title=f"the worst for {first.label} (test images)")
+    named.set(ylim=(len(worst) - 0.5, -0.5), xlim=(-0.03, 1.03), title="the worst of the first (test images)")
     everyone.set(ylim=(-0.03, 1.03), xlabel="classes, the best first", title=f"all {len(first.total):,} classes")
-    everyone.xaxis.set_major_locator(MaxNLocator(integer=True))
+    everyone.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     named.xaxis.set_major_formatter(PercentFormatter(1.0))
     everyone.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axis in (everyone, named):
         axis.grid(alpha=0.3)
-    figure.legend(*named.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    columns = 2 if all(len(found.label) <= _NAME_CHARACTERS for found in settings) else 1
+    handles, labels = named.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return svg(figure)
 
 

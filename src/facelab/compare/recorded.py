@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facelab.tracking import ChildRow, Store, histories, picture_file, recorded_images, recorded_text
+from facelab.tracking import ChildRow, RunFiles, Store, histories, picture_file
 
 Curve = Sequence[tuple[int, float]]
 
@@ -19,7 +19,7 @@ class Recorded:
     """
 
     def __init__(self, store: Store, runs_folder: Path) -> None:
-        self._store, self._runs_folder = store, runs_folder
+        self._store, self._runs_folder, self._files = store, runs_folder, RunFiles(store)
 
     def curves(self, ids: Sequence[str], metric: str) -> Mapping[str, Curve]:
         """Curves of a metric by run id: points (images seen, value), in order.
@@ -37,7 +37,7 @@ class Recorded:
         """
         folder = self._runs_folder / run.id
         here = {name: file.read_bytes() for name in names if (file := picture_file(folder, name)) is not None}
-        return here or recorded_images(self._store, run.id, names)
+        return here or self._files.images(run.id, names)
 
     def rows(self, run: ChildRow, name: str) -> list[dict[str, str]]:
         """Rows of a CSV file of a run, by column; empty if it has none.
@@ -46,5 +46,5 @@ class Recorded:
             TrackingError: the store cannot be read.
         """
         file = self._runs_folder / run.id / name
-        text = file.read_text(encoding="utf-8") if file.is_file() else recorded_text(self._store, run.id, name)
+        text = file.read_text(encoding="utf-8") if file.is_file() else self._files.text(run.id, name)
         return list(csv.DictReader(io.StringIO(text)))

@@ -14,7 +14,7 @@ from facelab.compare.table import Group
 
 FILE = "roc.csv"
 AUC = "verification/auc"
-_MOST_RUNS = 5  # of a group
+_MOST_RUNS = 3  # of a group
 _POINTS = 300
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -1,5 +1,6 @@
 """Select the runs of a comparison, group them, and test their differences."""
 
+import functools
 import itertools
 import math
 import time
@@ -117,7 +118,11 @@ class Study:
 
     def metric(self, name: str) -> Metric:
         """The declaration of a metric by the runs that recorded it; by default, higher is better."""
-        return find_metric(name, declared(self.rows)) or Metric(name, name, higher_is_better=True)
+        return find_metric(name, self._declared) or Metric(name, name, higher_is_better=True)
+
+    @functools.cached_property
+    def _declared(self) -> dict[str, Metric]:
+        return declared(self.rows)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from facelab.tracking.checks import record_check
 from facelab.tracking.delivery import SILENT_AFTER_S, Courier
 from facelab.tracking.environment import commit_of_now
+from facelab.tracking.files import RunFiles
 from facelab.tracking.finished import (
     EVALUATED_BY,
     EVALUATES,
@@ -16,7 +17,7 @@ from facelab.tracking.finished import (
 from facelab.tracking.models import ModelInterface, ModelRecord
 from facelab.tracking.note import RunPage
 from facelab.tracking.overview import find_finished, recent_runs
-from facelab.tracking.rows import ChildRow, children, histories, recorded_images, recorded_text, runs_by_id
+from facelab.tracking.rows import ChildRow, children, histories, runs_by_id
 from facelab.tracking.run import COMMAND, CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun, picture_file
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
 from facelab.tracking.sweeps import (
@@ -48,6 +49,7 @@ __all__ = [
     "ModelInterface",
     "ModelRecord",
     "RecordedRun",
+    "RunFiles",
     "RunPage",
     "ServerStore",
     "SqliteStore",
@@ -71,9 +73,7 @@ __all__ = [
     "recent_runs",
     "record_check",
     "record_sweep",
-    "recorded_images",
     "recorded_run",
-    "recorded_text",
     "remove",
     "run_page",
     "runs_by_id",

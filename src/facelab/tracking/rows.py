@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -21,7 +19,6 @@ from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, re
 _TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS)
 _PARAMS = ("seed",)  # of the children of a sweep
 _PAGE = 1000
-_MOST_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -125,36 +122,6 @@ def histories(store: Store, ids: Sequence[str], metric: str) -> dict[str, list[t
         recorded = pool.map(lambda run_id: client.get_metric_history(run_id, metric), ids)
         points = [sorted((point.step, point.value) for point in history) for history in recorded]
     return {run_id: own for run_id, own in zip(ids, points, strict=True) if own}
-
-
-def recorded_images(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, bytes]:
-    """The newest image a run has recorded under each key, as PNG; keys without images are omitted.
-
-    Raises:
-        TrackingError: the store cannot be reached or read.
-    """
-    found: dict[str, bytes] = {}
-    with reached(store, "read") as (client, _), tempfile.TemporaryDirectory() as folder:
-        paths = [item.path for item in client.list_artifacts(run_id, "images") if item.path.endswith(".png")]
-        for key in keys:
-            own = [path for path in paths if path.startswith(f"images/{key}+step+")]
-            if own:
-                newest = max(own, key=lambda path: [int(word) for word in path.split("+")[2:5:2]])
-                found[key] = Path(client.download_artifacts(run_id, newest, folder)).read_bytes()
-    return found
-
-
-def recorded_text(store: Store, run_id: str, file: str) -> str:
-    """A text file at the top of a run's artifacts; empty if there is none, or if it is larger than 32 MB.
-
-    Raises:
-        TrackingError: the store cannot be reached or read.
-    """
-    with reached(store, "read") as (client, _), tempfile.TemporaryDirectory() as folder:
-        sizes = {item.path: int(item.file_size or 0) for item in client.list_artifacts(run_id)}
-        if not 0 < sizes.get(file, 0) <= _MOST_BYTES:
-            return ""
-        return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
 
 
 def _child_row(run: Run) -> ChildRow:
