@@ -76,19 +76,18 @@ def test_a_gallery_of_other_weights_or_of_nobody_is_refused(
 @pytest.mark.slow
 def test_the_page_is_served_until_interrupted(cnn_folder: Path) -> None:
     run, port = [f"run={cnn_folder.name}", f"runs_folder={cnn_folder.parent}"], free_port()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        process = _program(*run, f"port={port}")
-        try:
-            assert process.stdout is not None
-            line = next(line for line in process.stdout if "http://" in line)
-            assert line.strip() == f"Demo of run {cnn_folder.name}: http://127.0.0.1:{port}/   (Ctrl-C ends it)"
-            assert b"facelab demo" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read()
-            second, _ = _program(*run, f"port={port}").communicate(timeout=120)
-            assert re.search(rf"^Error: port={port} is in use\. Type port=\d+, which is free\.$", second, re.MULTILINE)
-        finally:
-            os.killpg(process.pid, stop)
-            rest, _ = process.communicate(timeout=60)
-        assert (process.returncode, rest) == (0, "")
+    process = _program(*run, f"port={port}")
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "http://" in line)
+        assert line.strip() == f"Demo of run {cnn_folder.name}: http://127.0.0.1:{port}/   (Ctrl-C ends it)"
+        assert b"facelab demo" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read()
+        second, _ = _program(*run, f"port={port}").communicate(timeout=120)
+        assert re.search(rf"^Error: port={port} is in use\. Type port=\d+, which is free\.$", second, re.MULTILINE)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
 
 
 @pytest.mark.slow
