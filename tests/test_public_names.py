@@ -23,6 +23,7 @@ PUBLIC = {
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
     "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
+    "ResidualTextureEncoder "
     "TimmEncoder",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",

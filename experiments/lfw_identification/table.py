@@ -17,6 +17,11 @@ from facelab.data import LFW, KFold
 from facelab.data.splits.base import prepare
 
 FOLDS = 5
+CLASSIFIERS = {
+    "test/accuracy": "its head",
+    "linear_probe/accuracy": "linear probe",
+    "knn/accuracy": "nearest neighbour",
+}
 
 
 def eigenfaces(root: str) -> list[float]:
@@ -38,13 +43,18 @@ def eigenfaces(root: str) -> list[float]:
 
 
 def trained(runs: Path) -> dict[tuple[str, int], dict[int, float]]:
-    """Accuracy by model and seed, then by fold, of the finished five-fold runs of data=lfw in a folder."""
+    """Accuracy by classifier and seed, then by fold, of the finished five-fold runs of data=lfw in a folder."""
     found: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
     for path in sorted(runs.glob("*/metrics.json")):
         config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
-        if config["data"]["_target_"] == "facelab.data.LFW" and config["split"]["_target_"] == "facelab.data.KFold":
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-            found[config["name"], config["seed"]][config["split"]["fold"]] = metrics["test/accuracy"]
+        if config["data"]["_target_"] != "facelab.data.LFW" or config["split"]["_target_"] != "facelab.data.KFold":
+            continue
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        model = config["name"] or config["model"]["encoder"]["_target_"].rpartition(".")[2]
+        for metric, classifier in CLASSIFIERS.items():
+            backend = config["protocol"]["classification"].get("backend", "cosine")
+            name = f"{model}, {classifier}{f' ({backend})' if metric.startswith('knn') else ''}"
+            found[name, config["seed"]][config["split"]["fold"]] = metrics[metric]
     return found
 
 
@@ -57,15 +67,16 @@ def line(name: str, accuracies: list[float], over: str) -> str:
 
 
 def main() -> None:
-    """Print one line per classifier; only seeds with all five folds count."""
+    """Print two lines per classifier, over seeds with all five folds and over the folds of all seeds."""
     root, runs = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "runs")
     print("| classifier | accuracy, % | over |\n|---|---|---|")
-    by_model: dict[str, list[float]] = defaultdict(list)
+    by_classifier: dict[str, list[list[float]]] = defaultdict(list)
     for (name, _), folds in trained(runs).items():
         if len(folds) == FOLDS:
-            by_model[name].append(float(np.mean(list(folds.values()))))
-    for name, accuracies in by_model.items():
-        print(line(name, accuracies, "seeds"))
+            by_classifier[name].append([folds[fold] for fold in sorted(folds)])
+    for name, seeds in by_classifier.items():
+        print(line(name, [float(np.mean(folds)) for folds in seeds], "seeds"))
+        print(line(name, [float(fold) for fold in np.mean(seeds, axis=0)], "folds"))
     print(line("eigenfaces, kernel SVM", eigenfaces(root), "folds"))
 
 

@@ -15,21 +15,29 @@ from facelab.config.build import build
 from facelab.data import FaceSet, Splits
 from facelab.data.splits.base import prepare
 from facelab.models.base import FaceModule
-from facelab.models.trained import embeddings
+from facelab.models.trained import embeddings, load
 from facelab.protocols import Outputs, Report, Subject, Verification
+from facelab.protocols.backends import Backend
 
 ENDS = ("low", "high")
 NAMES = ("verification/accuracy", "verification/auc", "verification/eer", "verification/tar_at_far_1e-1")
 
 
-def evaluated(faces: FaceSet, splits: Splits, vectors: NDArray[np.float32], module: FaceModule, pairs: str) -> Report:
+def evaluated(
+    faces: FaceSet,
+    splits: Splits,
+    vectors: NDArray[np.float32],
+    module: FaceModule,
+    pairs: str,
+    backend: Backend = "cosine",
+) -> Report:
     """The report on embeddings of all images, as a run makes it."""
     parts = [
         Outputs(vectors[part], None, faces.labels[part], faces.identities[part], part)
         for part in (splits.train, splits.val, splits.test)
     ]
     subject = Subject(faces, splits, parts[0], parts[2], module, 0, parts[1])
-    return Verification(pairs=pairs).evaluate(subject)
+    return Verification(pairs, backend).evaluate(subject)
 
 
 def eigenfaces(faces: FaceSet, splits: Splits) -> NDArray[np.float32]:
@@ -50,6 +58,14 @@ def untrained(
     return module.eval(), embeddings(module.eval(), images).numpy()
 
 
+def parts(faces: FaceSet, folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Embeddings of all images, one view each, by a run's whole model, and by its network and its texture alone."""
+    module = load(folder).module.eval()
+    whole = embeddings(module, np.stack([faces.pixels[i] for i in range(len(faces))])).numpy()
+    network = int(module.encoder.trained_dim)  # type: ignore[union-attr, arg-type]
+    return {"whole model": whole, "network alone": whole[:, :network], "texture alone": whole[:, network:]}
+
+
 def line(name: str, metrics: dict[str, float]) -> str:
     """One row, in percent, with the 95 % interval of the accuracy over people."""
     low, high = (100 * metrics[f"verification/accuracy_{end}"] for end in ENDS)
@@ -65,24 +81,27 @@ def flat(report: Report) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one line per run, their mean, and the two baselines on the images of the first run."""
+    """Print one line per run, their mean, what the parts are worth, and two baselines on the first run's images."""
     runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     found = []
     for path in sorted(runs.glob("*/metrics.json")):
         config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
         metrics = json.loads(path.read_text(encoding="utf-8"))
         if config["split"]["_target_"] == "facelab.data.Official" and NAMES[0] in metrics:
-            found.append((f"{config['name'] or 'run'}, seed {config['seed']}", config, metrics))
+            found.append((f"{config['name'] or 'run'}, seed {config['seed']}", config, metrics, path.parent))
     print("| | accuracy, % | AUC | EER | TAR at FAR 1e-1 |\n|---|---|---|---|---|")
-    for name, _, metrics in found:
+    for name, _, metrics, _ in found:
         print(line(name, metrics), flush=True)
-    accuracies = 100 * np.array([metrics[NAMES[0]] for _, _, metrics in found])
+    accuracies = 100 * np.array([metrics[NAMES[0]] for _, _, metrics, _ in found])
     if len(found) > 1:
         half = t.ppf(0.975, len(found) - 1) * accuracies.std(ddof=1) / len(found) ** 0.5
         print(f"| mean of {len(found)} seeds | {accuracies.mean():.1f} ± {half:.1f} | | | |")
-    config = found[0][1]
+    _, config, _, folder = found[0]
     faces, splits = prepare(build({"data": config["data"]})["data"].load(), build({"split": config["split"]})["split"])
     pairs = config["protocol"]["verification"]["pairs"]
+    for name, vectors in parts(faces, folder).items():
+        report = evaluated(faces, splits, vectors, load(folder).module, pairs, "plda")
+        print(line(f"first seed, one view an image: {name}", flat(report)), flush=True)
     module, vectors = untrained(faces, config, seed=1)
     print(line("the same network, untrained", flat(evaluated(faces, splits, vectors, module, pairs))), flush=True)
     print(line("eigenfaces", flat(evaluated(faces, splits, eigenfaces(faces, splits), module, pairs))), flush=True)

@@ -39,6 +39,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "office").iterdir()] == [FILE]
 
 
+def test_a_new_file_is_its_owners_and_permissions_are_kept(tmp_path: Path) -> None:
+    gallery().write(tmp_path)
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    (tmp_path / FILE).chmod(0o640)
+    gallery(7).write(tmp_path)
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o640
+
+
 def test_a_gallery_of_nobody_accepts_nobody(tmp_path: Path) -> None:
     replace(gallery(0), threshold=None).write(tmp_path)
     read = Gallery.open(tmp_path)

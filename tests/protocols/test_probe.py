@@ -7,6 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
+from facelab.protocols.backends import Backend
 from facelab.protocols.probe import discriminant, linear_probe, nearest_labels
 
 Sets = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
@@ -44,3 +45,18 @@ def test_the_neighbour_is_that_of_scikit_learn() -> None:
 def test_few_and_many_classes_are_told_apart(classes: int, images: int) -> None:
     train, labels, test, truth = _sets(classes, images, noise=0.1, dim=32)
     assert np.mean(linear_probe(train, labels, test) == truth) > 0.95
+
+
+@pytest.mark.parametrize("backend", ["lda", "plda"])
+def test_a_fitted_neighbour_ignores_directions_that_differ_within_classes(backend: Backend) -> None:
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(30), 6)
+    centres = random.standard_normal((30, 8))
+
+    def draw() -> NDArray[np.float32]:
+        noise = 4 * random.standard_normal((len(labels), 8))  # in eight further directions, the same for all classes
+        return np.hstack([centres[labels] + 0.1 * random.standard_normal((len(labels), 8)), noise]).astype(np.float32)
+
+    train, test = draw(), draw()
+    assert np.mean(nearest_labels(train, labels, test) == labels) < 0.7
+    assert np.mean(nearest_labels(train, labels, test, backend) == labels) > 0.95

@@ -73,7 +73,8 @@ def enroll(config: Mapping[str, Any]) -> None:
     people = list_people(options.source, "source")
     with changing(folder):
         before = Gallery.open(folder) if (folder / FILE).exists() else None
-        new = {name: images for name, images in people.items() if before is None or name not in before.names}
+        there = set() if before is None else set(before.names)
+        new = {name: images for name, images in people.items() if name not in there}
         known = [name for name in people if name not in new]
         recogniser = Recogniser.load(options.run, Path(options.runs_folder), options.tracking)
         if before is not None:
@@ -143,7 +144,8 @@ def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: 
         )
     for problem in found.problems:
         _note(problem)
-    without = [name for name in people if name not in found.names]
+    usable = set(found.names)
+    without = [name for name in people if name not in usable]
     if without:
         _note(f"{len(without):,} people have no image that can be used, and are not enrolled: {some_of(without)}.")
     if people and not found.names:

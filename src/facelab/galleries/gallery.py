@@ -13,6 +13,7 @@ The header's entry `facelab` is JSON: names, the run and the SHA-256 of its weig
 
 import io
 import json
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -162,14 +163,17 @@ class Gallery:
     def write(self, folder: Path) -> None:
         """Write the gallery in place of one that the folder holds; the folder is created if it does not exist.
 
+        A new file is readable by its owner alone; later ones keep the permissions of the file before.
+
         Raises:
             ConfigError: it cannot be written; what the folder held stays as it was.
         """
-        partial = folder / f".{FILE}.partial"
+        path, partial = folder / FILE, folder / f".{FILE}.partial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(self._tensors(), partial, metadata={"facelab": json.dumps(self._header())})
-            partial.replace(folder / FILE)
+            partial.chmod(stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o600)
+            partial.replace(path)
         except (OSError, SafetensorError) as error:
             raise ConfigError(
                 f"gallery: {folder.absolute()} cannot be written ({error}). Free space, or choose another folder."

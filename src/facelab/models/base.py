@@ -109,6 +109,14 @@ class FaceModule(pl.LightningModule, ABC):
         """
         return [images]
 
+    def prepare_training(self, batches: Iterable[Tensor]) -> None:
+        """Fit what is computed from the training images and not learned; by default nothing.
+
+        Args:
+            batches: all training images without augmentation, (N, C, H, W) float in [-1, 1], read as they are used.
+        """
+        return
+
     def prepare_evaluation(self, images: int) -> str | None:
         """Prepare for embedding a number of images; return a note for the user if the config is not followed."""
         return None

@@ -1,7 +1,7 @@
 """The CNN family: an encoder, trained by a classification head or by comparing embeddings."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -15,11 +15,21 @@ from facelab.nets.encoders import ImageShape
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """An encoder with a part that is fitted to the training images in closed form, before training."""
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Fit to batches (N, C, H, W) float in [-1, 1]."""
+
+
 class CNN(OneLossModule):
     """A convolutional network that embeds faces, trained to tell the training identities apart.
 
     Args:
-        encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`.
+        encoder: called with `image_shape`; images (N, C, H, W) -> embeddings (N, D); has `embedding_dim`. If only the
+            first entries of the embedding are trained, it has `trained_dim`, and a method `fit` for the others: see
+            `facelab.nets.ResidualTextureEncoder`.
         head: called with `embedding_dim` and `num_classes`; embeddings (N, D) -> scores (N, num_classes). None for a
             loss of embeddings: such a model predicts no labels, and has no accuracy.
         loss: called with the values that its arguments name: see `NamedLoss`. Returns the mean over images or pairs. A
@@ -62,7 +72,7 @@ class CNN(OneLossModule):
         if self.transfer.freezes and head is None:
             raise ValueError("freeze=encoder leaves nothing to train without a head; set a head, or freeze=none")
         self.encoder = encoder(image_shape=image_shape)
-        dim = cast(int, self.encoder.embedding_dim)
+        dim = self._trained_dim = cast(int, getattr(self.encoder, "trained_dim", self.encoder.embedding_dim))
         self.head = None if head is None else head(embedding_dim=dim, num_classes=num_classes)
         self._offered = getattr(self.head, "offers", ())
         self._loss = NamedLoss(loss, None if head is None else self._offered)
@@ -95,6 +105,11 @@ class CNN(OneLossModule):
             "model.test_time_augmentation.max_images=null."
         )
 
+    def prepare_training(self, batches: Iterable[Tensor]) -> None:
+        """Fit what the encoder computes and does not learn, if anything."""
+        if isinstance(self.encoder, Fitted):
+            self.encoder.fit(batches)
+
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]."""
         embeddings: Tensor = self.encoder(images)
@@ -112,7 +127,7 @@ class CNN(OneLossModule):
 
     def classify(self, embeddings: Tensor) -> Tensor | None:
         """Scores (N, num_classes) of embeddings (N, D); None without a head."""
-        return None if self.head is None else self.head(embeddings)
+        return None if self.head is None else self.head(embeddings[:, : self._trained_dim])
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, and with a head `accuracy` on the augmented batch."""
@@ -143,6 +158,7 @@ class CNN(OneLossModule):
 
     def _values(self, embeddings: Tensor, scores: Tensor | None, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The values that a loss may name."""
+        embeddings = embeddings[:, : self._trained_dim]
         values = {"embeddings": embeddings, "labels": batch["label"]}
         if "identities" in self._loss.names:
             values["identities"] = batch["identity"]

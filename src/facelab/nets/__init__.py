@@ -8,7 +8,7 @@ from facelab.nets.heads import ClassicHead, CosineHead, NormAwareCosineHead
 from facelab.nets.iresnet import IResNet
 from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.mobilefacenet import MobileFaceNet
-from facelab.nets.residual import ResidualEncoder
+from facelab.nets.residual import ResidualEncoder, ResidualTextureEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 from facelab.nets.timm_encoder import TimmEncoder
 
@@ -31,5 +31,6 @@ __all__ = [
     "NormAwareCosineHead",
     "ProjectionDiscriminator",
     "ResidualEncoder",
+    "ResidualTextureEncoder",
     "TimmEncoder",
 ]

@@ -67,6 +67,7 @@ class Attributes(Protocol):
         seen = _classes_are_seen(splits, faces)
         if not seen:
             require_unseen(splits, faces, "protocol=attributes")
+            backends.check(self.backend, faces.identities[splits.train])
         groups = self._groups(faces, splits.test, seen)
         if len(groups.compared) < 2:
             of_each = "images" if seen else "genuine and impostor pairs"

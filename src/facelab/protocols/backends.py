@@ -75,16 +75,26 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
     """
     if backend == "cosine":
         return lambda others: _cosine(unit(others))
+    check(backend, identities)
     _, person, counts = np.unique(identities, return_inverse=True, return_counts=True)
     several = counts[person] > 1  # only these show how images of one person differ
-    if (counts > 1).sum() < 2:
-        raise ConfigError(
-            f"backend={backend} is fitted to training people with at least two images each; there are "
-            f"{int((counts > 1).sum())}. Set backend=cosine, or train on more images."
-        )
     directions = unit(embeddings)[several].astype(np.float64)
     numbered = np.unique(person[several], return_inverse=True)[1]
     return _lda(directions, numbered) if backend == "lda" else _plda(directions, numbered)
+
+
+def check(backend: Backend, identities: NDArray[np.int64]) -> None:
+    """Check that a backend can be fitted to training images of these people (N,).
+
+    Raises:
+        ConfigError: `lda` or `plda` with fewer than two people of two or more images.
+    """
+    several = int((np.unique(identities, return_counts=True)[1] > 1).sum())
+    if backend != "cosine" and several < 2:
+        raise ConfigError(
+            f"backend={backend} is fitted to training people with at least two images each; there are {several}. Set "
+            "backend=cosine, or train on more images."
+        )
 
 
 def _lda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:

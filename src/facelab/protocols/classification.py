@@ -11,7 +11,8 @@ from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.metrics.classification import NAMES, classification_metrics
-from facelab.protocols import plots
+from facelab.protocols import backends, plots
+from facelab.protocols.backends import Backend
 from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.intervals import classification_intervals
 from facelab.protocols.probe import linear_probe, nearest_labels
@@ -26,7 +27,11 @@ class Classification(Protocol):
     `test/*`: the model's head, or the linear probe for models without a head; with 95 % intervals. `linear_probe/*`:
     logistic regression on standardised embeddings (L2 penalty with C = 1), fitted to the embeddings of the training
     images, the same for every family; above a million scores of training images, linear discriminant analysis, see
-    `linear_probe`. `knn/accuracy`: the nearest training image by cosine.
+    `linear_probe`. `knn/accuracy`: the training image with the highest score.
+
+    Args:
+        backend: scores pairs of embeddings for the nearest neighbour; `lda` and `plda` are fitted to the training
+            images and their labels.
     """
 
     metrics = (
@@ -44,8 +49,11 @@ class Classification(Protocol):
 
     tests_known_people = True
 
+    def __init__(self, backend: Backend = "cosine") -> None:
+        self.backend = backend
+
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Check that every test class has training images."""
+        """Check that every test class has training images, and that the backend can be fitted to them."""
         unseen = np.setdiff1d(faces.labels[splits.test], faces.labels[splits.train])
         if len(unseen):
             raise ConfigError(
@@ -53,14 +61,15 @@ class Classification(Protocol):
                 f"'{faces.label_names[unseen[0]]}'. Set a split whose training and test images show the same people, "
                 "such as split=few_shot, or set protocol=verification for unseen people."
             )
+        backends.check(self.backend, faces.labels[splits.train])
 
     def measure(self, subject: Subject) -> dict[str, float]:
         """The metrics of `evaluate`."""
-        return _measured(subject)[1]
+        return _measured(subject, self.backend)[1]
 
     def evaluate(self, subject: Subject) -> Report:
         """Fit the linear probe and the nearest neighbours to the training split; evaluate on the test split."""
-        predicted, metrics = _measured(subject)
+        predicted, metrics = _measured(subject, self.backend)
         test, faces = subject.test, subject.faces
         names = faces.label_names
         ends = classification_intervals(predicted, test.labels, test.identities, len(names))
@@ -74,11 +83,11 @@ class Classification(Protocol):
         )
 
 
-def _measured(subject: Subject) -> tuple[NDArray[np.int64], dict[str, float]]:
+def _measured(subject: Subject, backend: Backend) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Predicted labels of the test images, and the metrics."""
     train, test, classes = subject.train, subject.test, len(subject.faces.label_names)
     probed = linear_probe(train.embeddings, train.labels, test.embeddings)
-    neighbours = nearest_labels(train.embeddings, train.labels, test.embeddings)
+    neighbours = nearest_labels(train.embeddings, train.labels, test.embeddings, backend)
     predicted = probed if test.predicted is None else test.predicted
     return predicted, {
         **_metrics("test", predicted, test.labels, classes),

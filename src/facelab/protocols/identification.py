@@ -74,6 +74,7 @@ class Identification(Protocol):
 
     def _checked(self, splits: Splits, faces: FaceSet) -> Enrolment:
         require_unseen(splits, faces, "protocol=identification")
+        backends.check(self.backend, faces.identities[splits.train])
         test = np.sort(splits.test)
         identities = faces.identities[test]
         enrolment = self._enrolment(faces, test)

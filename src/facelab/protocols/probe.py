@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from facelab.protocols.backends import Backend, fit
+
 # Up to this many scores of training images, logistic regression takes seconds.
 MOST_LOGISTIC_SCORES = 1_000_000
 _BLOCK_SCORES = 2**24
@@ -65,12 +67,22 @@ def discriminant(train: NDArray[np.float32], labels: NDArray[np.int64], test: ND
 
 
 def nearest_labels(
-    train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
+    train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], backend: Backend = "cosine"
 ) -> NDArray[np.int64]:
-    """Predict the label of the nearest training embedding by cosine; arguments and result as for `linear_probe`."""
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import normalize
+    """Predict the label of the training embedding with the highest score.
 
-    neighbours = NearestNeighbors(n_neighbors=1).fit(normalize(train))
-    found: NDArray[np.int64] = labels[neighbours.kneighbors(normalize(test), return_distance=False)[:, 0]]
+    Args:
+        train: (N, D) embeddings to compare with, to which the backend is fitted.
+        labels: (N,) their labels.
+        test: (M, D) embeddings to label.
+        backend: scores pairs of embeddings.
+
+    Returns:
+        (M,) int64.
+    """
+    scoring = fit(backend, train, labels)
+    known, searched = scoring(train), scoring(test)
+    step = max(1, _BLOCK_SCORES // len(train))
+    blocks = (np.arange(i, min(i + step, len(test))) for i in range(0, len(test), step))
+    found: NDArray[np.int64] = labels[np.concatenate([searched.only(b).against(known).argmax(axis=1) for b in blocks])]
     return found

@@ -173,6 +173,7 @@ class Verification(Protocol):
         return supported(_BY_DEFAULT, impostors) if self.far is None else list(self.far)
 
     def _check(self, splits: Splits, faces: FaceSet, listed: PairList | None) -> None:
+        backends.check(self.backend, faces.identities[splits.train])
         genuine, impostor = _count(splits, faces, listed)
         if listed is not None:
             _refuse_contradictions(faces, listed)

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from facelab.errors import TrainingError
+from facelab.models.base import to_float
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
 from facelab.runs.prepare import Prepared
@@ -84,6 +85,8 @@ def fit(
         has_validation=len(prepared.splits.val) > 0,
         several_losses=not module.automatic_optimization,
     )
+    if checkpoint is None:
+        module.prepare_training(to_float(batch["image"]) for batch in data.evaluation_loader(prepared.splits.train))
     with stop.listening(), _loader_processes_explained():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     callbacks.validation.restore_best(module)
