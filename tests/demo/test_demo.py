@@ -22,17 +22,7 @@ from tests.galleries.made import ORIGIN
 from tests.galleries.made import gallery as made_gallery
 from tests.mlflow_page import CHROMIUM, chromium
 
-
-def _program(*arguments: str) -> subprocess.Popen[str]:
-    program = "from facelab.cli import main; raise SystemExit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "demo", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+PROGRAM = [sys.executable, "-c", "from facelab.cli import main; raise SystemExit(main())", "demo"]
 
 
 def test_a_port_in_use_is_told_before_anything_is_loaded(facelab: Command) -> None:
@@ -76,14 +66,18 @@ def test_a_gallery_of_other_weights_or_of_nobody_is_refused(
 @pytest.mark.slow
 def test_the_page_is_served_until_interrupted(cnn_folder: Path) -> None:
     run, port = [f"run={cnn_folder.name}", f"runs_folder={cnn_folder.parent}"], free_port()
-    process = _program(*run, f"port={port}")
+    command = [*PROGRAM, *run, f"port={port}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     try:
         assert process.stdout is not None
         line = next(line for line in process.stdout if "http://" in line)
         assert line.strip() == f"Demo of run {cnn_folder.name}: http://127.0.0.1:{port}/   (Ctrl-C ends it)"
         assert b"facelab demo" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read()
-        second, _ = _program(*run, f"port={port}").communicate(timeout=120)
-        assert re.search(rf"^Error: port={port} is in use\. Type port=\d+, which is free\.$", second, re.MULTILINE)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert second.returncode == 2
+        assert re.fullmatch(rf"Error: port={port} is in use\. Type port=\d+, which is free\.\n", second.stderr)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
