@@ -14,6 +14,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from facelab.commands.progress import progress
 from facelab.commands.train import check_training
 from facelab.config.compose import config_folder
 from facelab.demo.app import make_app
@@ -106,4 +107,4 @@ def served(subject: Subject) -> Iterator[Served]:
 
 def subject_of(folder: Path) -> Subject:
     """A run as the page shows it."""
-    return Subject.of(folder.name, load(folder))
+    return Subject.of(folder.name, load(folder), progress)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from facelab.commands.progress import progress
 from facelab.data.sources.orl import ORL
 from facelab.demo.axes import Axes
 from facelab.demo.people import EnrolledFaces
@@ -66,15 +67,15 @@ def test_people_of_a_gallery_and_strangers() -> None:
 
 def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"ConditionalGAN, makes faces and recognises none\. Remove gallery="):
-        Subject.of(gan_folder.name, load(gan_folder), made_gallery())
+        Subject.of(gan_folder.name, load(gan_folder), progress, made_gallery())
 
 
 def test_a_gallery_needs_no_training_images(cnn_folder: Path) -> None:
     trained = load(cnn_folder)
     trained.config["data"] = {"_target_": "facelab.data.Folder", "root": str(cnn_folder / "gone")}
     with pytest.raises(DataError, match=f"run={cnn_folder.name}: the demo needs the images that the run was trained"):
-        Subject.of(cnn_folder.name, trained)
+        Subject.of(cnn_folder.name, trained, progress)
     gallery: Gallery = made_gallery()
-    found = Subject.of(cnn_folder.name, trained, gallery, "office")
+    found = Subject.of(cnn_folder.name, trained, progress, gallery, "office")
     assert found.known is not None
     assert found.known.title.endswith("office")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from facelab.commands.progress import progress
 from facelab.config.build import build
 from facelab.demo.app import make_app
 from facelab.demo.serve import HOST, reserve, serve
@@ -55,7 +56,7 @@ def demo(config: Mapping[str, Any]) -> None:
         folder = find_run(options.run, Path(options.runs_folder), options.tracking)
         trained, gallery = load(folder), _gallery(options, folder)
         name = "" if options.gallery is None else Path(options.gallery).absolute().name
-        app = make_app(Subject.of(options.run, trained, gallery, name))
+        app = make_app(Subject.of(options.run, trained, progress, gallery, name))
         print(f"Demo of run {options.run}: http://{HOST}:{options.port}/   (Ctrl-C ends it)", flush=True)
         serve(app, place)
 

@@ -101,9 +101,11 @@ def _add_page(app: FastAPI, subject: Subject) -> None:
     for path, (name, kind) in _FILES.items():
         add(path, (folder / name).read_bytes(), kind)
 
+    described = _described(subject)
+
     @app.get("/api/run")
     async def run() -> dict[str, Any]:
-        return _described(subject)
+        return described
 
 
 def _described(subject: Subject) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """A trained model, asked for embeddings and images."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +11,6 @@ from facelab.models.trained import Trained
 
 Pixels = NDArray[np.uint8]
 Codes = NDArray[np.float32]
-
-_BATCH = 64
 
 
 class Model:
@@ -30,22 +26,9 @@ class Model:
         if torch.cuda.is_available():
             self.module.to("cuda")
 
-    def embed(self, images: Pixels, advance: Callable[[int], None] = lambda _: None) -> Codes:
-        """Embeddings (N, D) of images (N, H, W, C), as the protocols take them: with test-time augmentation, if any.
-
-        Args:
-            images: N images.
-            advance: called with the number of images that are done since the last call.
-        """
-        found = [np.empty((0, 0), np.float32)]
-        for start in range(0, len(images), _BATCH):
-            batch = images[start : start + _BATCH]
-            found.append(self._embed_batch(batch))
-            advance(len(batch))
-        return np.concatenate(found[1:] or found)
-
     @torch.no_grad()
-    def _embed_batch(self, images: Pixels) -> Codes:
+    def embed(self, images: Pixels) -> Codes:
+        """Embeddings (N, D) of images (N, H, W, C), as the protocols take them: with test-time augmentation, if any."""
         batch = to_float(torch.from_numpy(images).permute(0, 3, 1, 2).to(self.module.device))
         none = torch.zeros(len(images), dtype=torch.int64, device=self.module.device)
         features = self.module.predict_step({"image": batch, "label": none, "index": none}, 0)

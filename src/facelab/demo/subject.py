@@ -1,13 +1,14 @@
 """What a run can show, depending on what its model can do."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facelab.data.columns import Indices
 from facelab.demo.axes import Axes
 from facelab.demo.model import Codes, Model, Pixels
 from facelab.demo.people import EnrolledFaces, Known, TrainingFaces
@@ -17,11 +18,13 @@ from facelab.errors import ConfigError, DataError
 from facelab.galleries import Gallery
 from facelab.models.base import Generative, Reconstructing
 from facelab.models.trained import Trained
-from facelab.system import make_console
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 _EXAMPLES = 16  # training images that show how faces are cropped
 _FOR_AXES = 5000  # training images that the directions are computed from
 _AXES = 8
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,15 @@ class Subject:
     axes: Axes | None = None
 
     @classmethod
-    def of(cls, run: str, trained: Trained, gallery: Gallery | None = None, gallery_name: str = "") -> "Subject":
-        """Load what the page needs; embeds training images, with a progress bar.
+    def of(
+        cls, run: str, trained: Trained, progress: Progress, gallery: Gallery | None = None, gallery_name: str = ""
+    ) -> "Subject":
+        """Load what the page needs, and embed training images.
 
         Args:
             run: its id.
             trained: its model.
+            progress: called with what is done and the number of images; gives what to call after each.
             gallery: people to compare faces with, instead of those the model was trained on; made by these weights.
             gallery_name: for the page.
 
@@ -70,9 +76,9 @@ class Subject:
         photos = PhotoReader(model.metadata.image_shape, _examples(images, gallery))
         axes = known = None
         if images is not None and decodes:
-            axes = Axes.of(_embedded(model, images, images.spread(_FOR_AXES)), _AXES)
+            axes = Axes.of(_embedded(model, images, images.spread(_FOR_AXES), progress), _AXES)
         elif images is not None:
-            known = TrainingFaces(images, _embedded(model, images, np.arange(len(images))))
+            known = TrainingFaces(images, _embedded(model, images, np.arange(len(images)), progress))
         return cls(run, model, photos, known if gallery is None else EnrolledFaces(gallery, gallery_name), axes)
 
 
@@ -95,16 +101,12 @@ def _training_images(run: str, config: Mapping[str, Any]) -> TrainingImages:
         raise type(error)(f"run={run}: the demo needs the images that the run was trained on. {error}") from error
 
 
-def _embedded(model: Model, images: TrainingImages, places: np.ndarray[Any, np.dtype[np.int64]]) -> Codes:
+def _embedded(model: Model, images: TrainingImages, places: Indices, progress: Progress) -> Codes:
     """Embeddings (M, D) of some training images, read a few at a time."""
-    with _progress(len(places)) as advance:
-        parts = np.array_split(places, max(1, len(places) // 256))
-        return np.concatenate([model.embed(images.pixels(part), advance) for part in parts])
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], None]]:
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("training images · ETA"), TimeRemainingColumn())
-    with Progress(TextColumn("embedding"), *columns, console=make_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda by: bar.advance(task, by)
+    found = []
+    with progress("embedding", len(places)) as advance:
+        for part in np.array_split(places, math.ceil(len(places) / _AT_ONCE)):
+            found.append(model.embed(images.pixels(part)))
+            for _ in part:
+                advance()
+    return np.concatenate(found)
