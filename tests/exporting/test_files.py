@@ -81,7 +81,7 @@ def test_a_missing_package_is_named(facelab: Command, tmp_path: Path, monkeypatc
     run = write_run(tmp_path / "runs", "cnn")
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
     outcome = facelab("export", f"run={run.name}")
-    assert outcome.error.startswith("Error: format=onnx needs onnxscript, which are not installed. Type: pip install")
+    assert outcome.error.startswith("Error: format=onnx needs packages that are not installed: onnxscript. Type: pip")
 
 
 def test_a_file_with_other_outputs_is_not_kept(facelab: Command, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_model_delivered_again_is_there_once(store: SqliteStore, client: Mlflo
     )
     (registered,) = client.search_model_versions("name = 'twice'")
     assert (registered.run_id, registered.source) == (run.id, client.get_logged_model(model_id).artifact_location)
-    assert not [path for path in run.folder.iterdir() if path.name.startswith(".model-")]
+    assert not (run.folder / ".model").exists()
 
 
 def test_an_upload_that_was_cut_is_completed(store: SqliteStore, client: MlflowClient, tmp_path: Path) -> None:

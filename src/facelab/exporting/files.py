@@ -57,8 +57,8 @@ def check_format(chosen: Format) -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None] if chosen == "onnx" else []
     if missing:
         raise ConfigError(
-            f"format=onnx needs {' and '.join(missing)}, which are not installed. Type: pip install 'facelab[export]' "
-            f"(or pip install {' '.join(missing)}), or choose format=torch."
+            f"format=onnx needs packages that are not installed: {', '.join(missing)}. Type: pip install "
+            f"'facelab[export]' (or: pip install {' '.join(missing)}), or choose format=torch."
         )
 
 

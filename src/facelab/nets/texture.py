@@ -60,9 +60,9 @@ class LocalBinaryPatterns(nn.Module):
         found = []
         for radius in self.radii:
             bins = (cell * _BINS + self.table[_patterns(grey, radius)]).flatten(1)
-            counts = torch.zeros(len(grey), self.cells**2 * _BINS, device=grey.device)
+            counts = torch.zeros(grey.shape[0], self.cells**2 * _BINS, device=grey.device)
             counts = counts.scatter_add(1, bins, torch.ones_like(bins, dtype=counts.dtype))
-            shares = F.normalize(counts.reshape(len(grey), -1, _BINS), p=1, dim=2)
+            shares = F.normalize(counts.reshape(grey.shape[0], -1, _BINS), p=1, dim=2)
             found.append(shares.sqrt().flatten(1))
         return torch.cat(found, dim=1)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-import tempfile
+import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Run
 from mlflow.exceptions import MlflowException
-from packaging.version import Version
 
 SHA256 = "model.sha256"
 FILES = "artifacts"  # folder of the files within a logged model
@@ -93,10 +92,13 @@ def log_model(run_id: str, record: ModelRecord, config: Path, weights: Path, cli
         model_type=record.kind,
     )
     if model.status != "READY":
-        with tempfile.TemporaryDirectory(prefix=".model-", dir=weights.parent) as folder:
-            place = Path(folder) / "model"
+        place = weights.parent / ".model"
+        shutil.rmtree(place, ignore_errors=True)  # left by a process that was killed
+        try:
             _write(place, model, run_id, record, {"config": str(config), "weights": str(weights)})
             client.log_model_artifacts(model.model_id, str(place))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
         client.finalize_logged_model(model.model_id, "READY")
     if model.model_id not in logged_models(run):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -131,7 +133,7 @@ def _write(place: Path, model: LoggedModel, run_id: str, record: ModelRecord, fi
         artifacts=files,
         signature=ModelSignature(*schemas),
         input_example=pd.DataFrame(interface.example),
-        pip_requirements=[f"{name}=={Version(version(name)).public}" for name in _REQUIRED],
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
