@@ -87,8 +87,7 @@ def test_a_command_of_the_pages_is_right(command: Command, monkeypatch: pytest.M
     if command.text in WRONG or command.answer:
         return  # see the next test
     program, *words = command.words(ANY)
-    if "|" in words:
-        words = words[: words.index("|")]
+    words = words[: next((place for place, word in enumerate(words) if word in ("|", "<")), None)]
     if program == "facelab":
         _check_facelab(words[0], words[1:], monkeypatch)
     elif (program, *words[:1]) == ("python", "train.py"):
@@ -198,7 +197,7 @@ def _check_pip(words: list[str]) -> None:
 
 def _check_mlflow(words: list[str]) -> None:
     """tests/docs/test_run_commands.py runs those that change a store."""
-    assert words[0] in ("server", "runs", "gc", "db")
+    assert words[0] in ("server", "runs", "gc", "db", "models")
 
 
 _CHECKS = {
