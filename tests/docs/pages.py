@@ -92,7 +92,7 @@ def _of_block(page: str, block: str) -> Iterator[Command]:
     for line in lines:
         without = " ".join(line.split())
         if without and not without.startswith("#"):
-            yield Command(page, re.sub(r"\s{2,}#.*| # .*", "", line).strip())
+            yield Command(page, re.sub(r"(?<=\S)\s+", " ", re.sub(r"\s{2,}#.*| # .*", "", line)).strip())
 
 
 def _is_command(line: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import pytest
 import yaml
 from pydantic import Field
@@ -118,6 +119,25 @@ def test_the_messages_of_troubleshooting_are_in_the_code() -> None:
             for piece in re.split(r"\.\.\.|\w+://|<[^>]+>|mlflow\.db|['()=:0-9]", message):
                 if len(piece.strip()) > 8 and not any(other in message for other in others):
                     assert piece.strip() in code, message
+
+
+def test_the_runs_that_saw_a_person_are_found_as_the_page_on_privacy_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run, people in {"one": ["ada", "bo"], "two": ["bo"], "downloaded/three": ["ada"]}.items():
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        pd.DataFrame({"identity": people}).to_parquet(tmp_path / "runs" / run / "images.parquet")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "privacy.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, "privacy.md", "exec"), {})
+    assert sorted(capsys.readouterr().out.split()) == ["one", "three"]
+
+
+def test_statistics_are_off_as_the_page_on_privacy_says() -> None:
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
+    assert MLFLOW_DISABLE_TELEMETRY.get()
+    assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
