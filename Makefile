@@ -22,7 +22,7 @@ train: setup ## train the default CNN on the AT&T faces: python train.py model=c
 	$(BIN)/python train.py model=cnn
 
 test: setup ## run the tests, except slow ones
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup ## run all tests
 	$(BIN)/python -m pytest

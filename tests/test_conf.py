@@ -24,6 +24,8 @@ OVERLAYS = sorted(
 ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
+# Each is a sweep in processes of its own; search=tpe is run among the quick tests.
+SLOW = {"search=cmaes", "search=grid", "search=random"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 # Values that a choice cannot do without.
 REQUIRED = {
@@ -88,7 +90,14 @@ def _make_templates(folder: Path) -> list[str]:
     return ["data=folder", "data.root=faces", "split=identity_disjoint", "split.train_people=4"]
 
 
-@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE | TOO_LARGE])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pytest.param(choice, marks=pytest.mark.slow) if choice in SLOW else choice
+        for choice in CHOICES
+        if choice not in ELSEWHERE | TOO_LARGE
+    ],
+)
 def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
     size = [override for override in TINY if not override.startswith("data.last_person")]
     if not choice.startswith("data="):

@@ -76,6 +76,7 @@ def test_a_link_to_another_class_is_followed(tmp_path: Path) -> None:
     assert Folder(str(root)).load().label_names == ["alias", "person0", "person1"]
 
 
+@pytest.mark.slow
 def test_thousands_of_levels_are_listed(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "f", people=2, pictures=1)
     deep = root

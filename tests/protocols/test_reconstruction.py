@@ -28,6 +28,7 @@ def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int
     )
 
 
+@pytest.mark.slow
 def test_the_randomised_pca_of_large_sets_is_as_good_as_the_complete_one(
     orl: FaceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

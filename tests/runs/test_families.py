@@ -128,7 +128,11 @@ def test_two_runs_at_once_train_what_both_need_only_once(
 
 @pytest.mark.parametrize(
     ("loss", "penalty"),
-    [("non_saturating", "r2"), ("hinge", "r1"), ("wasserstein", "interpolated_gradient_penalty")],
+    [
+        ("wasserstein", "interpolated_gradient_penalty"),
+        pytest.param("non_saturating", "r2", marks=pytest.mark.slow),
+        pytest.param("hinge", "r1", marks=pytest.mark.slow),
+    ],
 )
 def test_every_loss_and_penalty_trains(
     facelab: Command, store_folder: Path, experiment: Experiment, runs: Runs, loss: str, penalty: str

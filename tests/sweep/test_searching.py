@@ -77,6 +77,7 @@ def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, ru
     assert len(_children(runs())) == 2
 
 
+@pytest.mark.slow
 def test_a_trial_that_finished_unheard_is_not_trained_again(
     facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
 ) -> None:

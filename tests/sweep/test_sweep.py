@@ -137,6 +137,7 @@ def test_fail_fast_stops_the_others(facelab: Command, experiment: Experiment, ru
     }
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command, tmp_path: Path) -> None:
     """`+few_shot=sweep` sweeps split.seed over ten values; three are asked for here."""
     few = ("split.train_per_identity=5,9", "split.seed=0,1", "model.recipe.max_images=16")
@@ -209,6 +210,7 @@ def test_a_child_of_older_code_is_kept_or_redone(
     assert replaced[other.info.run_id] is None
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_out_the_threads_and_keeps_their_number(
     facelab: Command, experiment: Experiment, runs: Runs
 ) -> None:
@@ -290,6 +292,7 @@ def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     assert not _processes_in(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_waited_for(
     facelab: Command, experiment: Experiment, runs: Runs, faulty: None, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def _test_outputs(config: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mapping[st
     return torch.from_numpy(on_test.embeddings), torch.from_numpy(on_test.indices), report.metrics
 
 
+@pytest.mark.slow
 def test_float32_gradients_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACELAB_ALLOW", "tests")
     one = _config(*TINY, "trainer.precision=32-true", "model.recipe.batch_size=16", "model.recipe.max_images=16")
