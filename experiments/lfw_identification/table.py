@@ -67,7 +67,7 @@ def line(name: str, accuracies: list[float], over: str) -> str:
 
 
 def main() -> None:
-    """Print two lines per classifier, over seeds with all five folds and over the folds of all seeds."""
+    """Print each classifier over the folds, and over the seeds if several have all five folds."""
     root, runs = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "runs")
     print("| classifier | accuracy, % | over |\n|---|---|---|")
     by_classifier: dict[str, list[list[float]]] = defaultdict(list)
@@ -75,7 +75,8 @@ def main() -> None:
         if len(folds) == FOLDS:
             by_classifier[name].append([folds[fold] for fold in sorted(folds)])
     for name, seeds in by_classifier.items():
-        print(line(name, [float(np.mean(folds)) for folds in seeds], "seeds"))
+        if len(seeds) > 1:
+            print(line(name, [float(np.mean(folds)) for folds in seeds], "seeds"))
         print(line(name, [float(fold) for fold in np.mean(seeds, axis=0)], "folds"))
     print(line("eigenfaces, kernel SVM", eigenfaces(root), "folds"))
 
