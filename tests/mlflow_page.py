@@ -46,7 +46,9 @@ def expand(page: Page, sweep: str) -> None:
 
 
 def run_link(page: Page, name: str) -> Locator:
-    return page.get_by_role("grid").get_by_role("link", name=name, exact=True)
+    return (
+        page.get_by_role("grid").get_by_role("link", name=name, exact=True).first
+    )  # not that of the column of logged models
 
 
 def open_description(page: Page) -> Locator:

@@ -64,11 +64,11 @@ def test_ten_of_a_hundred_jobs_crash_and_memory_stays_constant(tmp_path: Path) -
 
 
 def _gaps(folder: Path) -> list[float]:
-    """Seconds from `done` of one job to `begins` of the next."""
+    """Seconds from the end of one job to the start of the next."""
     begins, ends = [], []
     for log in folder.glob("runs/*/log.txt"):
         text = log.read_text()
-        begins += [datetime.fromisoformat(found) for found in re.findall(r"begins at (.+)", text)]
+        begins += [datetime.fromisoformat(found) for found in re.findall(r"started at (.+)", text)]
         ends += [datetime.fromisoformat(found) for found in re.findall(r"done at (.+)", text)]
     following = [min((begin for begin in begins if begin > end), default=None) for end in ends]
     return sorted(
