@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST = (
     "test_conf.py",
     "test_sweep.py",
+    "test_interrupted.py",
     "test_resume.py",
     "test_run.py",
     "test_searching.py",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -15,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from facelab.tracking import TrackedRun
-from facelab.tracking.sweeps import PARENT
-from tests.conftest import TINY_CNN, TINY_GAN, Command, start
+from tests.conftest import TINY_CNN, TINY_GAN, Command
+from tests.sweep.family import family
 from tests.sweep.faults import add_choice
 
 Runs = Callable[[], list[Run]]
@@ -36,14 +35,6 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACELAB_ALLOW", "tests")
 
 
-def _family(runs: list[Run]) -> tuple[Run, list[Run]]:
-    """The parent and its children, the oldest first."""
-    children = [run for run in runs if PARENT in run.data.tags]
-    (parent,) = [run for run in runs if "sweep.name" in run.data.tags]
-    assert all(child.data.tags[PARENT] == parent.info.run_id for child in children)
-    return parent, sorted(children, key=lambda run: run.info.start_time)
-
-
 def _points(runs: list[Run]) -> list[dict[str, str]]:
     return [json.loads(run.data.tags["sweep.point"]) for run in runs]
 
@@ -54,7 +45,7 @@ def test_a_sweep_is_a_parent_and_its_children_and_a_second_time_trains_only_what
     sweep = ("train", "-m", "model=cnn,cnn_arcface", *TINY_CNN, *experiment, "sweep.name=two")
     outcome = facelab(*sweep, "seed=1,2")
     assert outcome.status == 0, outcome.error
-    parent, children = _family(runs())
+    parent, children = family(runs())
     assert parent.info.status == "FINISHED"
     assert json.loads(parent.data.tags["sweep.axes"]) == {"model": ["cnn", "cnn_arcface"], "seed": ["1", "2"]}
     assert "sweep.name=two" in parent.data.tags["sweep.command"]
@@ -71,7 +62,7 @@ def test_a_sweep_is_a_parent_and_its_children_and_a_second_time_trains_only_what
     outcome = facelab(*sweep, "seed=1,2,3")
     assert outcome.status == 0, outcome.error
     assert "6 jobs, 4 finished before" in outcome.out
-    again, more = _family(runs())
+    again, more = family(runs())
     assert again.info.run_id == parent.info.run_id
     assert json.loads(again.data.tags["sweep.axes"])["seed"] == ["1", "2", "3"]
     assert {run.info.run_id for run in children} < {run.info.run_id for run in more}
@@ -93,7 +84,7 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
     sweep = ("train", "-m", *FAULTY, *experiment, f"data.how={','.join(ways)},none")
     outcome = facelab(*sweep)
     assert outcome.status == 1
-    parent, children = _family(runs())
+    parent, children = family(runs())
     assert parent.info.status == "FAILED"
     assert parent.data.tags["reason"] == "7 of 8 jobs failed"
     assert len(children) == 8
@@ -110,7 +101,7 @@ def test_jobs_that_crash_in_every_way_harm_no_other_and_are_tried_again(
     (tmp_path / "mended").touch()
     outcome = facelab(*sweep)
     assert "1 finished before, 7 to resume" in outcome.out
-    _, again = _family(runs())
+    _, again = family(runs())
     assert sorted(run.info.run_id for run in again) == sorted(run.info.run_id for run in children)
     for child, point in zip(again, _points(again), strict=True):
         assert child.info.status == ("FINISHED" if point["data.how"] in ("none", "once") else "FAILED")
@@ -121,7 +112,7 @@ def test_a_loss_that_is_no_number_is_a_failed_job(facelab: Command, experiment: 
     outcome = facelab("train", "-m", *TINY_CNN, *experiment, *rates)
     assert outcome.status == 1
     assert "NaN" in outcome.error
-    _, children = _family(runs())
+    _, children = family(runs())
     assert [run.info.status for run in children] == ["FAILED", "FINISHED"]
     assert [run.info.run_name for run in children] == ["cnn · lr=1e+30", "cnn · lr=0.001"]
 
@@ -129,7 +120,7 @@ def test_a_loss_that_is_no_number_is_a_failed_job(facelab: Command, experiment: 
 def test_fail_fast_stops_the_others(facelab: Command, experiment: Experiment, runs: Runs, faulty: None) -> None:
     ways = ("sweep.jobs=2", "data.how=wait,raise,none", "sweep.fail_fast=true")
     assert facelab("train", "-m", *FAULTY, *experiment, *ways).status == 1
-    parent, children = _family(runs())
+    parent, children = family(runs())
     assert parent.info.status == "FAILED"
     assert {point["data.how"]: run.info.status for run, point in zip(children, _points(children), strict=True)} == {
         "wait": "KILLED",
@@ -196,14 +187,14 @@ def test_a_child_of_older_code_is_kept_or_redone(
         subprocess.run(["git", "-C", str(tmp_path), *git], check=True, capture_output=True)
     sweep = ("train", "-m", *TINY_CNN, *experiment, "model.recipe.max_images=16", "seed=1,2")
     assert facelab(*sweep).status == 0
-    _, (old, other) = _family(runs())
+    _, (old, other) = family(runs())
     client.set_tag(old.info.run_id, "mlflow.source.git.commit", "0123456789abcdef")
     outcome = facelab(*sweep)
     assert "1 were finished by older code (0123456789)" in outcome.out
-    assert len(_family(runs())[1]) == 2
+    assert len(family(runs())[1]) == 2
     outcome = facelab(*sweep, "sweep.stale=redo")
     assert outcome.status == 0, outcome.error
-    _, children = _family(runs())
+    _, children = family(runs())
     assert len(children) == 3
     replaced = {run.info.run_id: run.data.tags.get("sweep.superseded_by") for run in children}
     assert replaced[old.info.run_id] == children[2].info.run_id
@@ -218,7 +209,7 @@ def test_a_sweep_shares_out_the_threads_and_keeps_their_number(
     sweep = ("train", "-m", *open_ended, *experiment, "model.recipe.max_images=16", "seed=1,2")
     assert facelab(*sweep).status == 0
     assert facelab(*sweep, "sweep.jobs=1").status == 0
-    _, children = _family(runs())
+    _, children = family(runs())
     share = str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert [child.data.params["trainer.threads"] for child in children] == [share, share]
 
@@ -228,7 +219,7 @@ def test_jobs_that_need_the_same_run_train_it_once(
 ) -> None:
     outcome = facelab("train", "-m", "model=gan", *TINY_GAN, *experiment, "seed=1,2", "sweep.jobs=2")
     assert outcome.status == 0, outcome.error
-    _, children = _family(runs())
+    _, children = family(runs())
     for need in ("needs.embedder", "needs.face_classifier"):
         assert len({child.data.tags[need] for child in children}) == 1
     needed = client.get_experiment_by_name(experiment[1].partition("=")[2].strip("'") + " · needed")
@@ -241,55 +232,8 @@ def test_a_job_of_two_processes(facelab: Command, experiment: Experiment, runs: 
     ddp = ("trainer=ddp", "trainer.devices=2", "trainer.threads=1")
     outcome = facelab("train", "-m", *TINY_CNN, *ddp, *experiment, "model.recipe.max_images=32", "seed=1,2")
     assert outcome.status == 0, outcome.out
-    _, children = _family(runs())
+    _, children = family(runs())
     assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
-
-
-def _wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _processes_in(folder: Path) -> list[int]:
-    """Live processes that work in a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if (entry / "cwd").resolve() == folder and state != "Z":
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-LONG = ("model.recipe.max_images=1600000", "seed=1,2", "sweep.jobs=2")
-OFTEN = "runtime.checkpoint_every_s=0.5"
-
-
-def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
-    tmp_path: Path, experiment: Experiment, runs: Runs
-) -> None:
-    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, "runtime.workers=2", "runtime.checkpoint_every_s=60")
-
-    def both_train() -> bool:
-        return sum("train/loss" in path.read_text() for path in tmp_path.glob("runs/*/spool.jsonl")) == 2
-
-    _wait_for(both_train, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the sweep and not to its jobs, which lead groups
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert "To resume: python train.py -m" in output
-    parent, children = _family(runs())
-    assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3
-    for child in children:
-        folder = tmp_path / "runs" / child.info.run_id
-        assert list((folder / "checkpoints").glob("*.ckpt")), (folder / "log.txt").read_text()
-        assert "Traceback" not in (folder / "log.txt").read_text()
-    assert not _processes_in(tmp_path)
 
 
 @pytest.mark.slow
@@ -298,7 +242,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
 ) -> None:
     sweep = ("train", "-m", *FAULTY, *experiment, "data.how=once")
     assert facelab(*sweep).status == 1
-    _, (child,) = _family(runs())
+    _, (child,) = family(runs())
     (tmp_path / "mended").touch()
     held = ExitStack()
     held.enter_context(TrackedRun.open(tmp_path / "runs" / child.info.run_id).alone())
@@ -319,7 +263,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
     other.join()
     assert outcome.status == 0, outcome.error
     assert "is still being trained by another process; waiting for it" in outcome.out
-    _, children = _family(runs())
+    _, children = family(runs())
     assert [(run.info.run_id, run.info.status) for run in children] == [(child.info.run_id, "FINISHED")]
 
 
@@ -327,27 +271,5 @@ def test_an_error_of_any_length_is_a_failed_job(
     facelab: Command, experiment: Experiment, runs: Runs, faulty: None
 ) -> None:
     assert facelab("train", "-m", *FAULTY, *experiment, "data.how=raise_long").status == 1
-    _, (child,) = _family(runs())
+    _, (child,) = family(runs())
     assert "very long" in child.data.tags["reason"]
-
-
-@pytest.mark.slow
-def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
-    tmp_path: Path, experiment: Experiment, runs: Runs
-) -> None:
-    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
-    _wait_for(lambda: len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*.ckpt")}) == 2, process)
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 10
-    while _processes_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _processes_in(tmp_path)
-
-    process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
-    logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
-    _wait_for(lambda: all("Resuming" in log.read_text() for log in logs), process)
-    os.killpg(process.pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert "2 jobs, 2 to resume" in output
-    assert len(_family(runs())[1]) == 2
