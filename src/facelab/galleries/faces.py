@@ -128,19 +128,13 @@ class FaceReader:
 
 def embedded(
     faces: Iterable[tuple[Item, Face]], recogniser: Recogniser
-) -> Iterator[tuple[Item, Face, NDArray[np.float32]]]:
-    """Each face, with what it came with, and its embedding (D,); in batches, so that any number can be passed."""
+) -> Iterator[tuple[list[tuple[Item, Face]], NDArray[np.float32]]]:
+    """Faces, each with what it came with, and their embeddings (B, D); in batches, so that any number can be passed."""
     waiting: list[tuple[Item, Face]] = []
-
-    def embeddings() -> Iterator[tuple[Item, Face, NDArray[np.float32]]]:
-        vectors = recogniser.embed(np.stack([face.pixels for _, face in waiting]))
-        for (item, face), vector in zip(waiting, vectors, strict=True):
-            yield item, face, vector
-
     for pair in faces:
         waiting.append(pair)
         if len(waiting) == _BATCH:
-            yield from embeddings()
-            waiting.clear()
+            yield waiting, recogniser.embed(np.stack([face.pixels for _, face in waiting]))
+            waiting = []
     if waiting:
-        yield from embeddings()
+        yield waiting, recogniser.embed(np.stack([face.pixels for _, face in waiting]))

@@ -73,12 +73,13 @@ def identify(
                 results.problems[photo] = reading.problem
             yield from (((photo, i + 1), face) for i, face in enumerate(reading.faces))
 
-    for (photo, number), face, embedding in embedded(faces(), recogniser):
-        found = gallery.search(embedding[None], SHOWN_PEOPLE)
-        scores: list[float] = found.scores[0].tolist()
-        picture = _jpeg(face) if len(results.faces) < pictures else b""
-        known = bool(scores) and gallery.accepts(scores[0])
-        results.faces.append(Identified(photo, number, face.box, picture, found.people[0].tolist(), scores, known))
+    for batch, embeddings in embedded(faces(), recogniser):
+        found = gallery.search(embeddings, SHOWN_PEOPLE)  # at once: each search reads the whole gallery
+        nearest = zip(found.people.tolist(), found.scores.tolist(), strict=True)
+        for ((photo, number), face), (people, scores) in zip(batch, nearest, strict=True):
+            picture = _jpeg(face) if len(results.faces) < pictures else b""
+            known = bool(scores) and gallery.accepts(scores[0])
+            results.faces.append(Identified(photo, number, face.box, picture, people, scores, known))
     return results
 
 

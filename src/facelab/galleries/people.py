@@ -102,8 +102,9 @@ def portraits(people: Folders, reader: FaceReader, recogniser: Recogniser, advan
                 else:
                     found.problems.append(f"{readable(str(path))} {_problem(reading)}.")
 
-    for name, face, embedding in embedded(faces(), recogniser):
-        add(found, name, face, embedding)
+    for batch, embeddings in embedded(faces(), recogniser):
+        for (name, face), embedding in zip(batch, embeddings, strict=True):
+            add(found, name, face, embedding)
     return found
 
 
