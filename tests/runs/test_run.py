@@ -32,6 +32,19 @@ def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> b
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def _opens_on_its_description(run: Run, client: MlflowClient, command: str) -> None:
+    """Check the description: data, result, command and pictures."""
+    description = run.data.tags["mlflow.note.content"]
+    assert "orl s1..s6" in description
+    assert f"| accuracy&emsp; | {run.data.metrics['test/accuracy']:.1%}&emsp; |" in description
+    assert run.data.tags["command"] == command
+    assert note.command_block(command) in description
+    pictures = {item.path for item in client.list_artifacts(run.info.run_id, "pictures/small")}
+    assert {path.rpartition("/")[2] for path in pictures} == set(re.findall(r"small%2F(\w+\.png)", description))
+    assert len(pictures) == 3
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_a_run_records_everything_worth_comparing(
     facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -41,16 +54,7 @@ def test_a_run_records_everything_worth_comparing(
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "cnn · split=0 · seed=1"
 
-    description = run.data.tags["mlflow.note.content"]
-    assert "orl s1..s6" in description
-    assert f"| accuracy&emsp; | {run.data.metrics['test/accuracy']:.1%}&emsp; |" in description
-    command = shlex.join(["facelab", "train", *TINY_CNN, *experiment])
-    assert run.data.tags["command"] == command
-    assert note.command_block(command) in description
-    pictures = {item.path for item in client.list_artifacts(run.info.run_id, "pictures/small")}
-    assert {path.rpartition("/")[2] for path in pictures} == set(re.findall(r"small%2F(\w+\.png)", description))
-    assert len(pictures) == 3
-    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    _opens_on_its_description(run, client, shlex.join(["facelab", "train", *TINY_CNN, *experiment]))
 
     params = run.data.params
     assert params["model"] == "cnn"

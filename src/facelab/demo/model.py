@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.models.base import FaceModule, Generative, Reconstructing, to_float, to_uint8
+from facelab.models.base import FaceModule, Generative, Reconstructing, to_uint8
 from facelab.models.sampling import latents
-from facelab.models.trained import Trained
+from facelab.models.trained import Trained, evaluation_embeddings
 
 Pixels = NDArray[np.uint8]
 Codes = NDArray[np.float32]
@@ -26,13 +26,9 @@ class Model:
         if torch.cuda.is_available():
             self.module.to("cuda")
 
-    @torch.no_grad()
     def embed(self, images: Pixels) -> Codes:
         """Embeddings (N, D) of images (N, H, W, C), as the protocols take them: with test-time augmentation, if any."""
-        batch = to_float(torch.from_numpy(images).permute(0, 3, 1, 2).to(self.module.device))
-        none = torch.zeros(len(images), dtype=torch.int64, device=self.module.device)
-        features = self.module.predict_step({"image": batch, "label": none, "index": none}, 0)
-        return features["embedding"].float().cpu().numpy()
+        return evaluation_embeddings(self.module, images).numpy()
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Pixels:

@@ -12,6 +12,7 @@ from facelab.demo.model import Codes, Pixels
 from facelab.demo.training_images import TrainingImages
 from facelab.galleries import Gallery
 from facelab.galleries.identification import limit_in_words
+from facelab.protocols.backends import unit
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,3 @@ class EnrolledFaces:
     def _match(self, person: int, score: float) -> Match:
         gallery = self._gallery
         return Match(gallery.names[person], score, gallery.thumbnail(person), gallery.accepts(score))
-
-
-def unit(embeddings: Codes) -> Codes:
-    """Embeddings (N, D) at length 1; zeros stay."""
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    scaled: Codes = embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return scaled

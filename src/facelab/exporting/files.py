@@ -17,7 +17,7 @@ from torch import Tensor
 from facelab.data.sources.orl import ORL
 from facelab.errors import ConfigError
 from facelab.exporting.graphs import Arrays, Part, reference
-from facelab.models.base import FaceModule
+from facelab.models.base import FaceModule, to_float
 from facelab.models.sampling import latents
 from facelab.models.trained import ModelMetadata
 
@@ -136,7 +136,7 @@ def _batches(module: FaceModule, part: Part, metadata: ModelMetadata) -> Iterato
     dim = part.example["latents"].shape[1]
     if part.name == "decode":
         with torch.no_grad():
-            images = torch.from_numpy(real["images"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+            images = to_float(torch.from_numpy(real["images"]).permute(0, 3, 1, 2))
             yield {"latents": module.embed(images).float().numpy()}
     for count in (1, 7):
         drawn: Arrays = {"latents": latents(count, dim, seed=count).numpy()}

@@ -8,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.errors import ConfigError
-from facelab.models.base import FaceModule, Generative, Reconstructing, to_float
+from facelab.models.base import FaceModule, Generative, Reconstructing
 from facelab.models.finished import find_run
-from facelab.models.trained import Trained, load
+from facelab.models.trained import Trained, evaluation_embeddings, load
 from facelab.models.transfer import weights_digest
 from facelab.tracking import Store
-
-_BATCH = 64  # faces; each may have 18 variants
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,6 @@ class Recogniser:
     def _module(self) -> FaceModule:
         return self.trained.module
 
-    @torch.no_grad()
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings (N, D) of faces (N, H, W, C) uint8, as `facelab evaluate` makes them for few images."""
-        found = [np.empty((0, self._dim()), np.float32)] if not len(faces) else []
-        for start in range(0, len(faces), _BATCH):
-            batch = torch.from_numpy(faces[start : start + _BATCH]).permute(0, 3, 1, 2).to(self._module.device)
-            unknown = torch.zeros(len(batch), dtype=torch.int64)
-            features = self._module.predict_step({"image": to_float(batch), "label": unknown, "index": unknown}, 0)
-            found.append(features["embedding"].float().cpu().numpy())
-        return np.concatenate(found)
-
-    def _dim(self) -> int:
-        face = torch.zeros(1, *self.trained.metadata.image_shape, device=self._module.device)
-        return self._module.embed(face).shape[1]
+        """Embeddings (N, D) of faces (N, H, W, C) uint8, N at least 1, as `facelab evaluate` makes them of few images."""
+        return evaluation_embeddings(self._module, faces).numpy()

@@ -129,6 +129,25 @@ def embeddings(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
 
 
 @torch.no_grad()
+def evaluation_embeddings(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
+    """Embeddings of images as the protocols take them: averaged over test-time augmentation, if the model has any.
+
+    Args:
+        module: a model on any device, after `prepare_evaluation`.
+        images: (N, H, W, C) uint8, at least one.
+
+    Returns:
+        (N, D) float32, on the CPU.
+    """
+    found = []
+    for batch in _batches(module, images):
+        unknown = torch.zeros(len(batch), dtype=torch.int64, device=module.device)
+        features = module.predict_step({"image": batch, "label": unknown, "index": unknown}, 0)
+        found.append(features["embedding"].float().cpu())
+    return torch.cat(found)
+
+
+@torch.no_grad()
 def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     """Labels predicted by the model's classification head.
 

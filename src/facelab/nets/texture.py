@@ -85,7 +85,7 @@ class PrincipalComponents(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Fit to features (N, F), the same on every machine: a randomised decomposition with a fixed seed.
+        """Fit to features (N, F), N at least 1, by a randomised decomposition with a seed of its own: repeatable.
 
         Halko, Martinsson and Tropp, "Finding Structure with Randomness", 2011, algorithm 5.1 with power iterations.
         """
