@@ -76,5 +76,5 @@ class Recogniser:
         return self.trained.module
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings (N, D) of faces (N, H, W, C) uint8, N at least 1, as `facelab evaluate` makes them of few images."""
+        """Embeddings (N, D) of N > 0 faces (N, H, W, C) uint8, as `facelab evaluate` makes them of few images."""
         return evaluation_embeddings(self._module, faces).numpy()
