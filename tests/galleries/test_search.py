@@ -1,5 +1,7 @@
 """The search of a gallery, against sorting all cosines and against the searches of protocol=identification."""
 
+import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +47,16 @@ def test_no_probe_and_a_zero_embedding(tmp_path: Path) -> None:
     assert gallery().search(np.zeros((1, 8), np.float32), 3).scores.tolist() == [[0.0, 0.0, 0.0]]
     nobody = gallery(0).search(np.ones((2, 8), np.float32), 3)
     assert nobody.people.shape == nobody.scores.shape == (2, 0)
+
+
+@pytest.mark.slow
+def test_a_hundred_of_a_million_people_are_found() -> None:
+    """The duration is printed and not asserted; memory is that of the whole process, with the gallery."""
+    people = torch.nn.functional.normalize(torch.randn(1_000_000, 512, generator=torch.Generator().manual_seed(0)))
+    planted = torch.arange(0, 1_000_000, 10_000)
+    probes = people[planted] + 0.02 * torch.randn(100, 512, generator=torch.Generator().manual_seed(1))
+    begin = time.perf_counter()
+    found = nearest(people, probes, 3)
+    seconds, peak_gib = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"100 searches of 1,000,000 people: {seconds:.2f} s; memory of the process {peak_gib:.1f} GiB")
+    assert (found.people[:, 0] == planted).all()

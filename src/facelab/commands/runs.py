@@ -49,7 +49,8 @@ def show_runs(config: Mapping[str, Any]) -> None:
         console.print(f"There are no runs in {overview.tracking.uri} yet.")
         return
     table = Table(title=f"runs in {overview.tracking.uri}", title_justify="left", box=None)
-    for name in ("run", "status", "images", "test", "time", "started"):
+    table.add_column("run", vertical="top", min_width=len(rows[0].id), overflow="fold")  # ids are copied: never cut
+    for name in ("status", "images", "test", "time", "started"):
         table.add_column(name, justify="right" if name in ("images", "test", "time") else "left", vertical="top")
     for row in rows:
         kind = f"\nevaluation of {row.evaluates}" if row.evaluates else ""
