@@ -28,6 +28,7 @@ PUBLIC = {
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
+    "synthetic": "DuplicatedFaces GeneratedFaces MixedIdentities MixedPixels SyntheticFaces",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",
 }

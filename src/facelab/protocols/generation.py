@@ -1,6 +1,6 @@
 """Generation: compare generated with real faces, by means of two further trained models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from facelab.config.build import resolve_target
+from facelab.config.needs import Need
 from facelab.data.faces import FaceSet
 from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace
@@ -61,8 +62,6 @@ class Generation(Protocol):
         Metric("generation/kid", "KID, Inception", False),
         Metric("generation/fid", "FID", False),
     )
-    dependencies = ("embedder", "face_classifier")
-
     samples: Annotated[int, Field(ge=10)]
     embedder: list[str]
     face_classifier: list[str]
@@ -74,7 +73,12 @@ class Generation(Protocol):
         return issubclass(model, Generative)
 
     @classmethod
-    def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
+    def needs(cls, node: Mapping[str, Any], model: type) -> Sequence[Need]:
+        """An embedder of the same data and a face classifier."""
+        return Need("embedder", same=("data",)), Need("face_classifier")
+
+    @classmethod
+    def check_dependency(cls, name: str, config: Mapping[str, Any], node: Mapping[str, Any]) -> None:
         """Require a non-generative embedder, and a face classifier with a head, trained on faces and other images."""
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         data = cast(type, resolve_target(config["data"]["_target_"]))
@@ -104,7 +108,7 @@ class Generation(Protocol):
     def evaluate(self, subject: Subject) -> Report:
         """Compare generated faces with at most 2,000 training and 2,000 test faces, evenly spaced in their splits."""
         module, faces, splits = subject.module, subject.faces, subject.splits
-        embedder, classifier = (_loaded(subject, name) for name in self.dependencies)
+        embedder, classifier = (_loaded(subject, name) for name in ("embedder", "face_classifier"))
         face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
         reference = ReferenceModels(
             embed=lambda images: embeddings(embedder.module, images),
