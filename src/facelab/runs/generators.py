@@ -124,5 +124,5 @@ def _refuse_seen(
         if found:
             raise ConfigError(
                 f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Faces that it "
-                f"generates would tell the model about the {name}. {_WAY_OUT}"
+                f"generates would show them to the model in training. {_WAY_OUT}"
             )

@@ -104,7 +104,8 @@ class SyntheticFaces(NeedsRuns, ABC):
         """Number of faces for classes with so many real images, at least one each."""
         if self.ratio is None:
             return np.full(len(real), self.per_identity)
-        return np.maximum(1, np.rint(self.ratio * real).astype(np.int64))
+        found: Indices = np.maximum(1, np.rint(self.ratio * real)).astype(np.int64)
+        return found
 
     def plan_mixtures(self, labels: Indices, names: Sequence[str]) -> Plan:
         """As `plan`, for sources that mix two people into a new class.

@@ -1,7 +1,7 @@
 """Synthetic faces made by a trained generator: a conditional GAN, or an autoencoder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -85,12 +85,8 @@ class GeneratedFaces(SyntheticFaces):
         module = generator.module
         if isinstance(module, Reconstructing):
             return decoded(module, self._latents(plan, real, module))
-        assert isinstance(module, Generative)
-        noise = np.stack([r.standard_normal(module.latent_dim, np.float32) for r in plan.generators(self.seed)])
-        labels = torch.from_numpy(_labels_of(generator, real)[plan.parents])
-        mixed = torch.nn.functional.one_hot(labels, module.num_labels).float().mean(dim=1)
-        drawn = self.truncation * torch.from_numpy(noise)
-        return generated(module, drawn, mixed if plan.new_classes else labels[:, 0])
+        parents = _labels_of(generator, real)[plan.parents]
+        return conditional_faces(module, replace(plan, parents=parents), self.seed, self.truncation)
 
     def _latents(self, plan: Plan, real: FaceSet, module: FaceModule) -> Tensor:
         """Latents (M, D) between those of two training images, with noise."""
@@ -113,11 +109,13 @@ class GeneratedFaces(SyntheticFaces):
             judge = runs["recogniser"]
             shares = probabilities(judge.module, images).numpy()
             of_parents = np.take_along_axis(shares, _labels_of(judge, real)[plan.parents], axis=1)
-            return of_parents.prod(axis=1)
+            both: NDArray[np.float32] = of_parents.prod(axis=1)
+            return both
         parents = _labels_of(runs["generator"], real)[plan.parents]
         module = runs["generator"].module
         assert isinstance(module, GAN)
-        return np.mean([_logits(module, images, parents[:, side]) for side in (0, 1)], axis=0)
+        logits: NDArray[np.float32] = np.mean([_logits(module, images, parents[:, side]) for side in (0, 1)], axis=0)
+        return logits
 
 
 class MixedIdentities(GeneratedFaces):
@@ -133,6 +131,22 @@ class MixedIdentities(GeneratedFaces):
     def plan(self, labels: Indices, names: Sequence[str]) -> Plan:
         """As many new classes as there are people."""
         return self.plan_mixtures(labels, names)
+
+
+def conditional_faces(module: FaceModule, plan: Plan, seed: int, truncation: float) -> NDArray[np.uint8]:
+    """Faces (M, H, W, C) uint8 of a conditional generator.
+
+    Args:
+        module: the generator, on any device.
+        plan: of the M faces; its parents are numbers of the generator's labels.
+        seed: of the latents.
+        truncation: factor on the latents.
+    """
+    assert isinstance(module, Generative)
+    noise = np.stack([random.standard_normal(module.latent_dim, np.float32) for random in plan.generators(seed)])
+    labels = torch.from_numpy(plan.parents)
+    mixed = torch.nn.functional.one_hot(labels, module.num_labels).float().mean(dim=1)
+    return generated(module, truncation * torch.from_numpy(noise), mixed if plan.new_classes else labels[:, 0])
 
 
 def check_generator_class(model: type[FaceModule], selection: str) -> None:
@@ -169,7 +183,8 @@ def _deviation(codes: NDArray[np.float32], labels: Indices) -> NDArray[np.float3
     sums = np.zeros((len(counts), codes.shape[1]))
     np.add.at(sums, labels, codes)
     centred = codes - (sums / counts[:, None])[labels]
-    return np.sqrt((centred**2).sum(axis=0) / (len(codes) - len(counts)))
+    within: NDArray[np.float32] = np.sqrt((centred**2).sum(axis=0) / (len(codes) - len(counts)))
+    return within
 
 
 @torch.no_grad()
