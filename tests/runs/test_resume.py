@@ -54,7 +54,11 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
 
 @pytest.mark.parametrize(
     ("model", "pictures"),
-    [pytest.param(LONG, 4, id="cnn"), pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow)],
+    [
+        pytest.param(LONG, 4, id="cnn"),
+        pytest.param((*LONG, "synthetic=pixel_mixed_identities"), 5, id="synthetic", marks=pytest.mark.slow),
+        pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_bit_for_bit(
     facelab: Command,
