@@ -54,7 +54,9 @@ def test_a_mixture_is_the_mean_of_an_image_of_each(real: FaceSet) -> None:
     source = MixedPixels(per_identity=3)
     plan = source.plan(real.labels, NAMES)
     pixels = np.stack([real.pixels[i] for i in range(len(real))]).astype(float)
-    means = {frozenset(real.labels[[i, j]].tolist()): set() for i in range(6) for j in range(6)}
+    means: dict[frozenset[int], set[bytes]] = {
+        frozenset(real.labels[[i, j]].tolist()): set() for i in range(6) for j in range(6)
+    }
     for i in range(6):
         for j in range(6):
             mean = np.floor((pixels[i] + pixels[j]) / 2 + 0.5).astype(np.uint8)

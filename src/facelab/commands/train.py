@@ -85,8 +85,8 @@ def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> di
         component = cast(type[NeedsRuns], resolve_target(node["_target_"]))
         if issubclass(component, Protocol) and not component.can_evaluate(model):
             continue
-        for need in component.needs(node, model):
-            dependency = _composed(node[need.name], f"{key}.{need.name}")
+        for need in component.needs(node, config):
+            dependency = _composed([*node[need.name], *need.overrides], f"{key}.{need.name}")
             try:
                 component.check_dependency(need.name, dependency.config, node)
             except ConfigError as error:

@@ -12,22 +12,24 @@ class Need:
     Args:
         name: role of the run, and the component's argument that describes it as a list of overrides.
         same: root keys of the config whose values it takes from the run that needs it, such as `data` and `split`.
+        overrides: further overrides, after those that describe it.
     """
 
     name: str
     same: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 class NeedsRuns:
     """Base class of the components that may depend on further runs."""
 
     @classmethod
-    def needs(cls, node: Mapping[str, Any], model: type) -> Sequence[Need]:
-        """The runs that a component with this config depends on; by default none.
+    def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
+        """The runs that a component depends on; by default none.
 
         Args:
             node: config of the component.
-            model: class of the model that is trained.
+            config: of the run that it is part of.
         """
         return ()
 

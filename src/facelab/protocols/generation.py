@@ -78,10 +78,11 @@ class Generation(Protocol):
         return issubclass(model, Generative)
 
     @classmethod
-    def needs(cls, node: Mapping[str, Any], model: type) -> Sequence[Need]:
+    def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
         """An embedder of the same data, a face classifier, and a classifier of the labels of a conditional model."""
         found = [Need("embedder", same=("data",)), Need("face_classifier")]
-        conditional = issubclass(model, Generative) and model.num_labels != 0  # a property, if it is conditional
+        model = cast(type[Generative], resolve_target(config["model"]["_target_"]))
+        conditional = model.num_labels != 0  # a property, if it is conditional
         if conditional and node.get("label_classifier") is not None:
             found.append(Need("label_classifier", same=("data", "split")))
         return found

@@ -58,7 +58,7 @@ class GeneratedFaces(SyntheticFaces):
     recogniser: list[str] = field(default_factory=lambda: ["model=cnn"])
 
     @classmethod
-    def needs(cls, node: Mapping[str, Any], model: type) -> Sequence[Need]:
+    def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
         """The generator, unless a run is given, and the recogniser if it selects."""
         roles = [] if node.get("run") is not None else ["generator"]
         roles += ["recogniser"] if node.get("selection") == "recogniser" else []
