@@ -90,8 +90,8 @@ def enroll(config: Mapping[str, Any]) -> None:
     _say_left_out(changed)
     if known:
         _note(
-            f"Already enrolled, and left as they are ({counted(len(known), 'person')}): {some_of(known)}. To enrol one anew, "
-            f"first type: facelab gallery gallery={options.gallery} remove=<name>"
+            f"Already enrolled, and left as they are ({counted(len(known), 'person')}): {some_of(known)}. To enrol "
+            f"one anew, first type: facelab gallery gallery={options.gallery} remove=<name>"
         )
     _note_embeddings(recogniser, options, start)
     print(f"The gallery has {counted(len(changed.gallery), 'person')}: {visible(limit_in_words(changed.gallery))}.")
@@ -142,8 +142,8 @@ def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: 
     if options.unusable == "refuse" and found.problems:
         lines = "\n  - ".join(found.problems[:_LISTED])
         raise DataError(
-            f"{counted(len(found.problems), 'image')} cannot be used, so nobody was enrolled. Correct or delete them, or type "
-            f"unusable=skip to enrol the others:\n  - {lines}"
+            f"{counted(len(found.problems), 'image')} cannot be used, so nobody was enrolled. Correct or delete them, "
+            f"or type unusable=skip to enrol the others:\n  - {lines}"
         )
     for problem in found.problems:
         _note(problem)
