@@ -70,12 +70,12 @@ def enroll(config: Mapping[str, Any]) -> None:
     """
     options = Enrolling(**build(config))
     folder = Path(options.gallery)
-    people = list_people(options.source, "source")
+    asked = list_people(options.source, "source")
     with changing(folder):
         before = Gallery.open(folder) if (folder / FILE).exists() else None
         there = set() if before is None else set(before.names)
-        new = {name: images for name, images in people.items() if name not in there}
-        known = [name for name in people if name not in new]
+        new = {name: images for name, images in asked.items() if name not in there}
+        known = [name for name in asked if name not in new]
         recogniser = Recogniser.load(options.run, Path(options.runs_folder), options.tracking)
         if before is not None:
             _refuse_other_weights(before, recogniser, folder)
@@ -84,9 +84,8 @@ def enroll(config: Mapping[str, Any]) -> None:
         found = _portraits(new, options, start, recogniser)
         changed = enrolled(start, found)
         changed.gallery.write(folder)
-    print(
-        f"Enrolled {counted(len(found.names), 'person')} with {counted(len(found.owners), 'image')} in {folder.absolute()}."
-    )
+    people, images = counted(len(found.names), "person"), counted(len(found.owners), "image")
+    print(f"Enrolled {people} with {images} in {folder.absolute()}.")
     _say_left_out(changed)
     if known:
         _note(
