@@ -36,6 +36,16 @@ def test_a_ratio_counts_from_the_real_images_of_each_person(real: FaceSet, ratio
     assert (more.parents == more.labels[:, None]).all()
 
 
+def test_portions_hold_whole_labels_and_all_faces(real: FaceSet) -> None:
+    source = MixedPixels(per_identity=3)
+    plan = source.plan(real.labels, NAMES)
+    portions = plan.portions(4)
+    assert [portion.labels.tolist() for portion in portions] == [[3, 3, 3, 4, 4, 4], [5, 5, 5]]
+    apart = np.concatenate([source.make(portion, real, {}) for portion in portions])
+    assert (apart == source.make(plan, real, {})).all()
+    assert len(plan.portions(100)) == 1
+
+
 def test_exactly_one_of_number_and_ratio_is_given() -> None:
     for given in ({}, {"per_identity": 2, "ratio": 1.0}):
         with pytest.raises(ValueError, match=r"synthetic\.per_identity=null synthetic\.ratio"):

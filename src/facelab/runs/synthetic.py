@@ -1,12 +1,13 @@
 """Make the synthetic faces of a run, and add them to its training images."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -18,11 +19,13 @@ from facelab.runs.description import sentence_on_synthetic
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import CHECKPOINTS
 from facelab.synthetic.base import Plan, joined
+from facelab.system import make_console
 from facelab.tracking import TrackedRun
 
 FILE = "synthetic.safetensors"  # beside the checkpoints, and removed with them
 SHEET = "synthetic_faces"
 _DIGEST = "synthetic.sha256"
+_PORTION = 1 << 14  # faces between two steps of the progress bar
 _REAL, _SYNTHETIC, _ROWS, _SIDE = 3, 8, 16, 72  # images of a row of the contact sheet, its rows, and pixels
 
 
@@ -48,11 +51,18 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
     images = _kept(tracked, plan)
     if images is None:
         print(f"Making {len(plan):,} synthetic faces ({source.what}).", flush=True)
-        images = source.make(plan, real, {name: load(folder) for name, folder in folders.items()})
+        runs = {name: load(folder) for name, folder in folders.items()}
+        images = np.concatenate([source.make(portion, real, runs) for portion in _shown(plan.portions(_PORTION))])
         _keep(images, tracked, plan)
     prepared.data.training_faces = joined(real, plan, images)
     generator = tracked.needs().get("generator")
     return replace(prepared, further=sentence_on_synthetic(source.what, len(plan), len(plan.new_classes), generator))
+
+
+def _shown(portions: list[Plan]) -> Iterable[Plan]:
+    """The portions, with a progress bar and the time left where there is a terminal."""
+    console = make_console()
+    return track(portions, "synthetic faces", console=console, transient=True, disable=not console.is_terminal)
 
 
 def _kept(tracked: TrackedRun, plan: Plan) -> NDArray[np.uint8] | None:

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -53,6 +54,13 @@ class Plan:
         parents = np.repeat(self.parents[np.searchsorted(self.labels, kept)], factor * counts, axis=0)
         numbers = np.concatenate([np.arange(factor * count) for count in counts])
         return replace(self, labels=labels, parents=parents, numbers=numbers)
+
+    def portions(self, most: int) -> list["Plan"]:
+        """The plan in portions of whole labels, of about `most` faces each."""
+        firsts = np.flatnonzero(np.diff(self.labels, prepend=-1))
+        starts = firsts[np.unique(firsts // most, return_index=True)[1]].tolist()
+        parts = [slice(start, end) for start, end in pairwise([*starts, len(self)])]
+        return [replace(self, labels=self.labels[p], parents=self.parents[p], numbers=self.numbers[p]) for p in parts]
 
     def generators(self, seed: int) -> list[np.random.Generator]:
         """A random generator for each face, which depends on the seed, its label and its number only."""
