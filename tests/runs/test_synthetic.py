@@ -116,7 +116,7 @@ def test_generated_faces_join_the_training_images_and_nothing_else(
     [
         (["split.seed=3"], "it has seen 9 of the test images of this run: s1/4.pgm"),
         (["split=few_shot"], "of the test images of this run"),
-        (["split=identity_disjoint", "split.train_people=4", "protocol=verification"], "12 of the test images"),
+        (["split=identity_disjoint", "split.train_people=4", "protocol=verification"], "16 of the test images"),
         (["data.last_person=7"], "a generator of other people: it was not trained on 1 of the 7 classes in training"),
         (["data.image_size=16"], "images of 32 x 32 with 1 channels; those of this run have 16 x 16 and 1"),
         (["data.channels=3"], "Set data.image_size=32 data.channels=1"),

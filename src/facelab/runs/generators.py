@@ -62,16 +62,39 @@ def check_generator(settings: GeneratedFaces, folder: Path, source: FaceSource, 
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
     _check_shape(trained, faces, key)
+    _check_people(trained, _images_of(folder, key), source, faces, splits, key)
+    refuse_informed(folder, source, faces, splits, key)
+
+
+def refuse_informed(folder: Path, source: FaceSource, faces: FaceSet, splits: Splits, key: str) -> None:
+    """Refuse a run that would carry what it knows of validation and test into the training faces.
+
+    It may have chosen its weights by the validation images, as the run that trains does, and not have learnt from them.
+
+    Args:
+        folder: of the run.
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+        key: of the config that names the run, for messages.
+
+    Raises:
+        ConfigError: it has seen a test image, was trained on a validation image or, if the split keeps people apart,
+            knows a person of these; or what it has seen is not known.
+    """
+    used = _images_of(folder, key)
+    _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key)
+    _refuse_seen("val", _without(used, ("test", "val")), source, faces, splits, key)
+
+
+def _images_of(folder: Path, key: str) -> ImageList:
     used = read_image_list(folder / IMAGES) if (folder / IMAGES).is_file() else None
     if used is None or used.unlisted:
         raise ConfigError(
             f"{key}: which images it was trained on is not recorded, so whether it has seen the test images is "
             f"unknown. Train it again with this version of facelab. {_WAY_OUT}"
         )
-    trained_on = _without(used, ("test", "val"))
-    _check_people(trained, trained_on, source, faces, splits, key)
-    _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key)
-    _refuse_seen("val", trained_on, source, faces, splits, key)
+    return used
 
 
 def _check_shape(trained: Trained, faces: FaceSet, key: str) -> None:
@@ -91,10 +114,10 @@ def _without(used: ImageList, parts: tuple[str, ...]) -> ImageList:
 
 
 def _check_people(
-    trained: Trained, trained_on: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str
+    trained: Trained, used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str
 ) -> None:
     """Require that the generator was trained on every class of the training images."""
-    table = trained_on.table.select(["naming", "label"]).to_pandas().astype(str)
+    table = _without(used, ("test", "val")).table.select(["naming", "label"]).to_pandas().astype(str)
     known = set(zip(table["naming"], table["label"], strict=True))
     names, own = namings(source, faces), faces.columns[faces.label].texts
     wanted = {(names[i], str(own[i])) for i in splits.train.tolist()}
@@ -123,6 +146,6 @@ def _refuse_seen(
     for kind, found in (("images", images), ("people", people)):
         if found:
             raise ConfigError(
-                f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Faces that it "
-                f"generates would show them to the model in training. {_WAY_OUT}"
+                f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Its faces "
+                f"would show them to the model in training. {_WAY_OUT}"
             )

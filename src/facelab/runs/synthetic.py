@@ -16,9 +16,11 @@ from facelab.data.faces import FaceSet
 from facelab.errors import DataError
 from facelab.models.trained import load
 from facelab.runs.description import sentence_on_synthetic
+from facelab.runs.generators import refuse_informed
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import CHECKPOINTS
 from facelab.synthetic.base import Plan, joined
+from facelab.synthetic.generated import ROLES
 from facelab.system import make_console
 from facelab.tracking import TrackedRun
 
@@ -42,7 +44,7 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
 
     Raises:
         DataError: the faces that a resumed run was trained on cannot be made again.
-        ConfigError: a run that it depends on cannot be loaded.
+        ConfigError: the generator or the recogniser cannot be loaded, or has seen a test or validation image.
     """
     source, plan = prepared.experiment.synthetic, prepared.plan
     if source is None or plan is None:
@@ -51,7 +53,11 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
     images = _kept(tracked, plan)
     if images is None:
         print(f"Making {len(plan):,} synthetic faces ({source.what}).", flush=True)
-        runs = {name: load(folder) for name, folder in folders.items()}
+        runs = {}
+        for name in folders.keys() & ROLES:
+            data, key = prepared.experiment.data, f"synthetic.{name}"
+            refuse_informed(folders[name], data, prepared.faces, prepared.splits, key)
+            runs[name] = load(folders[name])
         images = np.concatenate([source.make(portion, real, runs) for portion in _shown(plan.portions(_PORTION))])
         _keep(images, tracked, plan)
     prepared.data.training_faces = joined(real, plan, images)

@@ -21,6 +21,7 @@ from facelab.models.sampling import decoded, generated
 from facelab.models.trained import Trained, embeddings, probabilities
 from facelab.synthetic.base import Plan, SyntheticFaces, members
 
+ROLES = {"generator", "recogniser"}  # of the runs that may be needed
 CANDIDATES = 4  # with a selection, so many faces are made for each that is kept
 _BATCH = 256
 
