@@ -16,7 +16,8 @@ SOURCE = ORL(image_size=32)
 
 
 def _parts(train: list[int], val: list[int], test: list[int]) -> Splits:
-    return Splits(*(np.array(part, dtype=np.int64) for part in (train, val, test)))
+    first, second, third = (np.array(part, dtype=np.int64) for part in (train, val, test))
+    return Splits(first, second, third)
 
 
 def _refuse(folder: Path, orl: FaceSet, splits: Splits) -> None:
