@@ -36,9 +36,8 @@ class NearestNeighbours(nn.Module):
         """(N, embedding_dim) -> (N, num_classes), at most 0."""
         lengths = embeddings.square().sum(dim=1, keepdim=True) + self.embeddings.square().sum(dim=1)
         distances = (lengths - 2 * embeddings @ self.embeddings.T).clamp_min(0)
-        labels = self.labels.expand(len(embeddings), -1)
-        scores = torch.full((len(embeddings), self.num_classes), -torch.inf).to(distances)
-        return scores.scatter_reduce(1, labels, -distances, "amax")
+        none = torch.full_like(embeddings[:, :1], -torch.inf).expand(-1, self.num_classes)
+        return none.scatter_reduce(1, self.labels.expand_as(distances), -distances, "amax")
 
     def _load_from_state_dict(
         self,
