@@ -3,7 +3,7 @@
     python experiments/few_shot/study.py design      # before the runs: which differences the design can detect
     python experiments/few_shot/study.py             # prints the results; refuses an incomplete grid
     python experiments/few_shot/study.py partial     # the same of the runs that have finished, and which are missing
-    python experiments/few_shot/study.py write       # writes both into README.md, and accuracy.svg
+    python experiments/few_shot/study.py write       # writes README.md and accuracy.svg; also with partial or design
 
 Further arguments: `sweep=<name>` (few_shot), `folder=<folder of the store>` (the current one).
 """
@@ -32,6 +32,7 @@ REGISTRATION, STUDY, README, FIGURE = "registration.toml", "study.yaml", "README
 BEGIN, END = "<!-- study: from experiments/few_shot/study.py -->", "<!-- end of study -->"
 AXES = Axes("model", "split.train_per_identity", "split.seed")
 NAMED_CELLS = 10
+NOTHING = "No run has finished yet."
 
 
 def registered() -> dict[str, Any]:
@@ -244,22 +245,23 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{unknown[0]}: unknown. Known are design, partial, write, sweep=<name>, folder=<folder>.")
     plan, values = registered(), listed()
     designed = design(plan, len(values[AXES.replicate]))
-    if asked == {"design"}:
-        print(designed)
-        return
-    rows = rows_of(options.get("folder", "."), options.get("sweep", "few_shot"))
-    refuse_changed(rows)
-    grid = grid_of(rows, AXES, values, plan["metric"])
-    if "partial" not in asked:
-        refuse_missing(grid)
-    inner = f"{designed}\n\n{report(plan, grid)}"
+    grid = None
+    if "design" not in asked:
+        rows = rows_of(options.get("folder", "."), options.get("sweep", "few_shot"))
+        refuse_changed(rows)
+        grid = grid_of(rows, AXES, values, plan["metric"])
+        if "partial" not in asked:
+            refuse_missing(grid)
+    inner = f"{designed}\n\n{NOTHING if grid is None else report(plan, grid)}"
     if "write" not in asked:
         print(inner)
         return
     readme = HERE / README
     readme.write_text(written(readme.read_text(encoding="utf-8"), inner), encoding="utf-8")
-    (HERE / FIGURE).write_text(figure(grid), encoding="utf-8")
-    print(f"{readme}\n{HERE / FIGURE}")
+    print(readme)
+    if grid is not None:
+        (HERE / FIGURE).write_text(figure(grid), encoding="utf-8")
+        print(HERE / FIGURE)
 
 
 if __name__ == "__main__":
