@@ -27,7 +27,7 @@ FITTED_ONCE = {"model=pixels", "model=eigenfaces", "model=fisherfaces", "model=l
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
-SLOW = {"search=cmaes", "search=grid", "search=random"}
+SLOW = {"augment=light", "augment=standard", "model=dcgan", "search=cmaes", "search=grid", "search=random"}
 GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
 # Values that a choice cannot do without.
 REQUIRED = {
