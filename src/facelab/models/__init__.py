@@ -1,7 +1,8 @@
 """Models: LightningModules that combine networks and losses."""
 
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
-from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
+from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing
+from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
 from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
@@ -17,10 +18,15 @@ __all__ = [
     "Constant",
     "Cosine",
     "DenoisingAutoencoder",
+    "Eigenfaces",
     "FaceModule",
+    "Fisherfaces",
+    "FittedModule",
     "Generative",
     "Length",
+    "LinearSVM",
     "OneLossModule",
+    "Pixels",
     "Recipe",
     "Reconstructing",
     "Schedule",

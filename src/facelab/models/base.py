@@ -1,7 +1,7 @@
 """Base classes of all models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.metrics import Metric
-from facelab.models.recipe import Recipe
+from facelab.models.recipe import Constant, Recipe
 
 if TYPE_CHECKING:
     from facelab.models.transfer import Transfer
 
 _AT_ONCE = 256  # images per forward pass: bounds the memory of feature maps, which then stay in the caches
+
+Progress = Callable[[str, int, int], None]  # progress of a fit: what is counted, how many are done, of how many
 
 
 class StepOutput(TypedDict):
@@ -98,6 +100,10 @@ class FaceModule(pl.LightningModule, ABC):
     def has_validation_loss(self) -> bool:
         """Whether validation records `val/loss`, if the model has such a term."""
         return True
+
+    def total_images(self, training_images: int) -> int:
+        """Length of a run in images seen, for a training set of this size."""
+        return self.recipe.total_images(training_images)
 
     def classify(self, embeddings: Tensor) -> Tensor | None:
         """Scores (N, num_classes) of embeddings (N, D) by the classification head; None if the model has no head."""
@@ -212,6 +218,41 @@ class OneLossModule(FaceModule):
         """One step of automatic optimisation."""
         terms = self.losses(batch)
         return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
+
+
+class FittedModule(FaceModule):
+    """A model that is fitted once to all training images, without augmentation, instead of trained by steps."""
+
+    term_metrics: ClassVar[tuple[Metric, ...]] = ()
+
+    def __init__(self) -> None:
+        super().__init__(Recipe(batch_size=64, schedule=Constant(), max_epochs=1))
+
+    @property
+    def has_validation_loss(self) -> bool:
+        """False: nothing is minimised by steps."""
+        return False
+
+    def total_images(self, training_images: int) -> int:
+        """The training images, each seen once."""
+        return training_images
+
+    @abstractmethod
+    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+        """Set the buffers, which hold what is fitted.
+
+        Args:
+            images: all training images, (N, C, H, W) float in [-1, 1], on the CPU.
+            labels: (N,) int64 in [0, num_classes).
+            report: called with the progress of a fit that takes long.
+
+        Returns:
+            A note for the user if the config cannot be followed; None otherwise.
+        """
+
+    def configure_optimizers(self) -> None:
+        """None: there is no optimiser."""
+        return
 
 
 class Reconstructing(ABC):

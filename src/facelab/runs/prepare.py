@@ -21,7 +21,7 @@ from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
-from facelab.models.base import FaceModule
+from facelab.models.base import FaceModule, FittedModule
 from facelab.models.recipe import Recipe
 from facelab.models.trained import ModelMetadata
 from facelab.models.transfer import find_weights, load_encoder
@@ -96,11 +96,13 @@ class Prepared:
         metadata = _model_metadata(faces, splits, plan)
         module = configured("model", lambda: _make_model(experiment, metadata))
         configured(module.optimizer_keys, module.configure_optimizers)
+        if isinstance(module, FittedModule):
+            _check_fitted(experiment, settings, type(module).__name__)
         protocols = applicable(experiment.protocol, type(module))
         for protocol in protocols.values():
             protocol.check(splits, faces)
         criterion = _criterion(experiment, protocols, module, splits, faces)
-        if criterion is None and int(os.environ.get("RANK", 0)) == 0:
+        if criterion is None and not isinstance(module, FittedModule) and int(os.environ.get("RANK", 0)) == 0:
             _tell_unselected(module, splits, faces)
         data = _data_module(experiment, settings, faces, splits, module, plan)
         return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion, plan)
@@ -116,6 +118,19 @@ class Prepared:
         """All metrics the run may record."""
         of_protocols = [metric for protocol in self.protocols.values() for metric in protocol.metrics]
         return [*self.module.term_metrics, *_CLASSIFICATION_TERMS, *of_protocols]
+
+
+def _check_fitted(experiment: Experiment, settings: TrainerSettings, model: str) -> None:
+    """Refuse settings that a model fitted once cannot follow."""
+    if experiment.augment.transforms:
+        raise ConfigError(
+            f"augment: {model} is fitted once to the training images as they are, so no augmentation would be seen. "
+            "Remove augment=..., or set augment=none."
+        )
+    if settings.devices > 1:
+        raise ConfigError(
+            f"trainer.devices={settings.devices}: {model} is fitted once, in one process. Set trainer.devices=1."
+        )
 
 
 def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
@@ -270,7 +285,7 @@ def _data_module(
         splits,
         experiment.augment,
         configured("model.recipe", lambda: _order(recipe, indices, labels, experiment.seed, settings.devices)),
-        recipe.total_images(len(splits.train)),  # as many steps as without synthetic faces
+        module.total_images(len(splits.train)),  # as many steps as without synthetic faces
         experiment.seed,
         experiment.runtime.workers,
         module.needs_originals,

@@ -140,7 +140,8 @@ def _live(
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
             result = launch(devices, fit_as_rank, config, tracked.folder, checkpoint)
-    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights and cannot be resumed
+    # A finished run has its weights and cannot be resumed. A model that is fitted once has no checkpoints.
+    shutil.rmtree(tracked.folder / CHECKPOINTS, ignore_errors=True)
     assert result is not None, "the first process always has a result"
     return result
 
