@@ -26,7 +26,15 @@ ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "exec
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
 SLOW = {"search=cmaes", "search=grid", "search=random"}
-GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
+GENERATIVE = {
+    "protocol=generation",
+    "model=gan",
+    "model=gan_conditional",
+    "model=dcgan",
+    "model=vae",
+    "model=diffusion",
+    "model=diffusion_conditional",
+}
 # Values that a choice cannot do without.
 REQUIRED = {
     "data=concat": [
@@ -135,6 +143,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size.append("model=autoencoder")
     if choice == "protocol=generation":
         size.append("model=gan")
+    if "diffusion" in choice:
+        size.append("model.steps=2")
     if choice in GENERATIVE:
         size += [*TINY_REFERENCE_MODELS, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]

@@ -63,7 +63,7 @@ SMALL = (
 SMALLER = {
     r"^(?!.*(trainer=|--)).*train.py": ["trainer=cpu"],
     r"^(?!.*(identity_disjoint|data=|--)).*train.py": ["data.last_person=6"],
-    r"gan|vae": TINY_REFERENCE_MODELS,
+    r"gan|vae|diffusion": TINY_REFERENCE_MODELS,
     r"\+few_shot": ["split.seed=0,1"],
     r"search=": ["search.trials=2"],
     r"identity_disjoint.*data=|data=.*identity_disjoint|train_people=\d+ protocol.*MANY": ["split.train_people=8"],

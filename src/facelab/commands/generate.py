@@ -101,13 +101,13 @@ def _generative(options: Generation) -> Trained:
         kind = type(trained.module).__name__
         raise ConfigError(
             f"run={options.run}: its model, {kind}, cannot generate faces. Choose a run of model=gan, gan_conditional, "
-            "dcgan or vae."
+            "dcgan, diffusion, diffusion_conditional or vae."
         )
     if options.label is not None and options.label >= trained.module.num_labels:
         if not trained.module.num_labels:
             raise ConfigError(
                 f"label={options.label}: this model is not conditioned on labels. Remove label=, or choose a run of "
-                "model=gan_conditional."
+                "model=gan_conditional or diffusion_conditional."
             )
         names = trained.metadata.label_names
         raise ConfigError(

@@ -3,6 +3,7 @@
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
 from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
 from facelab.models.cnn import CNN
+from facelab.models.diffusion import ConditionalDiffusion, Diffusion
 from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
@@ -13,10 +14,12 @@ __all__ = [
     "AdversarialObjective",
     "AdversarialOptimizers",
     "Autoencoder",
+    "ConditionalDiffusion",
     "ConditionalGAN",
     "Constant",
     "Cosine",
     "DenoisingAutoencoder",
+    "Diffusion",
     "FaceModule",
     "Generative",
     "Length",
