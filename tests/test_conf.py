@@ -25,7 +25,15 @@ ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "exec
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
-SLOW = {"search=cmaes", "search=grid", "search=random"}
+SLOW = {
+    "augment=light",
+    "augment=standard",
+    "model=dcgan",
+    "model=diffusion",
+    "search=cmaes",
+    "search=grid",
+    "search=random",
+}
 GENERATIVE = {
     "protocol=generation",
     "model=gan",

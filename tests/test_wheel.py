@@ -44,6 +44,7 @@ def test_the_wheel_carries_configs_and_experiments(installed: dict[str, str], tm
     assert "families: sweep" in text
 
 
+@pytest.mark.slow
 def test_the_wheel_trains(installed: dict[str, str], tmp_path: Path) -> None:
     assert "F1 (macro)" in _facelab(installed, tmp_path, "train", *TINY_CNN)
     assert (tmp_path / "mlflow.db").is_file()

@@ -123,6 +123,7 @@ def test_float32_gradients_of_a_diffusion_model_agree() -> None:
     assert alone["network.output.2.weight"].abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_test_metrics() -> None:
     # 21 test pictures: one rank sees a picture twice to fill its share.
     split = ("split.train=0.5", "split.val=0.2", "split.test=0.3", "data.last_person=7")
