@@ -66,7 +66,7 @@ WITHOUT_RECIPE = re.compile("eigenfaces|fisherfaces|linear_svm|pixels")
 SMALLER = {
     r"^(?!.*(trainer=|--)).*train.py": ["trainer=cpu"],
     r"^(?!.*(identity_disjoint|data=|--)).*train.py": ["data.last_person=6"],
-    r"gan|vae": TINY_REFERENCE_MODELS,
+    r"gan|vae|diffusion": TINY_REFERENCE_MODELS,
     r"synthetic=(gan|mixed)": [f"synthetic.generator={['model=gan_conditional', *_GENERATOR]}"],
     r"synthetic=autoencoder": [f"synthetic.generator={['model=autoencoder', *_GENERATOR]}"],
     r"selection=recogniser": [f"synthetic.recogniser={['model=cnn', *_GENERATOR]}"],

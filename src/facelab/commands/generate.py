@@ -119,7 +119,7 @@ def _generative(options: Generation, folder: Path) -> Trained:
         kind = type(trained.module).__name__
         raise ConfigError(
             f"run={options.run}: its model, {kind}, cannot generate faces. Choose a run of model=gan, gan_conditional, "
-            "dcgan or vae."
+            "dcgan, diffusion, diffusion_conditional or vae."
         )
     if options.per_identity is not None and not trained.module.num_labels:
         raise ConfigError(
@@ -130,7 +130,7 @@ def _generative(options: Generation, folder: Path) -> Trained:
         if not trained.module.num_labels:
             raise ConfigError(
                 f"label={options.label}: this model is not conditioned on labels. Remove label=, or choose a run of "
-                "model=gan_conditional."
+                "model=gan_conditional or diffusion_conditional."
             )
         names = trained.metadata.label_names
         raise ConfigError(
