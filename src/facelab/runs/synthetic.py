@@ -28,7 +28,7 @@ FILE = "synthetic.safetensors"  # beside the checkpoints, and removed with them
 SHEET = "synthetic_faces"
 _DIGEST = "synthetic.sha256"
 _PORTION = 1 << 14  # faces between two steps of the progress bar
-_REAL, _SYNTHETIC, _ROWS, _SIDE = 3, 8, 16, 72  # images of a row of the contact sheet, its rows, and pixels
+_REAL, _SYNTHETIC, _ROWS, _SIDE = 4, 8, 16, 72  # images of a row of the contact sheet, its rows, and pixels
 
 
 def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str, Path]) -> Prepared:
@@ -125,4 +125,5 @@ def _row(label: int, plan: Plan, faces: FaceSet, first: int) -> list[Cell]:
     blank = np.full(faces.pixels[0].shape, 255, np.uint8)
     cells: list[Cell] = [(faces.pixels[int(i)], f"{faces.label_names[faces.labels[i]]}, real") for i in real]
     cells += [(blank, "")] * (_REAL - len(cells) + 1)
-    return [*cells, *((faces.pixels[int(first + i)], "synthetic") for i in made[:_SYNTHETIC])]
+    names = [f"{faces.label_names[label]}, synthetic", *[""] * (_SYNTHETIC - 1)]
+    return [*cells, *((faces.pixels[int(first + i)], name) for i, name in zip(made, names, strict=False))]
