@@ -29,6 +29,17 @@ def test_a_new_network_returns_zeros_and_a_new_block_its_shortcut() -> None:
     assert torch.equal(ConditionedBlock(8, 8, 5)(features, condition), features)
 
 
+def test_weights_of_labels_mix_their_embeddings() -> None:
+    network, (images, noise, labels) = _trained(num_labels=3), _inputs()
+    with torch.no_grad():
+        plain, one = network(images, noise, labels), network(images, noise, torch.eye(3)[labels])
+        mixed = network(images, noise, torch.tensor([[0.7, 0.7, 0.0]] * 4))
+        of_two = network(images, noise, torch.tensor([[0.7, 0.7]] * 4))
+    assert torch.allclose(plain, one, atol=1e-5)
+    assert torch.allclose(mixed, of_two, atol=1e-5)
+    assert not torch.allclose(mixed, plain, atol=1e-3)
+
+
 @pytest.mark.parametrize(("shape", "patch"), [((3, 16, 16), 2), ((1, 32, 16), 4), ((1, 8, 8), 1)])
 def test_shapes(shape: tuple[int, int, int], patch: int) -> None:
     network, images = _trained(image_shape=shape, widths=(8, 12, 16), patch=patch), torch.randn(2, *shape)

@@ -67,7 +67,8 @@ class Diffusion(FaceModule, Generative):
         return features
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images (N, C, H, W) float of standard normal latents (N, C * H * W) and labels (N,) int64, if conditional."""
+        """Images (N, C, H, W) float of standard normal latents (N, C * H * W), and of labels if it is conditional: (N,)
+        int64, or weights of a mixture, (N, num_labels) float."""
 
         def denoiser(noisy: Tensor, sigma: Tensor) -> Tensor:
             return denoise(lambda images, noise: self.network(images, noise, labels), noisy, sigma)

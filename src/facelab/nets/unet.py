@@ -108,7 +108,8 @@ class UNet(nn.Module):
         Args:
             images: (N, C, H, W) float.
             noise: (N,) float, a number of about unit size that tells the noise level.
-            labels: (N,) int64 in [0, num_labels], where num_labels itself stands for no label; without labels, ignored.
+            labels: (N,) int64 in [0, num_labels], where num_labels itself stands for no label, or weights of mixtures
+                of labels, (N, num_labels) float; without labels, ignored.
         """
         return F.pixel_shuffle(self.output(self._maps(images, noise, labels)[-1]), self.patch)
 
@@ -133,7 +134,10 @@ class UNet(nn.Module):
     def _condition(self, noise: Tensor, labels: Tensor) -> Tensor:
         turns = noise[:, None] * self.frequencies
         condition: Tensor = self.noise(torch.cat([turns.cos(), turns.sin()], dim=1))
-        return F.silu(condition if self.labels is None else condition + self.labels(labels))
+        if self.labels is None:
+            return F.silu(condition)
+        mixed = labels.is_floating_point()
+        return F.silu(condition + (labels @ self.labels.weight[: labels.shape[1]] if mixed else self.labels(labels)))
 
 
 def _refuse_sizes(image_shape: ImageShape, widths: Sequence[int], depth: int, patch: int, condition_dim: int) -> None:

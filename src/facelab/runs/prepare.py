@@ -285,7 +285,8 @@ def _data_module(
         splits,
         experiment.augment,
         configured("model.recipe", lambda: _order(recipe, indices, labels, experiment.seed, settings.devices)),
-        module.total_images(len(splits.train)),  # as many steps as without synthetic faces
+        # As many steps as without synthetic faces; a model that is fitted once sees each of them, too.
+        module.total_images(len(indices if isinstance(module, FittedModule) else splits.train)),
         experiment.seed,
         experiment.runtime.workers,
         module.needs_originals,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -123,8 +124,8 @@ class MixedIdentities(GeneratedFaces):
     """Faces that a generator mixes of two people, each pair labelled as a new class.
 
     Rahimi et al., "AugGen: Synthetic Augmentation Can Improve Discriminative Models", 2025 (arXiv 2503.11544): a
-    conditional generator gets the mean of two labels. An autoencoder decodes the mean of the latents of two images, one
-    of each person. Arguments as for `GeneratedFaces`; `per_identity` counts the faces of each new class.
+    conditional generator gets a mixture of two labels in equal parts. An autoencoder decodes the mean of the latents of
+    two images, one of each person. Arguments as for `GeneratedFaces`; `per_identity` counts the faces of a new class.
     """
 
     what: ClassVar[str] = "generated mixtures of two people"
@@ -146,7 +147,8 @@ def conditional_faces(module: FaceModule, plan: Plan, seed: int, truncation: flo
     assert isinstance(module, Generative)
     noise = np.stack([random.standard_normal(module.latent_dim, np.float32) for random in plan.generators(seed)])
     labels = torch.from_numpy(plan.parents)
-    mixed = torch.nn.functional.one_hot(labels, module.num_labels).float().mean(dim=1)
+    # Weights of unit length, so that the mixture of two embeddings is about as long as one.
+    mixed = F.normalize(F.one_hot(labels, module.num_labels).float().mean(dim=1))
     return generated(module, truncation * torch.from_numpy(noise), mixed if plan.new_classes else labels[:, 0])
 
 
