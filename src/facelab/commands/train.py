@@ -81,12 +81,13 @@ def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> di
             continue
         for name in protocol.dependencies:
             key = f"protocol.{protocol_name}.{name}"
-            dependency = _composed(node[name], key)
+            its_data = protocol.dependency_data(name, node, config["data"])
+            dependency = _composed([*node[name], *its_data], key)
             try:
                 protocol.check_dependency(name, dependency.config)
             except ConfigError as error:
                 raise ConfigError(f"{key}: {error}") from error
-            found[name] = _adapted(dependency, name, config, choices)
+            found[name] = _adapted(dependency, name, config, choices, has_data=bool(its_data))
     return found
 
 
@@ -101,16 +102,18 @@ def _composed(overrides: Sequence[str], key: str) -> Dependency:
     return Dependency(config, choices_of(composed.hydra, config))
 
 
-def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
+def _adapted(
+    dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str], has_data: bool
+) -> Dependency:
     """Give a dependency the accelerator, store and runtime of the run that needs it.
 
-    An embedder also gets the same data. A face classifier gets the same channels and, if its config names no faces,
-    the same data as its faces.
+    An embedder also gets the same data, unless it `has_data` of its own. A face classifier gets the same channels and,
+    if its config names no faces, the same data as its faces.
     """
     own, its_choices = dict(dependency.config), dict(dependency.choices)
-    if name == "embedder":
+    if name == "embedder" and not has_data:
         own["data"], its_choices["data"] = config["data"], choices.get("data", "")
-    else:
+    elif name != "embedder":
         own["data"] = {**own["data"], "channels": config["data"]["channels"]}
         if own["data"].get("faces", config) is None:
             own["data"]["faces"] = config["data"]

@@ -140,6 +140,17 @@ class Protocol(ABC):
         """
         return
 
+    @classmethod
+    def dependency_data(cls, name: str, node: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+        """Overrides that choose the data of a run that the protocol depends on; empty for those of its own overrides.
+
+        Args:
+            name: of the dependency.
+            node: the protocol's checked config.
+            data: the checked config of the data of the run to evaluate.
+        """
+        return []
+
     @abstractmethod
     def check(self, splits: Splits, faces: FaceSet) -> None:
         """Check before training that the protocol applies to the splits.
