@@ -22,10 +22,23 @@ OVERLAYS = sorted(
 )
 # Needs hardware, a server, a cluster, further processes or a finished run: run by tests of their own.
 ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
+# Generators are trained by tests/runs/test_synthetic.py.
+ELSEWHERE |= {"synthetic=gan_conditional", "synthetic=mixed_identities"}
+# Have no recipe to shorten; tests/runs/test_classical.py trains them.
+FITTED_ONCE = {"model=pixels", "model=eigenfaces", "model=fisherfaces", "model=linear_svm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
-SLOW = {"search=cmaes", "search=grid", "search=random"}
+SLOW = {
+    "augment=light",
+    "augment=standard",
+    "model=dcgan",
+    "model=diffusion",
+    "protocol=generation_same_people",
+    "search=cmaes",
+    "search=grid",
+    "search=random",
+}
 GENERATIVE = {
     "protocol=generation",
     "protocol=generation_same_people",
@@ -33,6 +46,8 @@ GENERATIVE = {
     "model=gan_conditional",
     "model=dcgan",
     "model=vae",
+    "model=diffusion",
+    "model=diffusion_conditional",
 }
 # Values that a choice cannot do without.
 REQUIRED = {
@@ -102,7 +117,7 @@ def _make_templates(folder: Path) -> list[str]:
     [
         pytest.param(choice, marks=pytest.mark.slow) if choice in SLOW else choice
         for choice in CHOICES
-        if choice not in ELSEWHERE | TOO_LARGE
+        if choice not in ELSEWHERE | FITTED_ONCE | TOO_LARGE
     ],
 )
 def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
@@ -119,6 +134,9 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         for emptied in (tmp_path / "faces").glob("person*"):
             emptied.rmdir()
         size = [*size[:-1], "data=folder", "data.root=faces"]
+    if choice == "synthetic=autoencoder":
+        generator = ["model=autoencoder", "trainer=cpu", "trainer.threads=1", "model.recipe.max_images=64"]
+        size.append(f"synthetic.generator={generator}")
     if choice.startswith("trainer="):
         size.remove("trainer=cpu")
     if choice == "split=identity_disjoint":
@@ -142,6 +160,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size.append("model=autoencoder")
     if choice.startswith("protocol=generation"):
         size.append("model=gan")
+    if "diffusion" in choice:
+        size.append("model.steps=2")
     if choice in GENERATIVE:
         size += [*TINY_REFERENCE_MODELS, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]

@@ -57,6 +57,12 @@ def make_console(stderr: bool = False, quiet: bool = False) -> "Console":
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: `1 image`, `2,000 images`, `2 classes`, `2 people`."""
+    plural = "people" if noun == "person" else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def visible(text: str) -> str:
     """The text with escapes for control and other invisible characters: a file name must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

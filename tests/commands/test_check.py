@@ -98,6 +98,7 @@ def test_every_bad_file_is_named(facelab: Command, tmp_path: Path, experiment: t
     assert "Identical to an image with another label: 1 image" in outcome.out
 
 
+@pytest.mark.slow
 def test_it_fails_where_training_would(facelab: Command, tmp_path: Path, experiment: tuple[str, str]) -> None:
     root = make_folder(tmp_path / "faces", pictures=6)
     arguments = ("check", "data=folder", "data.root=faces", *experiment)

@@ -124,8 +124,8 @@ def test_the_same_command_adds_people(facelab: Command, here: Path, enrolling: t
     done(facelab(*enrolling))
     shutil.move(here / "later", here / "people" / "s10")
     outcome = done(facelab(*enrolling[:-2]))
-    assert "Enrolled 1 people with 3 images" in outcome.out
-    assert "3 people were enrolled before and stay as they are: s7, s8, s9" in outcome.out
+    assert "Enrolled 1 person with 3 images" in outcome.out
+    assert "(3 people): s7, s8, s9" in outcome.out
     added = Gallery.open(here / "office")
     shutil.rmtree(here / "office")
     done(facelab(*enrolling))
@@ -249,7 +249,7 @@ def test_a_photo_of_several_people_enrols_nobody(facelab: Command, here: Path, r
     assert outcome.status == 1
     assert "2.png shows 2 faces, and whose to use is unknown" in outcome.error
     assert not (here / "crew.gallery").exists()
-    assert "Enrolled 1 people with 1 images" in done(facelab(*again, "unusable=skip")).out
+    assert "Enrolled 1 person with 1 image" in done(facelab(*again, "unusable=skip")).out
 
 
 def test_the_people_of_a_folder_set_the_threshold(facelab: Command, here: Path, run: TrackedRun) -> None:
@@ -279,7 +279,7 @@ def test_the_people_of_a_folder_set_the_threshold(facelab: Command, here: Path, 
     assert threshold is not None
     assert (threshold.people, threshold.searches) == (19, 190)
     shutil.copytree(here / "people" / "s7", here / "people" / "late")
-    assert "Enrolled 1 people with 3 images" in done(facelab(*arguments)).out
+    assert "Enrolled 1 person with 3 images" in done(facelab(*arguments)).out
     assert Gallery.open(here / "office").development.names == gallery.development.names
     outcome = facelab(*arguments, "development=probes")
     assert "the threshold of office is set by other people (people of others)" in outcome.error
@@ -292,7 +292,7 @@ REFUSED = [
     (("source=probes",), "holds images beside folders"),
     (("source=bare",), "1 folders of people hold no images: nobody"),
     (("gallery=probes",), "exists and is no gallery"),
-    (("source=bad",), "1 images cannot be used, so nobody was enrolled"),
+    (("source=bad",), "1 image cannot be used, so nobody was enrolled"),
 ]
 
 

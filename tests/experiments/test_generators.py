@@ -1,31 +1,8 @@
-"""The study of generators: figures by hand, and what is refused."""
-
-from pathlib import Path
+"""The study of generators: images of a known worth, by hand."""
 
 import numpy as np
-import pytest
 
-from facelab.errors import ConfigError
-from facelab.models.sampling import sample
-from facelab.models.trained import load, predictions
 from tests.experiments.test_tables import script
-from tests.exporting.untrained import write_run
-
-
-def test_the_share_of_each_person_is_that_of_their_own_samples(tmp_path: Path) -> None:
-    generator, recogniser = (write_run(tmp_path, choice) for choice in ("gan_conditional", "cnn"))
-    shares = script("generators/person.py").held(generator, recogniser, samples=12)
-    images, labels = sample(load(generator).module, 12, seed=0)
-    told = predictions(load(recogniser).module, images).tolist()
-    by_hand = [np.mean([told[i] == person for i in range(person, 12, 3)]) for person in range(3)]
-    assert labels.tolist() == [0, 1, 2] * 4
-    assert shares.tolist() == by_hand
-
-
-def test_a_recogniser_of_another_image_size_is_refused(tmp_path: Path) -> None:
-    generator, recogniser = write_run(tmp_path, "gan_conditional"), write_run(tmp_path, "cnn", side=48)
-    with pytest.raises(ConfigError, match="differ in people or image size"):
-        script("generators/person.py").held(generator, recogniser, samples=12)
 
 
 def test_images_of_known_worth_by_hand() -> None:

@@ -58,7 +58,7 @@ def test_an_interval_over_people_is_wider_than_one_over_pictures() -> None:
     assert high - low > 2 * naive
 
 
-@pytest.mark.parametrize("people_a_class", [1, 30])
+@pytest.mark.parametrize("people_a_class", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     """Drawn from a known accuracy, nine in ten intervals and more hold it."""
     random = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from facelab import cli
 from facelab.data.sources.orl import ORL
 from facelab.models.base import to_float
 from facelab.models.trained import load
-from tests.conftest import TINY_CNN, Command
+from tests.conftest import TINY_CNN, Command, free_port, server
 
 HERE = ("trainer=cpu", "trainer.threads=1")
 OTHERS = ("data.first_person=7", "data.last_person=12", "split=all", "protocol=verification")
@@ -161,6 +161,24 @@ def test_a_run_without_a_folder_is_evaluated_from_its_store(
     assert outcome.status == 0, outcome.error
     assert (tmp_path / "runs" / "downloaded" / trained[0].name / "images.parquet").is_file()
     assert (tmp_path / "runs" / _evaluations(client, trained[0])[0].info.run_id / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_of_a_server_is_evaluated_where_none_of_its_files_are(facelab: Command, tmp_path: Path) -> None:
+    port = free_port()
+    with server(tmp_path, port):
+        there = ("tracking=server", f"tracking.uri=http://127.0.0.1:{port}")
+        assert facelab("train", *TINY_CNN, *there, "runtime.runs_folder=trained").status == 0
+        (run,) = (path.parent for path in tmp_path.glob("trained/*/model.safetensors"))
+        shutil.rmtree("trained")
+        outcome = facelab("evaluate", f"run={run.name}", *there, *HERE)
+        assert outcome.status == 0, outcome.error
+        client = MlflowClient(there[1].partition("=")[2])
+        before, (evaluation,) = client.get_run(run.name).data.metrics, _evaluations(client, run)
+        tested = {name: value for name, value in evaluation.data.metrics.items() if name.startswith("test/")}
+        assert tested == {name: value for name, value in before.items() if name.startswith("test/")}
+        assert "test/accuracy" in tested
+        assert "predictions.csv" in {file.path for file in client.list_artifacts(evaluation.info.run_id)}
 
 
 def test_a_run_that_did_not_list_its_images_is_evaluated_on_its_own_split_only(

@@ -33,6 +33,7 @@ def _children(runs: list[Run]) -> list[Run]:
     return sorted(children, key=lambda run: int(run.data.tags["sweep.trial"]))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_and_leaves_the_best_config(
     facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_bad_input_is_told_before_the_first_trial(
     assert not list(tmp_path.glob("runs/*/log.txt"))
 
 
+@pytest.mark.slow
 def test_a_name_of_a_search_is_not_one_of_a_sweep(facelab: Command, experiment: Experiment) -> None:
     assert facelab("train", "-m", *SMALL, *experiment, "augment=none", "sweep.name=mine").status == 0
     outcome = facelab("train", "-m", "search=grid", *SMALL, *experiment, "augment=none,light", "sweep.name=mine")

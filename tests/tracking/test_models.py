@@ -82,6 +82,10 @@ def test_a_logged_model_answers_and_holds_no_pickle(store: SqliteStore, client: 
         "serving_input_example.json",
     }
     assert (place / "requirements.txt").read_text().splitlines()[0].startswith("facelab==")
+    described = (place / "MLmodel").read_text()
+    assert "artifacts/model.safetensors" in described
+    assert str(run.folder) not in described
+    assert "/served_model.py" not in described
     weights = (run.folder / "model.safetensors").read_bytes()
     kept = [path for path in Path(store.folder / "mlartifacts").rglob("*") if path.is_file()]
     assert sum(path.read_bytes() == weights for path in kept) == 1, "the store keeps the weights once"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facelab.data.source import FaceSource
 from facelab.data.splits.base import Split
 from facelab.data.survey import Pair, SplitOutcome, Survey
-from facelab.system import visible
+from facelab.system import counted, visible
 
 Level = Literal["error", "warning", "note"]
 _BLANK_SHARPNESS = 1.0  # variance of the Laplacian: rounding alone gives a gradient about as much
@@ -131,12 +131,6 @@ def _chosen(found: Survey, identical: bool, two_labels: bool) -> list[Pair]:
     return [
         pair for pair in found.pairs if (pair.bits is None) == identical and found.of_two_labels(pair) == two_labels
     ]
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: `1 image`, `2,000 images`, `2 classes`."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def class_summary(found: Survey) -> str:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelab.checking import figures
-from facelab.checking.findings import Finding, class_summary, counted, named_pair
+from facelab.checking.findings import Finding, class_summary, named_pair
 from facelab.compare.html import data_uri, render, svg_uri
 from facelab.data.columns import Column
 from facelab.data.source import FaceSource
 from facelab.data.survey import SplitOutcome, Survey, thumbnails
-from facelab.system import visible
+from facelab.system import counted, visible
 
 _SIDE = 72  # of a thumbnail, in pixels
 _QUALITY = 80

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from facelab.checking.findings import Finding, class_summary, counted, findings
+from facelab.checking.findings import Finding, class_summary, findings
 from facelab.checking.page import page
 from facelab.config.build import build
 from facelab.config.check import check_node, plain
@@ -29,7 +29,7 @@ from facelab.data.source import FaceSource
 from facelab.data.splits.base import Split
 from facelab.data.survey import SplitOutcome, Survey, split_outcome, survey
 from facelab.errors import ConfigError, DataError, TrackingError
-from facelab.system import make_console, visible
+from facelab.system import counted, make_console, visible
 from facelab.tracking import Store, record_check
 
 _PAGE = "facelab-check.html"

@@ -21,7 +21,7 @@ from facelab.galleries.gallery import FILE, Development, Gallery, Origin
 from facelab.galleries.identification import limit_in_words
 from facelab.galleries.people import Folders, Portraits, list_people, portraits
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import make_console, visible
+from facelab.system import counted, make_console, visible
 from facelab.tracking import Store
 
 _FPIR = 0.01
@@ -70,12 +70,12 @@ def enroll(config: Mapping[str, Any]) -> None:
     """
     options = Enrolling(**build(config))
     folder = Path(options.gallery)
-    people = list_people(options.source, "source")
+    asked = list_people(options.source, "source")
     with changing(folder):
         before = Gallery.open(folder) if (folder / FILE).exists() else None
         there = set() if before is None else set(before.names)
-        new = {name: images for name, images in people.items() if name not in there}
-        known = [name for name in people if name not in new]
+        new = {name: images for name, images in asked.items() if name not in there}
+        known = [name for name in asked if name not in new]
         recogniser = Recogniser.load(options.run, Path(options.runs_folder), options.tracking)
         if before is not None:
             _refuse_other_weights(before, recogniser, folder)
@@ -84,15 +84,16 @@ def enroll(config: Mapping[str, Any]) -> None:
         found = _portraits(new, options, start, recogniser)
         changed = enrolled(start, found)
         changed.gallery.write(folder)
-    print(f"Enrolled {len(found.names):,} people with {len(found.owners):,} images in {folder.absolute()}.")
+    people, images = counted(len(found.names), "person"), counted(len(found.owners), "image")
+    print(f"Enrolled {people} with {images} in {folder.absolute()}.")
     _say_left_out(changed)
     if known:
         _note(
-            f"{len(known):,} people were enrolled before and stay as they are: {some_of(known)}. To enrol one anew, "
-            f"first type: facelab gallery gallery={options.gallery} remove=<name>"
+            f"Already enrolled, and left as they are ({counted(len(known), 'person')}): {some_of(known)}. To enrol "
+            f"one anew, first type: facelab gallery gallery={options.gallery} remove=<name>"
         )
     _note_embeddings(recogniser, options, start)
-    print(f"{len(changed.gallery):,} people are enrolled: {visible(limit_in_words(changed.gallery))}.")
+    print(f"The gallery has {counted(len(changed.gallery), 'person')}: {visible(limit_in_words(changed.gallery))}.")
 
 
 def _start(options: Enrolling, before: Gallery | None, recogniser: Recogniser) -> Gallery:
@@ -140,15 +141,15 @@ def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: 
     if options.unusable == "refuse" and found.problems:
         lines = "\n  - ".join(found.problems[:_LISTED])
         raise DataError(
-            f"{len(found.problems):,} images cannot be used, so nobody was enrolled. Correct or delete them, or type "
-            f"unusable=skip to enrol the others:\n  - {lines}"
+            f"{counted(len(found.problems), 'image')} cannot be used, so nobody was enrolled. Correct or delete them, "
+            f"or type unusable=skip to enrol the others:\n  - {lines}"
         )
     for problem in found.problems:
         _note(problem)
     usable = set(found.names)
     without = [name for name in people if name not in usable]
     if without:
-        _note(f"{len(without):,} people have no image that can be used, and are not enrolled: {some_of(without)}.")
+        _note(f"Not enrolled, for want of a usable image ({counted(len(without), 'person')}): {some_of(without)}.")
     if people and not found.names:
         raise ConfigError("source: no image can be used, so nobody was enrolled.")
     return found
@@ -239,7 +240,7 @@ def _list(gallery: Gallery, folder: Path) -> None:
         make_console().print(table)
     if len(gallery) > _LISTED:
         print(f"and {len(gallery) - _LISTED:,} more")
-    print(f"{len(gallery):,} people in {visible(str(folder))}")
+    print(f"{counted(len(gallery), 'person')} in {visible(str(folder))}")
     kind = "faces, cropped as in training" if made.aligned else "photos, whose faces were found and aligned"
     averaged = f", averaged over {made.variants} variants of each face" if made.variants > 1 else ""
     print(f"made by run {made.run} (weights {made.weights[:12]}...) from {kind}{averaged}")

@@ -7,21 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelab.config.build import build
-from facelab.config.check import check
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
-from facelab.data.source import FaceSource
-from facelab.data.splits.base import Split, prepare
-from facelab.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """The part of a run's config that says which images it was trained on."""
-
-    data: FaceSource
-    split: Split
+from facelab.data.recorded import recorded_faces
+from facelab.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -50,11 +39,7 @@ class TrainingImages:
             ConfigError: the config has no data or split, or names what this version of facelab does not have.
             DataError: the images are not where they were, or are unusable.
         """
-        lacking = [key for key in ("data", "split") if key not in config]
-        if lacking:
-            raise ConfigError(f"the run's config has no {lacking[0]}. Train the model again.")
-        recorded = _Recorded(**build(check({key: config[key] for key in ("data", "split")}, _Recorded)))
-        faces, splits = prepare(recorded.data.load(), recorded.split)
+        faces, splits = recorded_faces(config)
         if not len(splits.train):
             raise DataError("the run's split has no training images.")
         return cls(faces, splits.train)

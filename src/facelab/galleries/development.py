@@ -9,12 +9,11 @@ import pyarrow as pa
 import torch
 from pyarrow import compute
 
-from facelab.config.build import build
-from facelab.config.check import check_node
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.image_list import IMAGES, ImageList, read_image_list
 from facelab.data.listing import some_of
-from facelab.data.splits.base import Splits, prepare
+from facelab.data.recorded import recorded_faces
+from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError, DataError, FacelabError
 from facelab.galleries.faces import FaceReader
 from facelab.galleries.gallery import Development
@@ -140,14 +139,8 @@ def _images_of(recogniser: Recogniser) -> ImageList:
 
 
 def _faces_of_run(recogniser: Recogniser) -> tuple[FaceSet, Splits]:
-    config = recogniser.trained.config
     try:
-        for key in ("data", "split"):
-            check_node(config[key], key)
-        built = build({key: config[key] for key in ("data", "split")})
-        return prepare(built["data"].load(), built["split"])
-    except KeyError as error:
-        raise ConfigError(f"run={recogniser.run}: its config has no {error}. {_INSTEAD}") from error
+        return recorded_faces(recogniser.trained.config)
     except FacelabError as error:
         raise type(error)(
             f"run={recogniser.run}: its validation people cannot be read again: {error} Or: {_INSTEAD}"

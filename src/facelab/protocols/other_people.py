@@ -14,7 +14,7 @@ from facelab.errors import ConfigError
 _FEWEST_PEOPLE = 10  # an embedder of fewer tells few people apart
 
 
-def other_people(data: Mapping[str, Any], lfw: str | None) -> list[str]:
+def other_people(data: Mapping[str, Any], lfw: str | None) -> tuple[str, ...]:
     """Overrides that choose faces of other people, of the same image size and channels.
 
     They are LFW's, if its folder is given; else those of the AT&T faces, without the ones that are in `data`.
@@ -26,16 +26,16 @@ def other_people(data: Mapping[str, Any], lfw: str | None) -> list[str]:
     Returns:
         Overrides of a training config; empty if there are fewer than ten other people.
     """
-    shape = [f"data.image_size={data['image_size']}", f"data.channels={data['channels']}"]
+    shape = f"data.image_size={data['image_size']}", f"data.channels={data['channels']}"
     if lfw is not None:
-        return ["data=lfw", f"data.root={json.dumps(lfw)}", *shape]
+        return "data=lfw", f"data.root={json.dumps(lfw)}", *shape
     if resolve_target(data["_target_"]) is not ORL:
-        return ["data=orl", *shape]
+        return "data=orl", *shape
     before, after = data["first_person"] - 1, 40 - data["last_person"]
     if max(before, after) < _FEWEST_PEOPLE:
-        return []
+        return ()
     people = f"first_person={data['last_person'] + 1}" if after >= before else f"last_person={before}"
-    return ["data=orl", f"data.{people}", *shape]
+    return "data=orl", f"data.{people}", *shape
 
 
 def embedder_images(folder: Path) -> ImageList:

@@ -138,6 +138,19 @@ def _write(place: Path, model: LoggedModel, run_id: str, record: ModelRecord, fi
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
     )
+    _forget_places(place)
+
+
+def _forget_places(place: Path) -> None:
+    """Replace the paths of this machine that MLflow notes in MLmodel, which loading does not use."""
+    from mlflow.models import Model  # deferred, as above
+
+    described = Model.load(str(place))
+    flavor = described.flavors["python_function"]
+    flavor["model_code_path"] = _CODE.name
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    described.save(str(place / "MLmodel"))
 
 
 def _register(name: str, model: LoggedModel, run_id: str, client: MlflowClient) -> None:
