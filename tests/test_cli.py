@@ -105,6 +105,11 @@ def test_commands_are_listed(facelab: Command) -> None:
             ["model.objective.penalties.0.gama", "Did you mean", "gamma"],
         ),
         (["model=gan", "protocol.generation.inception=nowhere.ts"], ["protocol.generation.inception", "nowhere.ts"]),
+        (["model=gan", "protocol.generation.lfw=nowhere"], ["protocol.generation.lfw: there is no folder", "nowhere"]),
+        (
+            ["model=gan", "protocol=generation_same_people", "protocol.generation.lfw=lfw"],
+            ["protocol.generation.lfw has no effect", "people=other"],
+        ),
         (
             ["model=vae", "protocol.generation.embedder=['model=cm']"],
             ["protocol.generation.embedder: model=cm", "gan_conditional"],

@@ -34,12 +34,14 @@ SLOW = {
     "augment=standard",
     "model=dcgan",
     "model=diffusion",
+    "protocol=generation_same_people",
     "search=cmaes",
     "search=grid",
     "search=random",
 }
 GENERATIVE = {
     "protocol=generation",
+    "protocol=generation_same_people",
     "model=gan",
     "model=gan_conditional",
     "model=dcgan",
@@ -156,7 +158,7 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size += ["split=identity_disjoint", "split.train_people=2"]
     if choice == "protocol=reconstruction":
         size.append("model=autoencoder")
-    if choice == "protocol=generation":
+    if choice.startswith("protocol=generation"):
         size.append("model=gan")
     if "diffusion" in choice:
         size.append("model.steps=2")
@@ -188,11 +190,30 @@ def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path
     assert "+own=study" in facelab("train", "+owm=study").error
 
 
-def test_the_models_that_evaluate_a_generator_learn_its_data() -> None:
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["data.last_person=20", "data.image_size=48"], {"first_person": 21, "last_person": 40, "image_size": 48}),
+        (["data.first_person=16"], {"first_person": 1, "last_person": 15}),
+        (["data.last_person=31"], {"first_person": 1, "last_person": 31}),  # nine others are too few
+        (["protocol.generation.lfw=a b,c"], {"_target_": "facelab.data.LFW", "root": "a b,c", "channels": 1}),
+        (["data.last_person=20", "protocol=generation_same_people"], {"first_person": 1, "last_person": 20}),
+    ],
+)
+def test_an_embedder_learns_other_people(overrides: list[str], expected: dict[str, object]) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        quoted = [override.replace("=a b,c", "='a b,c'") for override in overrides]
+        data = dependencies_of(check_training(compose("train", ["model=gan", *quoted])), {})["embedder"].config["data"]
+    assert {key: data[key] for key in expected} == expected
+
+
+def test_the_models_that_evaluate_a_generator_learn_faces_like_its_own() -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = check_training(compose("train", ["model=gan", "data=folder", "data.root=faces", "data.channels=3"]))
         found = dependencies_of(config, {})
-    assert found["embedder"].config["data"] == config["data"]
+    embedder = found["embedder"].config
+    assert embedder["data"]["_target_"] == "facelab.data.ORL"
+    assert [embedder["data"][key] for key in ("first_person", "last_person", "channels")] == [1, 40, 3]
     assert found["face_classifier"].config["data"]["faces"] == config["data"]
     assert found["face_classifier"].config["data"]["channels"] == 3
-    assert found["embedder"].config["split"]["few"] == "drop"  # people with one image must not stop it
+    assert embedder["split"]["few"] == "drop"  # people with one image must not stop it

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facelab.nets.decoders import ConditionalDecoder, ConvDecoder, DCGANGenerator, smallest_map
+from facelab.nets.decoders import ConditionalDecoder, ConvDecoder, DCGANGenerator, UpBlock, smallest_map
 from facelab.nets.encoders import ImageShape
 
 Make = Callable[..., nn.Module]
@@ -102,6 +102,7 @@ def test_a_decoder_is_built_as_described() -> None:
     decoder = ConvDecoder(7, (3, 16, 24), widths=(8, 4))
     # By hand: a linear map to 8 maps of 4 x 6; 4 x 4 transposed convolutions to 4 channels and to colours; biases.
     counts = [7 * 8 * 4 * 6 + 8 * 4 * 6, 8 * 4 * 16 + 4, 4 * 3 * 16 + 3]
+    counts += [7 * 128 + 128, 128 * 128 + 128, 128 * 2 * 4 + 2 * 4]  # the style, and a scale and a shift a channel
     assert sum(p.numel() for p in decoder.parameters()) == sum(counts)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in decoder.modules())
     assert {layer.negative_slope for layer in decoder.modules() if isinstance(layer, nn.LeakyReLU)} == {0.2}
@@ -111,18 +112,33 @@ def test_activations_keep_their_size_from_the_latent_to_the_picture() -> None:
     torch.manual_seed(0)
     decoder = ConvDecoder(128, (3, 64, 64), widths=(128, 64, 64, 32))
     with torch.no_grad():
-        features = decoder.project(torch.randn(16, 128))
+        latents = torch.randn(16, 128)
+        features, styles = decoder.project(latents), decoder.style(latents)
+        assert second_moment(styles) == pytest.approx(1, rel=0.2)
         sizes = [1.0, second_moment(features)]
         for block in decoder.blocks:
-            features = block(features)
+            features = block(features, styles)
             sizes.append(second_moment(features))
         sizes.append(second_moment(decoder.output(features)))
     assert len(sizes) == 6
     # A little is lost in every layer where zeros come in at the edges, most in the smallest map: (7 / 8)^2.
     assert all(0.6 < after / before < 1.4 for before, after in pairwise(sizes)), sizes
     biases = [value for name, value in decoder.named_parameters() if name.endswith("bias")]
-    assert len(biases) == 5
+    assert len(biases) == 5 + 2 + 3
     assert not any(bias.any() for bias in biases)
+
+
+def test_a_style_scales_and_shifts_each_channel() -> None:
+    torch.manual_seed(0)
+    block, features = UpBlock(2, 3, style_dim=1), torch.randn(2, 2, 4, 4)
+    with torch.no_grad():
+        block.modulation.bias.zero_()
+        block.modulation.weight[:, 0] = torch.tensor([1.0, 0.5, 0.0, 0.0, 7.0, 0.0])  # three scales, three shifts
+        plain = block.conv(features)
+        expected = torch.stack([plain[0], (1 + torch.tensor([2.0, 1.0, 0.0]))[:, None, None] * plain[1]])
+        expected[1, 1] += 14
+        found = block(features, torch.tensor([[0.0], [2.0]]))
+    assert torch.allclose(found, F.leaky_relu(expected, 0.2), atol=1e-6)
 
 
 def test_the_label_decides_with_the_latent() -> None:

@@ -9,10 +9,11 @@ import pytest
 from facelab.data import ORL, FaceSource, Folder
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
-from facelab.data.image_list import ImageList
+from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
-from facelab.runs.seen import Overlap, find_overlap, refuse_seen, refuse_unlisted
+from facelab.protocols.other_people import known_faces
+from facelab.runs.seen import Overlap, find_overlap, refuse_embedder, refuse_seen, refuse_unlisted
 from tests.data.made import make_folder
 
 NONE = np.arange(0)
@@ -92,3 +93,23 @@ def test_runs_without_a_list_are_refused_by_name() -> None:
         refuse_unlisted("abc", "facelab 0.0.7", ["first"], "refuse")
     assert "is unknown" in refuse_unlisted("abc", "facelab 0.0.7", ["first"], "allow")[0]
     assert refuse_unlisted("abc", "facelab 0.0.7", [], "refuse") == []
+
+
+def test_an_embedder_that_knows_the_people_of_a_generator_is_refused(orl: FaceSet, tmp_path: Path) -> None:
+    first = ORL(image_size=32, last_person=20)
+    with pytest.raises(ConfigError, match=r"has no images\.parquet"):
+        refuse_embedder(first, first.load(), tmp_path)
+    _trained_on(orl, *range(200, 400)).write(
+        tmp_path / IMAGES
+    )  # it was tested on the others, which is not to know them
+    refuse_embedder(first, first.load(), tmp_path)
+    _trained_on(orl, *range(190, 400)).write(tmp_path / IMAGES)
+    with pytest.raises(ConfigError, match=r"10 of the 200 images.*1 of the 20 people.*s20.*generation_same_people"):
+        refuse_embedder(first, first.load(), tmp_path)
+
+
+def test_the_faces_that_an_embedder_knows_are_counted(orl: FaceSet, tmp_path: Path) -> None:
+    known = ORL(image_size=32, last_person=2)
+    ImageList.of(known, known.load(), Splits(np.arange(15), NONE, np.arange(15, 20))).write(tmp_path / IMAGES)
+    assert known_faces(tmp_path, orl) == 20
+    assert known_faces(tmp_path, ORL(image_size=32, first_person=3).load()) == 0

@@ -10,23 +10,41 @@ from torch import Tensor, nn
 from facelab.nets.encoders import ImageShape
 from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
 
+_STYLE_DIM = 128
+_MODULATION = 0.25  # standard deviation of the first scales and shifts
 
-class UpBlock(nn.Sequential):
-    """4x4 transposed convolution of stride 2, leaky ReLU: (N, in_channels, H, W) -> (N, width, 2 H, 2 W).
 
-    It has no normalisation, so an output does not depend on the other latents of its batch.
+class UpBlock(nn.Module):
+    """4x4 transposed convolution of stride 2, scaled and shifted per channel by a style, then leaky ReLU.
+
+    (N, in_channels, H, W) and styles (N, style_dim) -> (N, width, 2 H, 2 W). Scales and shifts are linear in the style
+    (Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", 2018, section 2), and begin near 1 and 0.
+    There is no normalisation, so an output does not depend on the other latents of its batch.
 
     Args:
         in_channels: input channels.
         width: output channels.
+        style_dim: length of the styles.
     """
 
-    def __init__(self, in_channels: int, width: int) -> None:
-        super().__init__(_doubling(in_channels, width), nn.LeakyReLU(SLOPE, inplace=True))
+    def __init__(self, in_channels: int, width: int, style_dim: int) -> None:
+        super().__init__()
+        self.conv = _doubling(in_channels, width)
+        self.modulation = nn.Linear(style_dim, 2 * width)
+
+    def forward(self, features: Tensor, styles: Tensor) -> Tensor:
+        """(N, in_channels, H, W) and (N, style_dim) float -> (N, width, 2 H, 2 W) float."""
+        made = self.conv(features)
+        scales, shifts = self.modulation(styles).to(made)[:, :, None, None].chunk(2, dim=1)
+        return F.leaky_relu(torch.addcmul(shifts, made, 1 + scales), SLOPE, inplace=True)
 
 
 class ConvDecoder(nn.Module):
     """Linear map to a small feature map, then transposed convolutions that double it: (N, latent_dim) -> (N, C, H, W).
+
+    Two dense layers turn the latent into a style, which scales and shifts the channels of every block, so that all
+    layers know the whole latent (Karras et al., "A Style-Based Generator Architecture", 2019, section 2, here without
+    normalisation and noise).
 
     Args:
         latent_dim: length of the latents.
@@ -41,20 +59,32 @@ class ConvDecoder(nn.Module):
     def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
         super().__init__()
         height, width = smallest_map(latent_dim, image_shape, widths)
+        self.style = nn.Sequential(
+            nn.Linear(latent_dim, _STYLE_DIM),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.Linear(_STYLE_DIM, _STYLE_DIM),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )
         self.project = nn.Sequential(
             nn.Linear(latent_dim, widths[0] * height * width),
             nn.Unflatten(1, (widths[0], height, width)),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
-        self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in pairwise(widths)))
+        blocks = [UpBlock(a, b, _STYLE_DIM) for a, b in pairwise(widths)]
+        self.blocks = nn.ModuleList(blocks)
         self.output = _doubling(widths[-1], image_shape[0])
         self.apply(he_normal)
         unit_gain(self.output)
+        for block in blocks:
+            nn.init.normal_(block.modulation.weight, std=_MODULATION / _STYLE_DIM**0.5)
 
     def forward(self, latents: Tensor) -> Tensor:
         """(N, latent_dim) float -> (N, C, H, W) float in [-1, 1]."""
         features = self.project(latents).contiguous(memory_format=torch.channels_last)
-        return torch.tanh(self.output(self.blocks(features)))
+        styles = self.style(latents)
+        for block in self.blocks:
+            features = block(features, styles)
+        return torch.tanh(self.output(features))
 
 
 class ConditionalDecoder(ConvDecoder):

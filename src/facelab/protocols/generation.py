@@ -1,8 +1,9 @@
 """Generation: compare generated with real faces, by means of two further trained models."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.generation_labels import LABEL_METRICS, Labelled, with_label_accuracy
 from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
 from facelab.protocols.inception import load_inception
+from facelab.protocols.other_people import known_faces, other_people
 
 _MOST_REAL_FACES = 2000
 
@@ -37,7 +39,10 @@ class Generation(Protocol):
 
     Args:
         samples: number of faces to generate.
-        embedder: the run whose embeddings are the features, as a list of overrides; on the same data set.
+        people: whose faces the embedder learns. `other`: LFW's if `lfw` is given, else the AT&T people that are not in
+            the run's data; if fewer than ten are left, the run's own. `same`: those of the run's own data.
+        lfw: folder of LFW, for `people=other`; null if it is not at hand.
+        embedder: the run whose embeddings are the features, as a list of overrides without data.
         face_classifier: the run that classifies images as faces or not, as a list of overrides; images are resized to
             the size it was trained on.
         label_classifier: the run that classifies the samples of a conditional model, as a list of overrides; on the
@@ -69,6 +74,8 @@ class Generation(Protocol):
     samples: Annotated[int, Field(ge=10)]
     embedder: list[str]
     face_classifier: list[str]
+    people: Literal["other", "same"] = "other"
+    lfw: str | None = None
     inception: str | None = None
     label_classifier: list[str] | None = None
 
@@ -79,8 +86,10 @@ class Generation(Protocol):
 
     @classmethod
     def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
-        """An embedder of the same data, a face classifier, and a classifier of the labels of a conditional model."""
-        found = [Need("embedder", same=("data",)), Need("face_classifier")]
+        """An embedder of other people, a face classifier, and a classifier of the labels of a conditional model."""
+        others = () if node.get("people") == "same" else other_people(config["data"], node.get("lfw"))
+        embedder = Need("embedder", overrides=others) if others else Need("embedder", same=("data",))
+        found = [embedder, Need("face_classifier")]
         model = cast(type[Generative], resolve_target(config["model"]["_target_"]))
         conditional = model.num_labels != 0  # a property, if it is conditional
         if conditional and node.get("label_classifier") is not None:
@@ -112,6 +121,15 @@ class Generation(Protocol):
                 f"training and among test images; this split has {len(splits.train)} and {len(splits.test)} of them. "
                 "Add images, or choose another split."
             )
+        if self.lfw is not None and self.people == "same":
+            raise ConfigError(
+                "protocol.generation.lfw has no effect with people=same. Remove one of them: people=other learns LFW."
+            )
+        if self.lfw is not None and not Path(self.lfw).is_dir():
+            raise ConfigError(
+                f"protocol.generation.lfw: there is no folder {Path(self.lfw).absolute()}. Set the folder of LFW, "
+                "or null for an embedder of AT&T people."
+            )
         if self.inception is not None:
             load_inception(self.inception)
 
@@ -128,6 +146,9 @@ class Generation(Protocol):
         samples, asked = sample(module, self.samples, subject.seed)
         train, held_out = (_labelled(faces, spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
         report = generation_report(samples, train.images, held_out.images, reference)
+        known = known_faces(subject.dependencies["embedder"], faces)
+        if known:
+            report = replace(report, notes=[*report.notes, _familiar(known, len(faces))])
         if "label_classifier" not in subject.dependencies:
             return report
         judge = _loaded(subject, "label_classifier").module
@@ -143,6 +164,14 @@ def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
     kept: NDArray[np.int64] = values[places]
     return kept
+
+
+def _familiar(known: int, images: int) -> str:
+    return (
+        f"The face embedder knows {known:,} of the {images:,} real images. It maps people it has learnt closer "
+        "together than others, so precision, recall and the copy test say little. For an embedder of other people, set "
+        "protocol.generation.lfw=<folder of LFW>, or train on at most 30 of the AT&T people."
+    )
 
 
 def _loaded(subject: Subject, name: str) -> Trained:

@@ -36,7 +36,7 @@ from facelab.runs.prepare import applicable
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CONFIG, read_config, write_config
 from facelab.runs.run import dependency_run
-from facelab.runs.seen import find_overlap, refuse_seen, refuse_unlisted
+from facelab.runs.seen import find_overlap, refuse_embedder, refuse_seen, refuse_unlisted
 from facelab.runs.summary import print_summary
 from facelab.system import make_console
 from facelab.tracking import (
@@ -158,7 +158,7 @@ class PreparedEvaluation:
         known_people = any(protocol.tests_known_people for protocol in protocols.values())
         if known_people and run.trained.module.classifies and not with_head:
             notes.append("The classes are not those the model was trained on, so its own head is not used.")
-        own_needs = config["data"] == run.trained.config["data"]
+        own_needs = _has_own_needs(run, config)
         folders = {
             name: find_run(run.recorded.tags[f"{NEEDS}{name}"], runs_folder, store)
             if own_needs and f"{NEEDS}{name}" in run.recorded.tags
@@ -166,7 +166,16 @@ class PreparedEvaluation:
             for name, dependency in dependencies.items()
             if is_own or "split" not in dependency.same  # those learn the labels that the run learnt
         }
+        if "embedder" in dependencies and dependencies["embedder"].config["data"] != config["data"]:
+            refuse_embedder(evaluation.data, faces, folders["embedder"])
         return cls(run, config, choices, evaluation.trainer, faces, splits, protocols, folders, with_head, tuple(notes))
+
+
+def _has_own_needs(run: FinishedRun, config: Mapping[str, Any]) -> bool:
+    """Whether data and protocols are those of the training, so that the runs it depended on serve again."""
+    own = run.trained.config
+    same = (node == own["protocol"].get(name) for name, node in config["protocol"].items())
+    return config["data"] == own["data"] and all(same)
 
 
 def _check_protocols(protocols: Mapping[str, Protocol], splits: Splits, faces: FaceSet) -> None:

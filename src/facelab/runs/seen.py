@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from facelab.data.faces import IDENTITY, FaceSet
@@ -11,6 +13,7 @@ from facelab.data.listing import some_of
 from facelab.data.source import FaceSource
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
+from facelab.protocols.other_people import embedder_images
 from facelab.runs.experiment import Seen
 
 
@@ -84,6 +87,28 @@ def _same_names(own: pd.DataFrame, table: pd.DataFrame, firsts: set[str], second
     agree = (shared["identity"] == shared["identity_there"]).groupby([shared["naming"], shared["naming_there"]]).all()
     agreed = {pair for pair, equal in agree.items() if equal}
     return [(one, other) for one in firsts for other in seconds if one == other or (one, other) in agreed]
+
+
+def refuse_embedder(source: FaceSource, faces: FaceSet, folder: Path) -> None:
+    """Check that a face embedder knows none of the people whose generated faces it evaluates.
+
+    Args:
+        source: that the faces were loaded from.
+        faces: the face set of the generative model.
+        folder: of the embedder's run, which was trained on another face set.
+
+    Raises:
+        ConfigError: it knows some of them, or did not record its images.
+    """
+    none = np.arange(0)
+    everyone = Splits(none, none, np.arange(len(faces)))
+    overlap = find_overlap(source, faces, everyone, embedder_images(folder), with_people=True)
+    if overlap.sentences():
+        raise ConfigError(
+            f"protocol.generation: the face embedder should know none of the people of this run. "
+            f"{' '.join(overlap.sentences())} Set protocol.generation.lfw=null for an embedder of AT&T people, or "
+            "choose protocol=generation_same_people, with which precision and the copy test say little."
+        )
 
 
 def refuse_seen(overlap: Overlap, run_id: str, seen: Seen) -> list[str]:
