@@ -22,13 +22,31 @@ OVERLAYS = sorted(
 )
 # Needs hardware, a server, a cluster, further processes or a finished run: run by tests of their own.
 ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
+# Generators are trained by tests/runs/test_synthetic.py.
+ELSEWHERE |= {"synthetic=gan_conditional", "synthetic=mixed_identities"}
 # Have no recipe to shorten; tests/runs/test_classical.py trains them.
 FITTED_ONCE = {"model=pixels", "model=eigenfaces", "model=fisherfaces", "model=linear_svm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
-SLOW = {"augment=light", "augment=standard", "model=dcgan", "search=cmaes", "search=grid", "search=random"}
-GENERATIVE = {"protocol=generation", "model=gan", "model=gan_conditional", "model=dcgan", "model=vae"}
+SLOW = {
+    "augment=light",
+    "augment=standard",
+    "model=dcgan",
+    "model=diffusion",
+    "search=cmaes",
+    "search=grid",
+    "search=random",
+}
+GENERATIVE = {
+    "protocol=generation",
+    "model=gan",
+    "model=gan_conditional",
+    "model=dcgan",
+    "model=vae",
+    "model=diffusion",
+    "model=diffusion_conditional",
+}
 # Values that a choice cannot do without.
 REQUIRED = {
     "data=concat": [
@@ -114,6 +132,9 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         for emptied in (tmp_path / "faces").glob("person*"):
             emptied.rmdir()
         size = [*size[:-1], "data=folder", "data.root=faces"]
+    if choice == "synthetic=autoencoder":
+        generator = ["model=autoencoder", "trainer=cpu", "trainer.threads=1", "model.recipe.max_images=64"]
+        size.append(f"synthetic.generator={generator}")
     if choice.startswith("trainer="):
         size.remove("trainer=cpu")
     if choice == "split=identity_disjoint":
@@ -137,6 +158,8 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         size.append("model=autoencoder")
     if choice == "protocol=generation":
         size.append("model=gan")
+    if "diffusion" in choice:
+        size.append("model.steps=2")
     if choice in GENERATIVE:
         size += [*TINY_REFERENCE_MODELS, f"runtime.runs_folder={store_folder / 'runs'}"]  # the judges are trained once
     short = [f"tracking.folder={store_folder}", "tracking.experiment=choices", "model.recipe.batch_size=16"]

@@ -16,18 +16,19 @@ PUBLIC = {
     "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "
     "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",
-    "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalGAN Constant Cosine "
-    "DenoisingAutoencoder Eigenfaces FaceModule Fisherfaces FittedModule GAN Generative Length LinearSVM "
-    "OneLossModule Pixels Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
+    "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalDiffusion ConditionalGAN Constant "
+    "Cosine DenoisingAutoencoder Diffusion Eigenfaces FaceModule Fisherfaces FittedModule GAN Generative Length "
+    "LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
     "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
     "ResidualTextureEncoder "
-    "TimmEncoder",
+    "TimmEncoder UNet",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
+    "synthetic": "DuplicatedFaces GeneratedFaces MixedIdentities MixedPixels SyntheticFaces",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",
 }

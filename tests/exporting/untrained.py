@@ -18,6 +18,8 @@ SMALL = {
     "cnn_triplet": ["model.encoder.widths=[4,8]", "model.encoder.embedding_dim=8"],
     "autoencoder": ["model.latent_dim=4", "model.encoder.widths=[4,8]", "model.decoder.widths=[8,4]"],
     "gan_conditional": ["model.latent_dim=4", "model.generator.widths=[8,4]", "model.discriminator.widths=[4,8]"],
+    "diffusion": ["model.steps=2", "model.network.widths=[4,8]", "model.network.depth=1"],
+    "diffusion_conditional": ["model.steps=2", "model.network.widths=[4,8]", "model.network.depth=1"],
 }
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from facelab.errors import CheckpointError
 from facelab.tracking import TrackedRun
 from facelab.training.checkpoint import CheckpointFiles, checkpoint_path, newest
-from tests.conftest import TINY, TINY_CNN, TINY_GAN, Command, start, wait_for_checkpoint
+from tests.conftest import TINY, TINY_CNN, TINY_GAN, TINY_REFERENCE_MODELS, Command, start, wait_for_checkpoint
 
 Runs = Callable[[], list[Run]]
 Experiment = tuple[str, str]
@@ -44,6 +44,18 @@ LONG_GAN = (
     "runtime.checkpoint_every_s=0.5",
 )
 
+LONG_DIFFUSION = (
+    *TINY,
+    *TINY_REFERENCE_MODELS,
+    "model=diffusion_conditional",
+    "model.network.widths=[8,16]",
+    "model.steps=2",
+    "model.recipe.batch_size=16",
+    "model.recipe.max_images=3200",
+    "model.recipe.ema_half_life_images=500",
+    "runtime.checkpoint_every_s=0.5",
+)
+
 
 def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, float]]]:
     """All points of a run but those that tell the time."""
@@ -54,7 +66,12 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
 
 @pytest.mark.parametrize(
     ("model", "pictures"),
-    [pytest.param(LONG, 4, id="cnn"), pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow)],
+    [
+        pytest.param(LONG, 4, id="cnn"),
+        pytest.param((*LONG, "synthetic=pixel_mixed_identities"), 5, id="synthetic", marks=pytest.mark.slow),
+        pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow),
+        pytest.param(LONG_DIFFUSION, 16, id="diffusion", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_bit_for_bit(
     facelab: Command,

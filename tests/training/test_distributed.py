@@ -112,6 +112,18 @@ def test_float32_gradients_of_a_gan_agree() -> None:
 
 
 @pytest.mark.slow
+def test_float32_gradients_of_a_diffusion_model_agree() -> None:
+    small = ("model.network.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=16")
+    one = _config(*TINY, "model=diffusion_conditional", "trainer.precision=32-true", *small)
+    two = {**one, "trainer": {**one["trainer"], "devices": 2}}
+    alone, shared = _one_step(one), launch(2, _one_step, two)
+    assert alone.keys() == shared.keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-5, atol=1e-5)
+    assert alone["network.output.2.weight"].abs().max() > 1e-3
+
+
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_test_metrics() -> None:
     # 21 test pictures: one rank sees a picture twice to fill its share.
     split = ("split.train=0.5", "split.val=0.2", "split.test=0.3", "data.last_person=7")

@@ -142,7 +142,7 @@ def test_names_that_are_markup_are_printed_as_they_are_also_in_ascii(
     assert "[/nope] -" in text
 
 
-@pytest.mark.parametrize("model", ["cnn", "cnn_classic", "autoencoder", "vae", "gan"])
+@pytest.mark.parametrize("model", ["cnn", "cnn_classic", "autoencoder", "vae", "gan", "diffusion"])
 def test_a_step_of_one_image_is_refused_for_every_family(
     facelab: Command, experiment: tuple[str, str], model: str
 ) -> None:

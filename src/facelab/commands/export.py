@@ -26,7 +26,7 @@ class Export:
         run: id of a finished run.
         tracking: the store to download the run from, if it has no folder here.
         format: onnx, or torch for a file of torch.export.
-        part: embed, decode or generate; auto for generate of a GAN, and embed of other models.
+        part: embed, decode or generate; auto for generate of GANs and diffusion models, and embed of others.
         out: file to write; null for one named by the run and the part, in the current folder.
         runs_folder: where runs keep their files.
     """

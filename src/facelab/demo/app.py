@@ -237,7 +237,7 @@ def _add_samples(app: FastAPI, subject: Subject, turns: Turns) -> None:
         labels = np.full(asked.steps, label_of(asked, asked.first))
         ends = asked.psi * model.latents(max(asked.first, asked.second) + 1, asked.seed)
         async with turns.turn():
-            codes = between(ends[asked.first], ends[asked.second], asked.steps)
+            codes = model.line(ends[asked.first], ends[asked.second], asked.steps)
             pictures = await turns.run(lambda: model.generate(codes, labels))
         return {"pictures": [_png(picture) for picture in pictures]}
 

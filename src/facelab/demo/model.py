@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.models.base import FaceModule, Generative, Reconstructing, to_uint8
-from facelab.models.sampling import latents
+from facelab.models.sampling import arc, latents
 from facelab.models.trained import Trained, evaluation_embeddings
 
 Pixels = NDArray[np.uint8]
@@ -46,6 +46,10 @@ class Model:
         """Standard normal latents (count, D) of a generative model; see `facelab.models.sampling.latents`."""
         assert isinstance(self.module, Generative)
         return latents(count, self.module.latent_dim, seed).numpy()
+
+    def line(self, first: Codes, second: Codes, steps: int) -> Codes:
+        """Latents (steps, D) on the arc from one latent (D,) to another; see `facelab.models.sampling.arc`."""
+        return arc(torch.from_numpy(first), torch.from_numpy(second), steps).numpy()
 
     def _on_device(self, codes: Codes) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(self.module.device)

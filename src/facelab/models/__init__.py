@@ -4,6 +4,7 @@ from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, Variat
 from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing
 from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
+from facelab.models.diffusion import ConditionalDiffusion, Diffusion
 from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
@@ -14,10 +15,12 @@ __all__ = [
     "AdversarialObjective",
     "AdversarialOptimizers",
     "Autoencoder",
+    "ConditionalDiffusion",
     "ConditionalGAN",
     "Constant",
     "Cosine",
     "DenoisingAutoencoder",
+    "Diffusion",
     "Eigenfaces",
     "FaceModule",
     "Fisherfaces",

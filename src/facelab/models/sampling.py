@@ -1,11 +1,15 @@
 """Sampling and interpolation of generative models."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.models.base import FaceModule, Generative, as_grid, to_uint8
+from facelab.models.base import FaceModule, Generative, Reconstructing, as_grid, to_uint8
 
 _BATCH = 256
 
@@ -17,9 +21,31 @@ def latents(count: int, latent_dim: int, seed: int) -> Tensor:
 
 
 def between_latents(rows: int, columns: int, latent_dim: int, seed: int) -> Tensor:
-    """Latents (rows, columns, latent_dim) on straight lines, between a pair of standard normal latents for each row."""
+    """Latents (rows, columns, latent_dim) on arcs, between a pair of standard normal latents for each row."""
     ends = latents(2 * rows, latent_dim, seed).reshape(rows, 2, -1)
-    return torch.lerp(ends[:, :1], ends[:, 1:], torch.linspace(0, 1, columns)[None, :, None])
+    return arc(ends[:, 0], ends[:, 1], columns)
+
+
+def arc(first: Tensor, second: Tensor, steps: int) -> Tensor:
+    """Interpolate spherically between latents.
+
+    Shoemake, "Animating Rotation with Quaternion Curves", 1985, section 3.3; White, "Sampling Generative Networks",
+    2016, section 2. Half way on a straight line, latents are too short by a factor of about sqrt(2), to which a
+    diffusion model responds with faces without detail.
+
+    Args:
+        first: (..., D) float.
+        second: (..., D) float.
+        steps: number of latents, both ends included.
+
+    Returns:
+        (..., steps, D) float.
+    """
+    cosine = F.cosine_similarity(first, second, dim=-1)[..., None]
+    angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # equal or opposite ends would divide by 0
+    share = torch.linspace(0, 1, steps, device=first.device)
+    weights = torch.stack([((1 - share) * angle).sin(), (share * angle).sin()]) / angle.sin()
+    return weights[0, ..., None] * first[..., None, :] + weights[1, ..., None] * second[..., None, :]
 
 
 def sample(
@@ -40,19 +66,40 @@ def sample(
     assert isinstance(module, Generative)
     drawn = psi * latents(count, module.latent_dim, seed)
     labels = torch.arange(count) % max(1, module.num_labels) if label is None else torch.full((count,), label)
+    return generated(module, drawn, labels), labels.numpy()
+
+
+def generated(module: FaceModule, drawn: Tensor, labels: Tensor) -> NDArray[np.uint8]:
+    """Faces (N, H, W, C) uint8 of latents and labels, in batches of a fixed size.
+
+    Args:
+        module: a generative model, on any device.
+        drawn: latents (N, latent_dim) float.
+        labels: (N,) int64, or weights of mixtures of labels, (N, num_labels) float.
+    """
+    assert isinstance(module, Generative)
+    return _in_batches(module, module.generate, drawn, labels)
+
+
+def decoded(module: FaceModule, embeddings: Tensor) -> NDArray[np.uint8]:
+    """Faces (N, H, W, C) uint8 that a model with a decoder makes of embeddings (N, D) float, in batches."""
+    assert isinstance(module, Reconstructing)
+    return _in_batches(module, module.decode, embeddings)
+
+
+def _in_batches(module: FaceModule, make: Callable[..., Tensor], *values: Tensor) -> NDArray[np.uint8]:
     images = []
     module.eval()
     with torch.no_grad(), torch.autocast(module.device.type, enabled=False):
-        for start in range(0, count, _BATCH):
-            part = slice(start, start + _BATCH)
-            images.append(to_uint8(module.generate(drawn[part].to(module.device), labels[part].to(module.device))))
-    return np.concatenate(images), labels.numpy()
+        for batch in zip(*(torch.split(value, _BATCH) for value in values), strict=True):
+            images.append(to_uint8(make(*(part.to(module.device) for part in batch))))
+    return np.concatenate(images)
 
 
 def interpolate(
     module: FaceModule, rows: int, columns: int, seed: int, label: int | None = None, psi: float = 1.0
 ) -> NDArray[np.uint8]:
-    """Generate faces on straight lines between a pair of latents for each row.
+    """Generate faces on arcs between a pair of latents for each row.
 
     Args:
         module: a generative model, on any device.

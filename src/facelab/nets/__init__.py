@@ -12,6 +12,7 @@ from facelab.nets.residual import ResidualEncoder
 from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 from facelab.nets.texture_encoders import ConvTextureEncoder, ResidualTextureEncoder
 from facelab.nets.timm_encoder import TimmEncoder
+from facelab.nets.unet import UNet
 
 __all__ = [
     "AffineTestTimeAugmentation",
@@ -35,4 +36,5 @@ __all__ = [
     "ResidualEncoder",
     "ResidualTextureEncoder",
     "TimmEncoder",
+    "UNet",
 ]

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from facelab.errors import TrainingError
 from facelab.models.base import FittedModule, to_float
+from facelab.models.finished import DOWNLOADED
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS
 from facelab.runs.summary import print_summary
+from facelab.runs.synthetic import with_synthetic
 from facelab.system import make_console, print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
@@ -57,7 +59,9 @@ def fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None
     print_anything()
     stop = StopRequest(patient=True)
     with stop.installed():
-        return fit(Prepared.of(config), config, TrackedRun.open(folder), checkpoint, stop)
+        tracked = TrackedRun.open(folder)
+        prepared = with_synthetic(Prepared.of(config), tracked, dependency_folders(tracked))
+        return fit(prepared, config, tracked, checkpoint, stop)
 
 
 def fit(
@@ -94,7 +98,7 @@ def fit(
     callbacks.validation.restore_best(module)
     if rank == 0:
         record.weights(module, prepared.metadata, prepared.experiment.tracking.register)
-    folders = dependency_folders(prepared, tracked)
+    folders = dependency_folders(tracked)
     reports = evaluate(trainer, module, data, prepared.protocols, folders, console)
     if rank > 0:
         return None
@@ -105,7 +109,7 @@ def _train(prepared: Prepared, trainer: pl.Trainer, checkpoint: Path | None, sto
     """Train by steps, after what is computed and not trained."""
     module, data = prepared.module, prepared.data
     if checkpoint is None:
-        module.prepare_training(to_float(batch["image"]) for batch in data.evaluation_loader(prepared.splits.train))
+        module.prepare_training(to_float(batch["image"]) for batch in data.training_images())
     with stop.listening(), _loader_processes_explained():
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
@@ -165,17 +169,20 @@ def make_callbacks(
     return Callbacks(clock, validation, ordered)
 
 
-def dependency_folders(prepared: Prepared, tracked: TrackedRun) -> dict[str, Path]:
-    """Folders of the runs that the run's protocols depend on, by name."""
-    names = [name for protocol in prepared.protocols.values() for name in protocol.dependencies]
-    return {name: tracked.folder.parent / tracked.need(name) for name in names}
+def dependency_folders(tracked: TrackedRun) -> dict[str, Path]:
+    """Folders of the runs that a run depends on, by role."""
+    runs_folder = tracked.folder.parent
+    places = {
+        name: (runs_folder / its_id, runs_folder / DOWNLOADED / its_id) for name, its_id in tracked.needs().items()
+    }
+    return {name: downloaded if downloaded.is_dir() else own for name, (own, downloaded) in places.items()}
 
 
 def _validation_protocols(prepared: Prepared, tracked: TrackedRun) -> Further | None:
     chosen = {name: prepared.protocols[name] for name in prepared.experiment.validation.protocols}
     if not chosen:
         return None
-    folders = dependency_folders(prepared, tracked)
+    folders = dependency_folders(tracked)
     return lambda trainer, module, features: evaluate_validation(
         trainer, module, features, prepared.data, chosen, folders
     )

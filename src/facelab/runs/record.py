@@ -94,6 +94,10 @@ class RunRecord:
         self._image(NEAR_DUPLICATES, found.sheet)
         self._file(NEAR_DUPLICATES, found.rows)
 
+    def sheet(self, name: str, image: NDArray[np.uint8]) -> None:
+        """Record a contact sheet (H, W, 3) uint8."""
+        self._image(name, image)
+
     def sample_grid(self, name: str, grid: NDArray[np.uint8], images_seen: int) -> None:
         """Record a sample grid; MLflow shows all grids of a name on a slider over images seen.
 

@@ -37,7 +37,7 @@ def fit_once(
     began = time.perf_counter()
     with _progress(console) as report:
         note = module.fit(*_training_images(data, report), report)
-    module.images_seen = len(data.splits.train)
+    module.images_seen = len(data.order.indices)
     if len(data.splits.val):
         trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
     clock.seconds = time.perf_counter() - began
@@ -49,9 +49,9 @@ def fit_once(
 
 def _training_images(data: FaceDataModule, report: base.Progress) -> tuple[Tensor, Tensor]:
     """All training images (N, C, H, W) float in [-1, 1], without augmentation, and their labels (N,)."""
-    total, done = len(data.splits.train), 0
+    total, done = len(data.order.indices), 0
     images, labels = torch.empty(total, *data.faces.image_shape), torch.empty(total, dtype=torch.int64)
-    for batch in data.evaluation_loader(data.splits.train):
+    for batch in data.training_images():
         part = slice(done, done + len(batch["label"]))
         images[part], labels[part] = to_float(batch["image"]), batch["label"]
         done = part.stop
