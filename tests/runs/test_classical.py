@@ -95,6 +95,7 @@ def test_an_interrupted_fit_starts_again(
     ("override", "words"),
     [
         ("augment=light", ["augment", "Pixels is fitted once", "augment=none"]),
+        ("synthetic=duplicates", ["synthetic", "real images alone", "synthetic=null"]),
         ("trainer.devices=2", ["trainer.devices=2", "in one process"]),
         ("model.recipe.max_images=64", ["model.recipe.max_images", "unknown key"]),
     ],
