@@ -23,7 +23,7 @@ from facelab.compare.figures import COLOURS
 from facelab.compare.grid import Axes, Grid, grid_of, half_width
 from facelab.compare.html import svg
 from facelab.compare.shown import shown_p
-from facelab.compare.statistics import Difference
+from facelab.compare.statistics import Difference, Estimate
 from facelab.errors import ConfigError, FacelabError
 from facelab.tracking import ChildRow, SqliteStore, children, find_sweep
 
@@ -126,22 +126,21 @@ def design(plan: Mapping[str, Any], splits: int) -> str:
 
 def accuracies(grid: Grid) -> str:
     """Mean accuracy of each arm, with 95 % intervals over splits."""
-    rows = []
-    for arm in grid.arms:
-        found = [grid.estimate(arm, k) for k in grid.conditions]
-        cells = [
-            "-"
-            if one is None
-            else f"{100 * one.mean:.1f} ± {100 * (one.half_width or 0):.1f}"
-            + (f" ({one.n})" if one.n < len(grid.replicates) else "")
-            for one in found
-        ]
-        rows.append([f"`{arm}`", *cells])
+    planned = len(grid.replicates)
+    rows = [[f"`{arm}`", *(accuracy(grid.estimate(arm, k), planned) for k in grid.conditions)] for arm in grid.arms]
     return table(["model", *(f"k={k}" for k in grid.conditions)], rows)
 
 
+def accuracy(found: Estimate | None, planned: int) -> str:
+    """Mean and 95 % interval in percent, and the number of splits if some are missing."""
+    if found is None:
+        return "-"
+    interval = "" if found.half_width is None else f" ± {100 * found.half_width:.1f}"
+    return f"{100 * found.mean:.1f}{interval}{f' ({found.n})' if found.n < planned else ''}"
+
+
 def difference_in_words(found: Difference | None) -> str:
-    """A paired difference in points, its 95 % interval and standard deviation of pairs."""
+    """A paired difference in points, with its 95 % interval."""
     if found is None:
         return "-"
     mean, half = 100 * found.estimate.mean, found.estimate.half_width

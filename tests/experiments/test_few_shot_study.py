@@ -58,35 +58,42 @@ def test_the_arms_are_those_of_the_registration() -> None:
 
 
 def test_the_study_is_written_from_the_store_and_refuses_holes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = script("few_shot/study.py")
     for name in ("README.md", "registration.toml", "study.yaml"):
-        text = (study.HERE / name).read_text(encoding="utf-8").replace("range(10)", "range(3)")
+        text = (
+            (study.HERE / name).read_text(encoding="utf-8").replace("range(10)", "range(3)").replace("1,2,3,5", "1,5")
+        )
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(study, "HERE", tmp_path)
     listed = study.listed()
-    sweep = RecordedSweep(SqliteStore(str(tmp_path)), tmp_path, "few_shot", listed)
+    sweep = RecordedSweep(SqliteStore(str(store_folder)), tmp_path, "few_shot_by_hand", listed)
     *points, last = product(listed["split.seed"], listed["split.train_per_identity"], ARMS)
     for seed, k, model in points:
         point = {"split.seed": seed, "split.train_per_identity": k, "model": model}
         value = 0.6 + 0.05 * int(k) + 0.003 * int(seed) + (0.1 + 0.002 * int(seed) if model == "cnn" else 0.0)
         sweep.child(point, {"test/accuracy": value}, commit="")
     assert last == ("2", "5", "gan")
-    with pytest.raises(ConfigError, match="1 of 96 cells are missing: gan k=5 split 2"):
-        study.main([f"folder={tmp_path}"])
+    here = [f"folder={store_folder}", "sweep=few_shot_by_hand"]
+    with pytest.raises(ConfigError, match="1 of 48 cells are missing: gan k=5 split 2"):
+        study.main(here)
     written = []
     for _ in range(2):
-        study.main([f"folder={tmp_path}", "partial", "write"])
+        study.main([*here, "partial", "write"])
         written.append([(tmp_path / name).read_text(encoding="utf-8") for name in ("README.md", "accuracy.svg")])
     assert written[0] == written[1]
     # cnn is 0.100, 0.102 and 0.104 above: mean 10.2, sd 0.2, half-width 4.303 * 0.2 / sqrt(3) = 0.5 points; t = 88.3
-    # with 2 degrees of freedom, p = 0.000128, times the 16 comparisons.
+    # with 2 degrees of freedom, p = 0.000128, times the 8 comparisons.
     page = written[0][0]
-    assert "| `cnn` less `pixels` | +10.2 ± 0.5 (p 0.002) |" in page
-    assert "k=1: **yes**; k=2: **yes**; k=3: **yes**; k=5: **yes**" in page
-    assert "1 of 96 cells are missing" in page
+    assert "| `cnn` less `pixels` | +10.2 ± 0.5 (p 0.001) |" in page
+    assert "k=1: **yes**; k=5: **yes**" in page
+    assert "1 of 48 cells are missing" in page
     assert "No run has finished yet" not in page
+    # gan: 0.65, 0.653, 0.656, half-width 4.303 * 0.3 / sqrt(3); of k=5 two splits, half-width 12.71 * 0.212 / sqrt(2).
+    assert "| `gan` | 65.3 ± 0.7 | 85." in page
+    assert " ± 1.9 (2) |" in page
+    assert study.accuracy(Estimate(0.706, None, 1), 10) == "70.6 (1)"
     capsys.readouterr()
     study.main(["design"])
     assert "| 2 | 5.0 |" in capsys.readouterr().out  # 4.303 * 2 / sqrt(3)

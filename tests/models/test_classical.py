@@ -167,9 +167,9 @@ def test_stored_embeddings_are_loaded_whatever_their_number(few: Few) -> None:
     fitted(module, few)
     other.load_state_dict(module.state_dict())
     assert torch.equal(other.neighbours.embeddings, module.neighbours.embeddings)
-    damaged = {**module.state_dict(), "neighbours.labels": few.labels + 1}
-    with pytest.raises(RuntimeError, match=r"expected one in \[0, 40\)"):
-        other.load_state_dict(damaged)
+    for labels in (few.labels + 1, few.labels[:-1], torch.tensor(0)):
+        with pytest.raises(RuntimeError, match=r"expected one in \[0, 40\)"):
+            other.load_state_dict({**module.state_dict(), "neighbours.labels": labels})
     with pytest.raises(RuntimeError, match="embeddings"):
         other.load_state_dict({**module.state_dict(), "neighbours.embeddings": torch.zeros(120, 5)})
 

@@ -19,7 +19,7 @@ Runs = Callable[[], list[Run]]
 FEW = (*TINY, "split=few_shot", "split.train_per_identity=3")
 
 
-@pytest.mark.parametrize("model", ["pixels", "fisherfaces", "linear_svm"])
+@pytest.mark.parametrize("model", [pytest.param("pixels", marks=pytest.mark.slow), "fisherfaces", "linear_svm"])
 def test_a_run_is_fitted_once(
     facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path, model: str
 ) -> None:
@@ -39,18 +39,30 @@ def test_a_run_is_fitted_once(
     assert metrics["test/accuracy"] == pytest.approx(metrics["knn/accuracy"], abs=0.1)  # Euclidean, and cosine
 
 
-def test_validation_only_judges_and_the_run_is_used_like_others(
-    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path
-) -> None:
+def _trained(facelab: Command, experiment: tuple[str, str], runs: Runs) -> Run:
     outcome = facelab("train", *TINY, *experiment, "model=eigenfaces", "model.components=10")
     assert outcome.status == 0, outcome.error
     assert "is lowered" not in outcome.out
-    run = runs()[0]
+    return runs()[0]
+
+
+def test_validation_only_judges_and_the_run_is_evaluated_again(
+    facelab: Command, experiment: tuple[str, str], runs: Runs
+) -> None:
+    run = _trained(facelab, experiment, runs)
     assert run.data.metrics["val/accuracy"] == run.data.metrics["best/accuracy"] > 0.8
-    place = (f"run={run.info.run_id}", experiment[0])
-    outcome = facelab("evaluate", *place, "trainer=cpu", "trainer.threads=1")
+    outcome = facelab("evaluate", f"run={run.info.run_id}", experiment[0], "trainer=cpu", "trainer.threads=1")
     assert outcome.status == 0, outcome.error
-    assert runs()[0].data.metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
+    evaluation = runs()[0]
+    assert evaluation.info.run_id != run.info.run_id
+    assert evaluation.data.metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
+
+
+@pytest.mark.slow
+def test_a_run_is_enrolled_and_exported(
+    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path
+) -> None:
+    place = (f"run={_trained(facelab, experiment, runs).info.run_id}", experiment[0])
     (tmp_path / "others").mkdir()
     make_folder(tmp_path / "people", people=12, pictures=7)
     for person in range(6, 12):  # not in training
@@ -83,6 +95,7 @@ def test_an_interrupted_fit_starts_again(
     ("override", "words"),
     [
         ("augment=light", ["augment", "Pixels is fitted once", "augment=none"]),
+        ("synthetic=duplicates", ["synthetic", "real images alone", "synthetic=null"]),
         ("trainer.devices=2", ["trainer.devices=2", "in one process"]),
         ("model.recipe.max_images=64", ["model.recipe.max_images", "unknown key"]),
     ],

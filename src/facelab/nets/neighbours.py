@@ -52,9 +52,8 @@ class NearestNeighbours(nn.Module):
         """Take the number of stored embeddings from the state, which has it from the training images."""
         embeddings, labels = (state_dict.get(f"{prefix}{name}") for name in ("embeddings", "labels"))
         if embeddings is not None and labels is not None:
-            if len(embeddings) != len(labels) or (
-                len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes
-            ):
+            known = ((labels >= 0) & (labels < self.num_classes)).all()
+            if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not known:
                 error_msgs.append(f"{prefix}labels: expected one in [0, {self.num_classes}) for each stored embedding")
                 return
             self.embeddings = self.embeddings.new_zeros(len(embeddings), self.embeddings.shape[1])
