@@ -36,13 +36,14 @@ GROUPS = {
     "augment": "Random changes of the training images.",
     "model": "Network, loss, optimiser and length of training. "
     "[Networks and losses](../configuration.md#networks-and-losses) and [Families](../families.md) compare the models.",
+    "synthetic": "Synthetic faces that are added to the training images: [Synthetic faces](../synthetic.md).",
     "trainer": "Hardware, precision, and how often a run validates.",
     "tracking": "The MLflow store that records runs.",
     "protocol": "How a trained model is evaluated; several as a list. [Protocols](../protocols.md) explains each.",
     "search": "How a search draws its trials: [Sweeps](../sweeps.md#searching).",
     "executor": "Where the runs of a sweep are executed.",
 }
-PACKAGES = ("data", "nets", "losses", "models", "metrics", "protocols", "training", "runs", "sweep")
+PACKAGES = ("data", "nets", "losses", "models", "synthetic", "metrics", "protocols", "training", "runs", "sweep")
 _REQUIRED = "required"
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 

@@ -53,6 +53,7 @@ _NEEDED = "'model=cnn','trainer=cpu','trainer.threads=1','model.encoder.widths=[
 TINY_REFERENCE_MODELS = (
     "protocol.generation.samples=20",
     f"protocol.generation.embedder=[{_NEEDED},'model.recipe.max_images=32']",
+    f"protocol.generation.label_classifier=[{_NEEDED},'model.recipe.max_images=32']",
     f"protocol.generation.face_classifier=[{_NEEDED},'data=face_nonface','data.image_size=32','model.recipe.max_images=32']",
 )
 TINY_CNN = (*TINY, "model.encoder.widths=[8,16]", "model.recipe.batch_size=16", "model.recipe.max_images=160")

@@ -22,6 +22,10 @@ OVERLAYS = sorted(
 )
 # Needs hardware, a server, a cluster, further processes or a finished run: run by tests of their own.
 ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
+# Generators are trained by tests/runs/test_synthetic.py.
+ELSEWHERE |= {"synthetic=gan_conditional", "synthetic=mixed_identities"}
+# Have no recipe to shorten; tests/runs/test_classical.py trains them.
+FITTED_ONCE = {"model=pixels", "model=eigenfaces", "model=fisherfaces", "model=linear_svm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.
 TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
@@ -111,7 +115,7 @@ def _make_templates(folder: Path) -> list[str]:
     [
         pytest.param(choice, marks=pytest.mark.slow) if choice in SLOW else choice
         for choice in CHOICES
-        if choice not in ELSEWHERE | TOO_LARGE
+        if choice not in ELSEWHERE | FITTED_ONCE | TOO_LARGE
     ],
 )
 def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path, choice: str) -> None:
@@ -128,6 +132,9 @@ def test_every_choice_runs(facelab: Command, tmp_path: Path, store_folder: Path,
         for emptied in (tmp_path / "faces").glob("person*"):
             emptied.rmdir()
         size = [*size[:-1], "data=folder", "data.root=faces"]
+    if choice == "synthetic=autoencoder":
+        generator = ["model=autoencoder", "trainer=cpu", "trainer.threads=1", "model.recipe.max_images=64"]
+        size.append(f"synthetic.generator={generator}")
     if choice.startswith("trainer="):
         size.remove("trainer=cpu")
     if choice == "split=identity_disjoint":

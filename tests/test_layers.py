@@ -18,6 +18,7 @@ ROOMS = (
     "checking",
     "compare",
     "protocols",
+    "synthetic",
     "exporting",
     "models",
     "tracking",

@@ -17,8 +17,8 @@ PUBLIC = {
     "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalDiffusion ConditionalGAN Constant "
-    "Cosine DenoisingAutoencoder Diffusion FaceModule GAN Generative Length "
-    "OneLossModule Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
+    "Cosine DenoisingAutoencoder Diffusion Eigenfaces FaceModule Fisherfaces FittedModule GAN Generative Length "
+    "LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
@@ -28,6 +28,7 @@ PUBLIC = {
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
+    "synthetic": "DuplicatedFaces GeneratedFaces MixedIdentities MixedPixels SyntheticFaces",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",
 }

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "tracking=team": "tests/tracking/test_tracking.py",
     "resume=": "tests/runs/test_resume.py",
     "init_from=": "tests/runs/test_transfer.py",
+    "synthetic.run=": "tests/runs/test_synthetic.py",
     "TimmEncoder": "tests/nets/test_timm_encoder.py",
     "pairs": "tests/data/test_pair_list.py",
     "ijbc": "tests/protocols/test_templates.py",
@@ -59,11 +60,16 @@ SMALL = (
     "model.recipe.batch_size=16",
     "model.recipe.max_images=32",
 )
+_GENERATOR = ("protocol=classification", "trainer=cpu", "model.recipe.batch_size=16", "model.recipe.max_images=32")
+WITHOUT_RECIPE = re.compile("eigenfaces|fisherfaces|linear_svm|pixels")
 # What makes a command smaller, by a pattern of its text.
 SMALLER = {
     r"^(?!.*(trainer=|--)).*train.py": ["trainer=cpu"],
     r"^(?!.*(identity_disjoint|data=|--)).*train.py": ["data.last_person=6"],
     r"gan|vae|diffusion": TINY_REFERENCE_MODELS,
+    r"synthetic=(gan|mixed)": [f"synthetic.generator={['model=gan_conditional', *_GENERATOR]}"],
+    r"synthetic=autoencoder": [f"synthetic.generator={['model=autoencoder', *_GENERATOR]}"],
+    r"selection=recogniser": [f"synthetic.recogniser={['model=cnn', *_GENERATOR]}"],
     r"\+few_shot": ["split.seed=0,1"],
     r"search=": ["search.trials=2"],
     r"identity_disjoint.*data=|data=.*identity_disjoint|train_people=\d+ protocol.*MANY": ["split.train_people=8"],
@@ -155,7 +161,13 @@ def test_a_command_of_the_pages_runs(
     text = command.text
     ids = {}
     if re.search(r"<[^>]*\bid\b", text):
-        model = "gan_conditional" if "label=3" in text else "gan" if "facelab generate" in text else "cnn"
+        model = (
+            "gan_conditional"
+            if re.search("label=3|per_identity", text)
+            else "gan"
+            if "facelab generate" in text
+            else "cnn"
+        )
         ids["run id"] = run_of(model)
     if "<evaluation id>" in text or text.count("<id>") > 1:
         ids |= {"evaluation id": run_of("vae"), "id": "SEVERAL"}
@@ -172,6 +184,7 @@ def test_a_command_of_the_pages_runs(
     else:
         small = [] if {"--help", "--cfg"} & set(words) else [*SMALL]
         small += [key for pattern, keys in SMALLER.items() if small and re.search(pattern, text) for key in keys]
+        small = [key for key in small if "recipe" not in key or not WITHOUT_RECIPE.search(text)]
         assert _call("train", *words[1:], *small) == 0, capsys.readouterr().err
 
 

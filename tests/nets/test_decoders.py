@@ -33,6 +33,19 @@ def second_moment(features: Tensor) -> float:
 DECODERS = [ConvDecoder, conditional, DCGANGenerator]
 
 
+def test_weights_of_labels_mix_their_embeddings() -> None:
+    decoder, latents = conditional(5, (1, 16, 16), widths=(8, 4)), torch.randn(2, 5)
+    with torch.no_grad():
+        plain, one = decoder(latents, torch.tensor([1, 2])), decoder(latents, torch.eye(3)[[1, 2]])
+        mixed = decoder(latents, torch.tensor([[0.5, 0.5, 0.0]] * 2))
+        twice = decoder(latents, torch.tensor([[0.7, 0.7, 0.0]] * 2))
+        of_two = decoder(latents, torch.tensor([[0.5, 0.5]] * 2))
+    assert torch.allclose(plain, one, atol=1e-6)
+    assert torch.allclose(mixed, twice, atol=1e-6)  # only the direction counts
+    assert torch.allclose(mixed, of_two, atol=1e-6)  # weights of the first labels
+    assert not torch.allclose(mixed[1], plain[1], atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 64, 64), (1, 32, 48)])
 @pytest.mark.parametrize("make", DECODERS)
 def test_pictures_have_the_shape_asked_for(make: Make, shape: ImageShape) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from facelab.data import ORL
 from facelab.models.base import to_float
 from facelab.nets import ConvTextureEncoder, ResidualTextureEncoder
-from facelab.nets.texture import LocalBinaryPatterns, PrincipalComponents
+from facelab.nets.projection import PrincipalComponents
+from facelab.nets.texture import LocalBinaryPatterns
 
 RADII = (1, 2, 4)
 

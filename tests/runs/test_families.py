@@ -198,6 +198,8 @@ def test_generate_writes_pictures_a_grid_and_a_manifest(facelab: Command, condit
     place = (f"run={conditional.name}", f"runs_folder={conditional.parent}")
     outcome = facelab("generate", *place, "n=5", "label=3", "seed=7", "out=three")
     assert outcome.status == 0, outcome.error
+    metrics = json.loads((conditional / "metrics.json").read_text())
+    assert metrics.keys() >= {f"generation/gan_{name}" for name in ("test", "test_real", "train", "train_real")}
     manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
     assert manifest["run"] == conditional.name
     assert [image["label"] for image in manifest["images"]] == ["s4"] * 5

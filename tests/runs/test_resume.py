@@ -68,6 +68,7 @@ def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, floa
     ("model", "pictures"),
     [
         pytest.param(LONG, 4, id="cnn"),
+        pytest.param((*LONG, "synthetic=pixel_mixed_identities"), 5, id="synthetic", marks=pytest.mark.slow),
         pytest.param(LONG_GAN, 17, id="gan", marks=pytest.mark.slow),
         pytest.param(LONG_DIFFUSION, 16, id="diffusion", marks=pytest.mark.slow),
     ],

@@ -144,7 +144,8 @@ def _prepared(recorded: RecordedRun, options: Evaluating, config: Mapping[str, A
     choices = kept | {key: str(hydra.runtime.choices[key]) for key in chosen if key in hydra.runtime.choices}
     tracking = {**config["tracking"], "experiment": recorded.experiment}
     runtime = {**own.get("runtime", {}), "runs_folder": options.runs_folder}
-    dependencies = dependencies_of({**own, **checked, "tracking": tracking, "runtime": runtime}, choices)
+    evaluated = {**own, **checked, "synthetic": None, "tracking": tracking, "runtime": runtime}
+    dependencies = dependencies_of(evaluated, choices)
     return PreparedEvaluation.of(run, checked, choices, dependencies, options.tracking, Path(options.runs_folder))
 
 

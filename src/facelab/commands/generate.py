@@ -1,6 +1,7 @@
 """The command `facelab generate`: generate faces with a trained model."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from facelab.commands.labelled import MANIFEST, labelled_plan, write_labelled
 from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.models.base import Generative
@@ -19,6 +21,7 @@ from facelab.models.finished import find_run
 from facelab.models.sampling import interpolate, sample
 from facelab.models.trained import Trained, load
 from facelab.protocols import plots
+from facelab.system import training_command
 from facelab.tracking import Store
 
 _COLUMNS = 8
@@ -31,7 +34,9 @@ class Generation:
     Args:
         run: id of a finished run of a generative model.
         tracking: the store to download the run from, if it has no folder here.
-        n: number of faces.
+        n: number of faces; not used with `per_identity`.
+        per_identity: write so many faces of each label of a conditional model, in a folder for each, which
+            `data=folder` reads; null for `n` faces in one folder.
         label: class to generate, from 0, for a conditional model; null for all classes in turn.
         seed: of the latents; the i-th face of a seed does not depend on n.
         psi: factor on the latents; below 1 gives more typical, less diverse faces (truncation).
@@ -42,6 +47,7 @@ class Generation:
     run: str
     tracking: Store
     n: Annotated[int, Field(ge=1, le=100_000)] = 64
+    per_identity: Annotated[int, Field(ge=1, le=100_000)] | None = None
     label: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     psi: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -50,7 +56,7 @@ class Generation:
 
 
 def generate(config: Mapping[str, Any]) -> None:
-    """Write generated faces, a grid of them, latent interpolations, and a manifest.
+    """Write generated faces, a grid of them, latent interpolations, and a manifest; or a labelled set and a manifest.
 
     Args:
         config: a checked config of `Generation`.
@@ -61,47 +67,64 @@ def generate(config: Mapping[str, Any]) -> None:
         TrackingError: the run is not here, and its store cannot be read.
     """
     options = Generation(**build(config))
-    trained = _generative(options)
+    folder = find_run(options.run, Path(options.runs_folder), options.tracking)
+    trained = _generative(options, folder)
     out = Path(options.out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
-    images, labels = sample(trained.module, options.n, options.seed, options.label, options.psi)
-    names = _label_names(trained)
-    files = [f"{i:05d}.png" for i in range(options.n)]
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for file, image in zip(files, images, strict=True):
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
-        Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
-        strips = interpolate(
-            trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=options.seed, label=options.label, psi=options.psi
-        )
-        Image.fromarray(plots.tile(strips)).save(out / "interpolations.png")
-        manifest = {
-            "run": options.run,
-            "model": trained.config["model"]["_target_"],
-            "seed": options.seed,
-            "psi": options.psi,
-            "images": [
-                {"file": file, "index": i, "label": names[label] if names else None}
-                for i, (file, label) in enumerate(zip(files, labels, strict=True))
-            ],
-        }
-        (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        if options.per_identity is None:
+            _write_samples(options, trained, out)
+        else:
+            plan = labelled_plan(trained, options.per_identity, options.label)
+            own = {name: getattr(options, name) for name in ("run", "seed", "psi", "per_identity")}
+            write_labelled(trained, folder, out, plan, own)
+            print(f"{len(plan)} faces of {len(np.unique(plan.labels))} labels and {MANIFEST} in {out}")
+            print(f"To train on them alone: {training_command()} data=folder data.root={shlex.quote(str(out))}")
     except OSError as error:
         raise ConfigError(
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
         ) from error
-    print(f"{options.n} faces, grid.png, interpolations.png and manifest.json in {out}")
 
 
-def _generative(options: Generation) -> Trained:
-    trained = load(find_run(options.run, Path(options.runs_folder), options.tracking))
+def _write_samples(options: Generation, trained: Trained, out: Path) -> None:
+    images, labels = sample(trained.module, options.n, options.seed, options.label, options.psi)
+    names = _label_names(trained)
+    files = [f"{i:05d}.png" for i in range(options.n)]
+    out.mkdir(parents=True, exist_ok=True)
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
+    Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
+    strips = interpolate(
+        trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=options.seed, label=options.label, psi=options.psi
+    )
+    Image.fromarray(plots.tile(strips)).save(out / "interpolations.png")
+    manifest = {
+        "run": options.run,
+        "model": trained.config["model"]["_target_"],
+        "seed": options.seed,
+        "psi": options.psi,
+        "images": [
+            {"file": file, "index": i, "label": names[label] if names else None}
+            for i, (file, label) in enumerate(zip(files, labels, strict=True))
+        ],
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    print(f"{options.n} faces, grid.png, interpolations.png and {MANIFEST} in {out}")
+
+
+def _generative(options: Generation, folder: Path) -> Trained:
+    trained = load(folder)
     if not isinstance(trained.module, Generative):
         kind = type(trained.module).__name__
         raise ConfigError(
             f"run={options.run}: its model, {kind}, cannot generate faces. Choose a run of model=gan, gan_conditional, "
             "dcgan, diffusion, diffusion_conditional or vae."
+        )
+    if options.per_identity is not None and not trained.module.num_labels:
+        raise ConfigError(
+            f"per_identity={options.per_identity}: this model is not conditioned on labels, so its faces belong to no "
+            "person. Remove per_identity=, or choose a run of model=gan_conditional."
         )
     if options.label is not None and options.label >= trained.module.num_labels:
         if not trained.module.num_labels:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.build import resolve_target
 from facelab.config.check import check, plain
 from facelab.config.compose import choices_of, explain_composition, overlays
+from facelab.config.needs import Need, NeedsRuns
 from facelab.config.texts import typed_arguments, typed_values
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
@@ -29,6 +30,8 @@ from facelab.sweep.plan import Job, Plan, axis_name, divide
 from facelab.sweep.search import Search
 from facelab.sweep.settings import SweepSettings
 from facelab.system import training_command
+
+_NEEDED = " · needed"
 
 
 @dataclass(frozen=True)
@@ -64,29 +67,31 @@ def check_training(composed: DictConfig) -> dict[str, Any]:
 
 
 def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Dependency]:
-    """Compose and check the runs that a run's protocols depend on.
+    """Compose and check the runs that a run depends on, by role: those of its protocols and of its synthetic faces.
 
     Args:
         config: the checked config of the run.
         choices: the file chosen in each of its config groups.
 
     Raises:
-        ConfigError: the config of a dependency is invalid or does not suit the protocol.
+        ConfigError: the config of a dependency is invalid or does not suit the component that needs it.
     """
     model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+    components = {f"protocol.{name}": node for name, node in config["protocol"].items()}
+    if config.get("synthetic") is not None:
+        components["synthetic"] = config["synthetic"]
     found = {}
-    for protocol_name, node in config["protocol"].items():
-        protocol = cast(type[Protocol], resolve_target(node["_target_"]))
-        if not protocol.can_evaluate(model):
+    for key, node in components.items():
+        component = cast(type[NeedsRuns], resolve_target(node["_target_"]))
+        if issubclass(component, Protocol) and not component.can_evaluate(model):
             continue
-        for name in protocol.dependencies:
-            key = f"protocol.{protocol_name}.{name}"
-            dependency = _composed(node[name], key)
+        for need in component.needs(node, config):
+            dependency = _composed([*node[need.name], *need.overrides], f"{key}.{need.name}")
             try:
-                protocol.check_dependency(name, dependency.config)
+                component.check_dependency(need.name, dependency.config, node)
             except ConfigError as error:
-                raise ConfigError(f"{key}: {error}") from error
-            found[name] = _adapted(dependency, name, config, choices)
+                raise ConfigError(f"{key}.{need.name}: {error}") from error
+            found[need.name] = _adapted(dependency, need, config, choices)
     return found
 
 
@@ -101,25 +106,26 @@ def _composed(overrides: Sequence[str], key: str) -> Dependency:
     return Dependency(config, choices_of(composed.hydra, config))
 
 
-def _adapted(dependency: Dependency, name: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
-    """Give a dependency the accelerator, store and runtime of the run that needs it.
+def _adapted(dependency: Dependency, need: Need, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
+    """Give a dependency what it shares with the run that needs it: accelerator, store and runtime, and `need.same`.
 
-    An embedder also gets the same data. A face classifier gets the same channels and, if its config names no faces,
-    the same data as its faces.
+    One that does not share the data, a face classifier, gets the same channels and, if its config names no faces, the
+    same data as its faces.
     """
     own, its_choices = dict(dependency.config), dict(dependency.choices)
-    if name == "embedder":
-        own["data"], its_choices["data"] = config["data"], choices.get("data", "")
-    else:
+    for key in need.same:
+        own[key], its_choices[key] = config[key], choices.get(key, "")
+    if "data" not in need.same:
         own["data"] = {**own["data"], "channels": config["data"]["channels"]}
         if own["data"].get("faces", config) is None:
             own["data"]["faces"] = config["data"]
     # In a separate experiment: dependencies are not compared with the runs that need them, nor registered beside them.
-    needed = f"{config['tracking']['experiment']} · needed"
+    experiment = config["tracking"]["experiment"]
+    needed = experiment if experiment.endswith(_NEEDED) else f"{experiment}{_NEEDED}"
     own["tracking"] = {**config["tracking"], "experiment": needed, "register": None}
     own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}
-    own["runtime"], own["name"] = config["runtime"], name.replace("_", " ")
-    return Dependency(own, its_choices)
+    own["runtime"], own["name"] = config["runtime"], need.name.replace("_", " ")
+    return Dependency(own, its_choices, need.same, dependencies_of(own, its_choices))
 
 
 def train_task(composed: DictConfig) -> None:

@@ -25,6 +25,7 @@ class Augmentation:
     """
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
+        self.transforms = tuple(transforms)
         self._compose = A.Compose(list(transforms)) if transforms else None
 
     def __call__(self, image: NDArray[np.uint8], seed: int, epoch: int, index: int) -> NDArray[np.uint8]:

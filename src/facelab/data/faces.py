@@ -76,6 +76,21 @@ class ChosenPixels:
 
 
 @dataclass(frozen=True)
+class JoinedPixels:
+    """Two sequences of images, one after the other."""
+
+    first: Pixels
+    second: Pixels
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        before = len(self.first)
+        return self.first[index] if index < before else self.second[index - before]
+
+
+@dataclass(frozen=True)
 class FaceSet:
     """A table with one row per face image.
 

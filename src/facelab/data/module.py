@@ -111,6 +111,7 @@ class FaceDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.faces, self.splits, self.augmentation = faces, splits, augmentation
+        self.training_faces = faces  # the order's indices are of this set, which may hold further, synthetic faces
         self.order, self.total_images = order, total_images
         self.seed, self.workers, self.with_originals = seed, workers, with_originals
 
@@ -121,7 +122,7 @@ class FaceDataModule(pl.LightningDataModule):
         sampler = EndlessBatchSampler(self.order, self.total_images, start_images, rank, world_size)
         workers = self.workers if _can_start_workers(rank, self.workers) else 0
         return _TensorLoader(
-            cast(Dataset[Sample], FaceDataset(self.faces, self.augmentation, self.seed, self.with_originals)),
+            cast(Dataset[Sample], FaceDataset(self.training_faces, self.augmentation, self.seed, self.with_originals)),
             batch_sampler=sampler,
             num_workers=workers,
             worker_init_fn=_begin_worker,
@@ -131,18 +132,25 @@ class FaceDataModule(pl.LightningDataModule):
 
     def first_batch(self) -> Sample:
         """First training batch of the run, augmented."""
-        dataset = FaceDataset(self.faces, self.augmentation, self.seed)
+        dataset = FaceDataset(self.training_faces, self.augmentation, self.seed)
         return _as_tensors(_collate([dataset[draw] for draw in self.order.batch(0)]))
 
     def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
         """Loader of the validation images; an empty list if the split has none."""
         return self.evaluation_loader(self.splits.val) if len(self.splits.val) else []
 
+    def training_images(self) -> DataLoader[Sample]:
+        """Loader of the training images as `evaluation_loader` gives them, synthetic ones among them."""
+        return self._unaugmented(self.training_faces, self.order.indices)
+
     def evaluation_loader(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Loader of images without augmentation, in order, each once over all ranks except for padding."""
+        return self._unaugmented(self.faces, indices)
+
+    def _unaugmented(self, faces: FaceSet, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         rank, world_size = self._place()
         return _TensorLoader(
-            cast(Dataset[Sample], FaceDataset(self.faces, None, self.seed)),
+            cast(Dataset[Sample], FaceDataset(faces, None, self.seed)),
             batch_size=EVALUATION_BATCH_SIZE,
             sampler=EvaluationSampler(indices, rank, world_size),
             collate_fn=_collate,

@@ -1,7 +1,8 @@
 """Models: LightningModules that combine networks and losses."""
 
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
-from facelab.models.base import FaceModule, Generative, OneLossModule, Reconstructing
+from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing
+from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
 from facelab.models.diffusion import ConditionalDiffusion, Diffusion
 from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
@@ -20,10 +21,15 @@ __all__ = [
     "Cosine",
     "DenoisingAutoencoder",
     "Diffusion",
+    "Eigenfaces",
     "FaceModule",
+    "Fisherfaces",
+    "FittedModule",
     "Generative",
     "Length",
+    "LinearSVM",
     "OneLossModule",
+    "Pixels",
     "Recipe",
     "Reconstructing",
     "Schedule",

@@ -1,7 +1,7 @@
 """Base classes of all models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.metrics import Metric
-from facelab.models.recipe import Recipe
+from facelab.models.recipe import Constant, Recipe
 
 if TYPE_CHECKING:
     from facelab.models.transfer import Transfer
 
 _AT_ONCE = 256  # images per forward pass: bounds the memory of feature maps, which then stay in the caches
+
+Progress = Callable[[str, int, int], None]  # progress of a fit: what is counted, how many are done, of how many
 
 
 class StepOutput(TypedDict):
@@ -80,6 +82,7 @@ class FaceModule(pl.LightningModule, ABC):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
+        self.synthetic_classes = 0  # number of classes, the last ones, that only synthetic faces show
         # The ImagesSeen callback sets both.
         self.images_seen = 0
         self.step_seed = 0  # a function of the run's seed and images_seen, the same on all ranks
@@ -98,13 +101,26 @@ class FaceModule(pl.LightningModule, ABC):
         """Whether validation records `val/loss`, if the model has such a term."""
         return True
 
+    def total_images(self, training_images: int) -> int:
+        """Length of a run in images seen, for a training set of this size."""
+        return self.recipe.total_images(training_images)
+
     def classify(self, embeddings: Tensor) -> Tensor | None:
         """Scores (N, num_classes) of embeddings (N, D) by the classification head; None if the model has no head."""
         return None
 
-    def probabilities(self, embeddings: Tensor) -> Tensor | None:
-        """Probabilities (N, num_classes) of embeddings (N, D): softmax of the head's scores; None without a head."""
+    def scores(self, embeddings: Tensor) -> Tensor | None:
+        """Scores (N, K) of embeddings (N, D) for the K classes of real faces; None if the model has no head.
+
+        The scores of classes that only synthetic faces show are left out: these classes exist to shape the embedding in
+        training, and no face that is ever tested belongs to one.
+        """
         scores = self.classify(embeddings)
+        return None if scores is None else scores[:, : scores.shape[1] - self.synthetic_classes]
+
+    def probabilities(self, embeddings: Tensor) -> Tensor | None:
+        """Probabilities (N, K) of embeddings (N, D): softmax of `scores`; None without a head."""
+        scores = self.scores(embeddings)
         return None if scores is None else scores.softmax(dim=1)
 
     def test_time_images(self, images: Tensor) -> Iterable[Tensor]:
@@ -175,13 +191,13 @@ class FaceModule(pl.LightningModule, ABC):
     def features_and_scores(
         self, batch: dict[str, Tensor], test_time_images: Iterable[Tensor]
     ) -> tuple[Features, Tensor | None]:
-        """As `features`, and the head's scores (N, num_classes) in float32; None if the model has no head."""
+        """As `features`, and the head's `scores` (N, K) in float32; None if the model has no head."""
         with torch.autocast(batch["image"].device.type, enabled=False):
             images = torch.cat(list(test_time_images))
             embeddings = torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)])
             embedding = embeddings.reshape(-1, len(batch["image"]), embeddings.shape[1]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
-            scores = self.classify(embedding)
+            scores = self.scores(embedding)
         if scores is not None:
             found["predicted"] = scores.argmax(dim=1)
         return found, scores
@@ -204,6 +220,41 @@ class OneLossModule(FaceModule):
         return {"loss": terms["loss"], "terms": {name: term.detach() for name, term in terms.items()}}
 
 
+class FittedModule(FaceModule):
+    """A model that is fitted once to all training images, without augmentation, instead of trained by steps."""
+
+    term_metrics: ClassVar[tuple[Metric, ...]] = ()
+
+    def __init__(self) -> None:
+        super().__init__(Recipe(batch_size=64, schedule=Constant(), max_epochs=1))
+
+    @property
+    def has_validation_loss(self) -> bool:
+        """False: nothing is minimised by steps."""
+        return False
+
+    def total_images(self, training_images: int) -> int:
+        """The training images, each seen once."""
+        return training_images
+
+    @abstractmethod
+    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+        """Set the buffers, which hold what is fitted.
+
+        Args:
+            images: all training images, (N, C, H, W) float in [-1, 1], on the CPU.
+            labels: (N,) int64 in [0, num_classes).
+            report: called with the progress of a fit that takes long.
+
+        Returns:
+            A note for the user if the config cannot be followed; None otherwise.
+        """
+
+    def configure_optimizers(self) -> None:
+        """None: there is no optimiser."""
+        return
+
+
 class Reconstructing(ABC):
     """Interface of models that decode embeddings into images."""
 
@@ -217,7 +268,7 @@ class Generative(ABC):
 
     Attributes:
         latent_dim: length of the latents.
-        num_labels: number of labels that images can be conditioned on; 0 for an unconditional model.
+        num_labels: number of labels that images can be conditioned on; the class attribute 0 for unconditional models.
     """
 
     latent_dim: int
@@ -229,5 +280,6 @@ class Generative(ABC):
 
         Args:
             latents: (N, latent_dim) standard normal.
-            labels: (N,) int64 in [0, num_labels); unconditional models ignore them.
+            labels: (N,) int64 in [0, num_labels), or (N, num_labels) float, the weights of a mixture of labels;
+                unconditional models ignore them.
         """

@@ -121,6 +121,10 @@ class CNN(OneLossModule):
         return self.head is not None
 
     @property
+    def _tested_classes(self) -> int:
+        return self._num_classes - self.synthetic_classes
+
+    @property
     def has_validation_loss(self) -> bool:
         """Whether each image has a loss: not if the loss compares the images of a batch."""
         return self._loss.has_loss_of_each_image
@@ -130,8 +134,8 @@ class CNN(OneLossModule):
         return None if self.head is None else self.head(embeddings[:, : self._trained_dim])
 
     def probabilities(self, embeddings: Tensor) -> Tensor | None:
-        """Probabilities (N, num_classes) of embeddings (N, D): softmax of the scores, with the scale of the loss."""
-        scores = self.classify(embeddings)
+        """Probabilities (N, K) of embeddings (N, D): softmax of `scores`, with the scale of the loss."""
+        scores = self.scores(embeddings)
         return None if scores is None else (self._loss.scale(self._num_classes) * scores).softmax(dim=1)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -150,7 +154,7 @@ class CNN(OneLossModule):
         """
         features, scores = self.features_and_scores(batch, [batch["image"]])
         if self.has_validation_loss:
-            trained = features["label"] < self._num_classes
+            trained = features["label"] < self._tested_classes
             labels = torch.where(trained, features["label"], 0)
             values = self._values(features["embedding"], scores, {**batch, "label": labels})
             features["loss"] = torch.where(trained, self._loss.of_each_image(values), torch.nan)
@@ -158,7 +162,7 @@ class CNN(OneLossModule):
 
     def validation_terms(self, features: Features) -> dict[str, Tensor]:
         """`loss`, the mean over images, if each has one; those of classes that were not trained have none."""
-        trained = bool((features["label"] < self._num_classes).all())
+        trained = bool((features["label"] < self._tested_classes).all())
         return {"loss": features["loss"].mean()} if trained and self.has_validation_loss else {}
 
     def _values(self, embeddings: Tensor, scores: Tensor | None, batch: dict[str, Tensor]) -> dict[str, Tensor]:

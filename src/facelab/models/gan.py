@@ -238,14 +238,15 @@ class ConditionalGAN(GAN):
 
     @property
     def num_labels(self) -> int:  # type: ignore[override]
-        """Number of labels that images can be conditioned on: all classes."""
-        return self.num_classes
+        """Number of labels that images can be conditioned on: all classes of real faces."""
+        return self.num_classes - self.synthetic_classes
 
     def _made(self, network: Callable[..., nn.Module], **arguments: object) -> nn.Module:
         return network(num_classes=self.num_classes, **arguments)
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images (N, C, H, W) float in [-1, 1] of standard normal latents (N, latent_dim) and labels (N,) int64."""
+        """Images (N, C, H, W) float in [-1, 1] of standard normal latents (N, latent_dim) and labels: (N,) int64, or
+        weights of a mixture, (N, num_labels) float."""
         images: Tensor = self.generator(latents, labels)
         return images
 

@@ -1,6 +1,7 @@
 """Sampling and interpolation of generative models."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.models.base import FaceModule, Generative, as_grid, to_uint8
+from facelab.models.base import FaceModule, Generative, Reconstructing, as_grid, to_uint8
 
 _BATCH = 256
 
@@ -65,13 +66,34 @@ def sample(
     assert isinstance(module, Generative)
     drawn = psi * latents(count, module.latent_dim, seed)
     labels = torch.arange(count) % max(1, module.num_labels) if label is None else torch.full((count,), label)
+    return generated(module, drawn, labels), labels.numpy()
+
+
+def generated(module: FaceModule, drawn: Tensor, labels: Tensor) -> NDArray[np.uint8]:
+    """Faces (N, H, W, C) uint8 of latents and labels, in batches of a fixed size.
+
+    Args:
+        module: a generative model, on any device.
+        drawn: latents (N, latent_dim) float.
+        labels: (N,) int64, or weights of mixtures of labels, (N, num_labels) float.
+    """
+    assert isinstance(module, Generative)
+    return _in_batches(module, module.generate, drawn, labels)
+
+
+def decoded(module: FaceModule, embeddings: Tensor) -> NDArray[np.uint8]:
+    """Faces (N, H, W, C) uint8 that a model with a decoder makes of embeddings (N, D) float, in batches."""
+    assert isinstance(module, Reconstructing)
+    return _in_batches(module, module.decode, embeddings)
+
+
+def _in_batches(module: FaceModule, make: Callable[..., Tensor], *values: Tensor) -> NDArray[np.uint8]:
     images = []
     module.eval()
     with torch.no_grad(), torch.autocast(module.device.type, enabled=False):
-        for start in range(0, count, _BATCH):
-            part = slice(start, start + _BATCH)
-            images.append(to_uint8(module.generate(drawn[part].to(module.device), labels[part].to(module.device))))
-    return np.concatenate(images), labels.numpy()
+        for batch in zip(*(torch.split(value, _BATCH) for value in values), strict=True):
+            images.append(to_uint8(make(*(part.to(module.device) for part in batch))))
+    return np.concatenate(images)
 
 
 def interpolate(

@@ -1,7 +1,7 @@
 """Save and load trained models: weights as safetensors beside the run's config. Loading executes no code from them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,21 @@ class ModelMetadata:
 
     Args:
         image_shape: (C, H, W) of the images.
-        num_classes: number of classes.
-        label_names: the name of each class.
+        num_classes: number of classes of real faces.
+        label_names: the name of each of them.
+        synthetic_classes: number of further classes, which only synthetic faces show.
     """
 
     image_shape: tuple[int, int, int]
     num_classes: int
     label_names: tuple[str, ...]
+    synthetic_classes: int = 0
+
+    def build(self, make: Callable[..., FaceModule]) -> FaceModule:
+        """Call the factory of a model for such data."""
+        module = make(image_shape=self.image_shape, num_classes=self.num_classes + self.synthetic_classes)
+        module.synthetic_classes = self.synthetic_classes
+        return module
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ def load(folder: Path) -> Trained:
         config: dict[str, Any] = load_yaml(folder / CONFIG)
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             header = json.loads(file.metadata()["facelab"])
-        metadata = ModelMetadata(tuple(header["image_shape"]), header["num_classes"], tuple(header["label_names"]))
+        shape, names = tuple(header["image_shape"]), tuple(header["label_names"])
+        metadata = ModelMetadata(shape, header["num_classes"], names, header.get("synthetic_classes", 0))
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise ConfigError(
@@ -88,9 +97,7 @@ def load(folder: Path) -> Trained:
         raise ConfigError(f"{folder / CONFIG} has no model. Restore the file, or train the model again.")
     check_node(config["model"], "model")
     make = build({"model": config["model"]})["model"]
-    module: FaceModule = configured(
-        "model", lambda: make(image_shape=metadata.image_shape, num_classes=metadata.num_classes)
-    )
+    module: FaceModule = configured("model", lambda: metadata.build(make))
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -101,13 +108,14 @@ def load(folder: Path) -> Trained:
 def _refuse_impossible(metadata: ModelMetadata, folder: Path) -> None:
     """Check the sizes before memory is allocated for them."""
     shape, classes, names = metadata.image_shape, metadata.num_classes, metadata.label_names
-    whole = len(shape) == 3 and all(isinstance(n, int) for n in (*shape, classes))
+    further = metadata.synthetic_classes
+    whole = len(shape) == 3 and all(isinstance(n, int) for n in (*shape, classes, further))
     if not whole or not (1 <= shape[0] <= 4 and max(shape) <= _MOST_PIXELS and min(shape) >= 1):
         raise ConfigError(
             f"the model in {folder} declares images of shape {shape}; expected (C, H, W) with at most 4 channels and "
             f"{_MOST_PIXELS} pixels a side."
         )
-    if not 1 <= classes <= _MOST_CLASSES or len(names) != classes:
+    if not 1 <= classes <= _MOST_CLASSES or len(names) != classes or not 0 <= further <= _MOST_CLASSES:
         raise ConfigError(
             f"the model in {folder} declares {classes} classes and {len(names)} names; expected at most "
             f"{_MOST_CLASSES:,} classes, each with a name."
@@ -148,6 +156,25 @@ def evaluation_embeddings(module: FaceModule, images: NDArray[np.uint8]) -> Tens
 
 
 @torch.no_grad()
+def probabilities(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
+    """Probabilities of the classes by the model's classification head.
+
+    Args:
+        module: a model with a head, on any device.
+        images: (N, H, W, C) uint8.
+
+    Returns:
+        (N, K) float32, on the CPU.
+    """
+    found = []
+    for batch in _batches(module, images):
+        shares = module.probabilities(module.embed(batch))
+        assert shares is not None, "the model has no classification head"
+        found.append(shares.float().cpu())
+    return torch.cat(found)
+
+
+@torch.no_grad()
 def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     """Labels predicted by the model's classification head.
 
@@ -160,7 +187,7 @@ def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     """
     found = []
     for batch in _batches(module, images):
-        scores = module.classify(module.embed(batch))
+        scores = module.scores(module.embed(batch))
         assert scores is not None, "the model has no classification head"
         found.append(scores.argmax(dim=1).cpu())
     return torch.cat(found)

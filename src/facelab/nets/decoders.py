@@ -89,9 +89,17 @@ class ConditionalDecoder(ConvDecoder):
         self.labels = nn.Embedding(num_classes, label_dim)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
-        """(N, latent_dim) float, labels (N,) int64 -> (N, C, H, W) float in [-1, 1]."""
+        """(N, latent_dim) float, labels (N,) int64 or weights (N, L) float -> (N, C, H, W) float in [-1, 1].
+
+        With weights of the first L labels, their normalised embeddings are mixed, as Rahimi et al., "AugGen: Synthetic
+        Augmentation Can Improve Discriminative Models", 2025 (arXiv 2503.11544), mixes one-hot labels. Only the
+        direction of the mixture counts, since every embedding is brought to the same length.
+        """
+        known = (
+            self.labels(labels) if labels.dim() == 1 else labels @ F.normalize(self.labels.weight[: labels.shape[1]])
+        )
         # Scaled to the expected norm of a standard normal latent of this length, so that neither dominates.
-        embedded = F.normalize(self.labels(labels)) * self.labels.embedding_dim**0.5
+        embedded = F.normalize(known) * self.labels.embedding_dim**0.5
         return super().forward(torch.cat([latents, embedded.to(latents)], dim=1))
 
 

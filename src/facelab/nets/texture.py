@@ -67,42 +67,6 @@ class LocalBinaryPatterns(nn.Module):
         return torch.cat(found, dim=1)
 
 
-class PrincipalComponents(nn.Module):
-    """Projection on the principal components of the features that it is fitted to; zeros before the fit.
-
-    Args:
-        features: length of the features.
-        components: number of components; with fewer directions in the data, the others give 0.
-    """
-
-    mean: Tensor
-    axes: Tensor
-
-    def __init__(self, features: int, components: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("axes", torch.zeros(features, components))
-
-    @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """Fit to features (N, F), N at least 1, by a randomised decomposition with a seed of its own: repeatable.
-
-        Halko, Martinsson and Tropp, "Finding Structure with Randomness", 2011, algorithm 5.1 with power iterations.
-        """
-        mean = features.mean(dim=0)
-        most = min(self.axes.shape[1], len(features) - 1, features.shape[1])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            axes = torch.svd_lowrank(features - mean, q=min(most + 10, *features.shape), niter=4)[2]
-        self.mean.copy_(mean)
-        self.axes.zero_()
-        self.axes[:, :most] = axes[:, :most]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, F) float -> (N, components) float."""
-        return (features - self.mean) @ self.axes
-
-
 def _grey(images: Tensor) -> Tensor:
     """(N, C, H, W) float -> (N, H, W) float."""
     if images.shape[1] == 1:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facelab.nets.encoders import ConvEncoder, ImageShape
+from facelab.nets.projection import PrincipalComponents
 from facelab.nets.residual import ResidualEncoder
-from facelab.nets.texture import LocalBinaryPatterns, PrincipalComponents
+from facelab.nets.texture import LocalBinaryPatterns
 
 _FITTED_IMAGES = 8192  # whose texture takes half a GiB
 

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facelab.config.needs import NeedsRuns
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
 from facelab.metrics import Metric
@@ -106,19 +107,17 @@ class Subject:
         return self.val
 
 
-class Protocol(ABC):
+class Protocol(NeedsRuns, ABC):
     """Base class of protocols, which evaluate trained models.
 
     Attributes:
         metrics: declarations of all metrics it may report, except the interval ends `<name>_low` and `<name>_high`.
-        dependencies: names of the arguments that describe further runs, each as a list of overrides.
         chooses_thresholds: whether it needs the outputs on the validation split.
         tests_known_people: whether it tests people whose other images are for training; any other protocol is for
             people that the model has never seen.
     """
 
     metrics: tuple[Metric, ...]
-    dependencies: ClassVar[tuple[str, ...]] = ()
     chooses_thresholds: ClassVar[bool] = False
     tests_known_people: ClassVar[bool] = False
 
@@ -130,15 +129,6 @@ class Protocol(ABC):
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
         """Whether the protocol applies to a class of models; runs skip protocols that do not apply."""
         return True
-
-    @classmethod
-    def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
-        """Check the composed config of a run that the protocol depends on.
-
-        Raises:
-            ConfigError: the run does not meet the protocol's requirements.
-        """
-        return
 
     @abstractmethod
     def check(self, splits: Splits, faces: FaceSet) -> None:

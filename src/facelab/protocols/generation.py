@@ -1,6 +1,6 @@
 """Generation: compare generated with real faces, by means of two further trained models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from facelab.config.build import resolve_target
+from facelab.config.needs import Need
 from facelab.data.faces import FaceSet
 from facelab.data.images import resize
 from facelab.data.sources.face_nonface import FaceNonFace
@@ -21,6 +22,7 @@ from facelab.models.base import FaceModule, Generative
 from facelab.models.sampling import sample
 from facelab.models.trained import Trained, embeddings, load, predictions
 from facelab.protocols.base import Protocol, Report, Subject
+from facelab.protocols.generation_labels import LABEL_METRICS, Labelled, with_label_accuracy
 from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
 from facelab.protocols.inception import load_inception
 
@@ -38,6 +40,8 @@ class Generation(Protocol):
         embedder: the run whose embeddings are the features, as a list of overrides; on the same data set.
         face_classifier: the run that classifies images as faces or not, as a list of overrides; images are resized to
             the size it was trained on.
+        label_classifier: the run that classifies the samples of a conditional model, as a list of overrides; on the
+            same data and split. Null for neither GAN-test nor GAN-train: see `with_label_accuracy`.
         inception: path of an Inception network as TorchScript, for KID and FID as papers report them, such as NVIDIA's
             `inception-2015-12-05.pt`. It is called as `network(images, return_features=True)` with (N, 3, H, W) uint8
             and must return features (N, 2048). Null for none.
@@ -60,13 +64,13 @@ class Generation(Protocol):
         Metric("generation/copy_share", "nearer to a training face than 99 % of unseen faces", False, "share"),
         Metric("generation/kid", "KID, Inception", False),
         Metric("generation/fid", "FID", False),
+        *LABEL_METRICS,
     )
-    dependencies = ("embedder", "face_classifier")
-
     samples: Annotated[int, Field(ge=10)]
     embedder: list[str]
     face_classifier: list[str]
     inception: str | None = None
+    label_classifier: list[str] | None = None
 
     @classmethod
     def can_evaluate(cls, model: type[FaceModule]) -> bool:
@@ -74,7 +78,17 @@ class Generation(Protocol):
         return issubclass(model, Generative)
 
     @classmethod
-    def check_dependency(cls, name: str, config: Mapping[str, Any]) -> None:
+    def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
+        """An embedder of the same data, a face classifier, and a classifier of the labels of a conditional model."""
+        found = [Need("embedder", same=("data",)), Need("face_classifier")]
+        model = cast(type[Generative], resolve_target(config["model"]["_target_"]))
+        conditional = model.num_labels != 0  # a property, if it is conditional
+        if conditional and node.get("label_classifier") is not None:
+            found.append(Need("label_classifier", same=("data", "split")))
+        return found
+
+    @classmethod
+    def check_dependency(cls, name: str, config: Mapping[str, Any], node: Mapping[str, Any]) -> None:
         """Require a non-generative embedder, and a face classifier with a head, trained on faces and other images."""
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         data = cast(type, resolve_target(config["data"]["_target_"]))
@@ -83,7 +97,7 @@ class Generation(Protocol):
                 "a generative model would itself depend on such runs. Set another one, such as model=cnn."
             )
         without_head = model.classify is FaceModule.classify or config["model"].get("head", model) is None
-        if name == "face_classifier" and without_head:
+        if name != "embedder" and without_head:
             raise ConfigError(
                 f"this {model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
             )
@@ -104,16 +118,24 @@ class Generation(Protocol):
     def evaluate(self, subject: Subject) -> Report:
         """Compare generated faces with at most 2,000 training and 2,000 test faces, evenly spaced in their splits."""
         module, faces, splits = subject.module, subject.faces, subject.splits
-        embedder, classifier = (_loaded(subject, name) for name in self.dependencies)
+        embedder, classifier = (_loaded(subject, name) for name in ("embedder", "face_classifier"))
         face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
         reference = ReferenceModels(
             embed=lambda images: embeddings(embedder.module, images),
             face_share=lambda images: _share(predictions(classifier.module, _resized(images, side)) == face),
             inception=None if self.inception is None else load_inception(self.inception),
         )
-        samples, _ = sample(module, self.samples, subject.seed)
-        train, held_out = (_pixels(faces, spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
-        return generation_report(samples, train, held_out, reference)
+        samples, asked = sample(module, self.samples, subject.seed)
+        train, held_out = (_labelled(faces, spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
+        report = generation_report(samples, train.images, held_out.images, reference)
+        if "label_classifier" not in subject.dependencies:
+            return report
+        judge = _loaded(subject, "label_classifier").module
+
+        def classify(images: NDArray[np.uint8]) -> Tensor:
+            return predictions(judge, images)
+
+        return with_label_accuracy(report, Labelled(samples, asked), train, held_out, reference.embed, classify)
 
 
 def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -137,5 +159,5 @@ def _share(accepted: Tensor) -> float:
     return float(accepted.double().mean())
 
 
-def _pixels(faces: FaceSet, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.stack([faces.pixels[int(i)] for i in indices])
+def _labelled(faces: FaceSet, indices: NDArray[np.int64]) -> Labelled:
+    return Labelled(np.stack([faces.pixels[int(i)] for i in indices]), faces.labels[indices])

@@ -1,14 +1,18 @@
 """Dependencies: runs that another run needs, found among finished runs or trained first."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from facelab.errors import CheckpointError, TrackingError
+from facelab.models.finished import DOWNLOADED
 from facelab.models.trained import WEIGHTS
-from facelab.tracking import Store, TrackedRun, find_finished
+from facelab.runs.resume import CHECKPOINTS
+from facelab.tracking import NEEDS, Store, TrackedRun, find_finished, find_unfinished, tag_recorded
+from facelab.training.checkpoint import newest
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,14 @@ class Dependency:
     Args:
         config: its checked config.
         choices: the file chosen in each config group.
+        same: root keys of the config whose values it shares with the run that depends on it.
+        dependencies: the runs that it depends on itself, by role.
     """
 
     config: dict[str, Any]
     choices: Mapping[str, str]
+    same: tuple[str, ...] = ()
+    dependencies: Mapping[str, "Dependency"] = field(default_factory=dict)
 
 
 def find_or_train(
@@ -30,9 +38,9 @@ def find_or_train(
     data_fingerprint: str,
     store: Store,
     runs_folder: Path,
-    train: Callable[[], Path],
+    train: Callable[[TrackedRun | None], Path],
 ) -> Path:
-    """Find a finished run by its config hash, or train it; returns its folder.
+    """Find a finished run by its config hash, resume an interrupted one, or train a new one; returns its folder.
 
     One process trains it while others wait and then use the same run.
 
@@ -42,7 +50,8 @@ def find_or_train(
         data_fingerprint: of the images it must have been trained on.
         store: the store to search.
         runs_folder: where runs keep their files.
-        train: called if no such run exists; returns the folder of the new run.
+        train: called if no such run has finished, with an interrupted one that has a checkpoint, or None; returns the
+            folder of the run that has then finished.
 
     Raises:
         FacelabError: the store cannot be read, or training failed.
@@ -57,17 +66,35 @@ def find_or_train(
     try:
         for run_id in find_finished(store, config_hash):
             folder = (runs_folder / run_id).absolute()
-            if not (folder / WEIGHTS).is_file():
-                continue
-            if data_fingerprint == TrackedRun.open(folder).recorded_tag("data.fingerprint"):
+            if (folder / WEIGHTS).is_file() and _has_images(TrackedRun.open(folder), data_fingerprint):
                 return folder
-        print(f"This run depends on a trained {name}. Training it first; later runs reuse it.", flush=True)
-        return train()
+        interrupted = _interrupted(config_hash, data_fingerprint, store, runs_folder)
+        what = "Training it first" if interrupted is None else f"Resuming it (run {interrupted.id}) first"
+        print(f"This run depends on a trained {name}. {what}; later runs reuse it.", flush=True)
+        return train(interrupted)
     finally:
         lock.release()
 
 
-def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_hash: str) -> None:
+def _has_images(run: TrackedRun, data_fingerprint: str) -> bool:
+    return run.recorded_tag("data.fingerprint") == data_fingerprint
+
+
+def _interrupted(config_hash: str, data_fingerprint: str, store: Store, runs_folder: Path) -> TrackedRun | None:
+    """The newest run of a config that was stopped or killed, has a usable checkpoint, and that no process trains."""
+    for run_id in find_unfinished(store, config_hash):
+        try:
+            run = TrackedRun.open((runs_folder / run_id).absolute())
+            with run.alone():
+                checkpoint, _ = newest(run.folder / CHECKPOINTS)
+        except (TrackingError, CheckpointError):
+            continue
+        if checkpoint is not None and run.ended in (None, "KILLED") and _has_images(run, data_fingerprint):
+            return run
+    return None
+
+
+def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_hash: str, store: Store) -> None:
     """Tag both runs with each other's id.
 
     Args:
@@ -75,7 +102,15 @@ def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_h
         needing: the run that has the dependency.
         needed_folder: folder of the dependency.
         needed_hash: config hash of the dependency; metrics of runs whose dependencies differ cannot be compared.
+        store: of the dependency, in case its folder was downloaded from it.
+
+    Raises:
+        TrackingError: that store cannot be written.
     """
-    needing.tag(f"needs.{name}", needed_folder.name)
-    needing.tag(f"needs.{name}.config_hash", needed_hash)
-    TrackedRun.open(needed_folder).tag_now(f"needed_by.{needing.id}", name)
+    needing.tag(f"{NEEDS}{name}", needed_folder.name)
+    needing.tag(f"{NEEDS}{name}.config_hash", needed_hash)
+    key = f"needed_by.{needing.id}"
+    if needed_folder.parent.name == DOWNLOADED:
+        tag_recorded(store, needed_folder.name, key, name)
+    else:
+        TrackedRun.open(needed_folder).tag_now(key, name)

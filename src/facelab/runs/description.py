@@ -64,6 +64,20 @@ def opening_of_evaluation(run: str, run_id: str, faces: FaceSet, splits: Splits)
     return f"Evaluation of {link} on **{note.plain(faces.name)}**: {_counts(faces, splits)}."
 
 
+def sentence_on_synthetic(what: str, images: int, new_classes: int, generator: str | None) -> str:
+    """What synthetic faces a run is trained on, in a sentence of Markdown.
+
+    Args:
+        what: the faces in a few words.
+        images: number of faces.
+        new_classes: number of classes that only they show.
+        generator: id of the run that generated them; None if none did.
+    """
+    by = "" if generator is None else f", by run [{generator}]({RunPage(generator, '').address})"
+    added = f" in {new_classes:,} new classes" if new_classes else ""
+    return f"Beside the real images it is trained on {images:,} {what}{added}{by}."
+
+
 def describe_start(described: Described) -> str:
     """The description of a run that has no results yet."""
     waiting = "No results yet: they appear here once the run has finished. Until then, *Model metrics* has its curves."

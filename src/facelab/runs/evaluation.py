@@ -164,6 +164,7 @@ class PreparedEvaluation:
             if own_needs and f"{NEEDS}{name}" in run.recorded.tags
             else dependency_run(name, dependency, None, store, runs_folder)[0]
             for name, dependency in dependencies.items()
+            if is_own or "split" not in dependency.same  # those learn the labels that the run learnt
         }
         return cls(run, config, choices, evaluation.trainer, faces, splits, protocols, folders, with_head, tuple(notes))
 

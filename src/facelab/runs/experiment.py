@@ -14,6 +14,7 @@ from facelab.data.splits.base import Split
 from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
+from facelab.synthetic import SyntheticFaces
 from facelab.tracking import Store
 from facelab.training.trainer import TrainerSettings
 
@@ -80,6 +81,7 @@ class Experiment:
         runtime: settings that do not change results.
         seed: of initial weights, order, augmentation and dropout; the split has its own seed.
         name: name of the run in MLflow; null for one made of the choices.
+        synthetic: synthetic faces that are added to the training images; null for none.
     """
 
     data: FaceSource
@@ -93,6 +95,7 @@ class Experiment:
     runtime: Runtime
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     name: str | None = None
+    synthetic: SyntheticFaces | None = None
 
 
 @dataclass(frozen=True)

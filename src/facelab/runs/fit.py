@@ -11,13 +11,15 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from facelab.errors import TrainingError
-from facelab.models.base import to_float
+from facelab.models.base import FittedModule, to_float
+from facelab.models.finished import DOWNLOADED
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS
 from facelab.runs.summary import print_summary
+from facelab.runs.synthetic import with_synthetic
 from facelab.system import make_console, print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
@@ -28,6 +30,7 @@ from facelab.training.callbacks.samples import Samples, shown
 from facelab.training.callbacks.stop_on_nan import StopOnNaN
 from facelab.training.callbacks.training_log import TrainingLog
 from facelab.training.callbacks.validation import Further, Validation
+from facelab.training.fitting import fit_once
 from facelab.training.interrupt import StopRequest, die_with_parent
 from facelab.training.trainer import TrainerSettings
 
@@ -56,7 +59,9 @@ def fit_as_rank(config: Mapping[str, Any], folder: Path, checkpoint: Path | None
     print_anything()
     stop = StopRequest(patient=True)
     with stop.installed():
-        return fit(Prepared.of(config), config, TrackedRun.open(folder), checkpoint, stop)
+        tracked = TrackedRun.open(folder)
+        prepared = with_synthetic(Prepared.of(config), tracked, dependency_folders(tracked))
+        return fit(prepared, config, tracked, checkpoint, stop)
 
 
 def fit(
@@ -85,18 +90,28 @@ def fit(
         has_validation=len(prepared.splits.val) > 0,
         several_losses=not module.automatic_optimization,
     )
-    if checkpoint is None:
-        module.prepare_training(to_float(batch["image"]) for batch in data.evaluation_loader(prepared.splits.train))
-    with stop.listening(), _loader_processes_explained():
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if isinstance(module, FittedModule):
+        remarks = fit_once(module, data, trainer, callbacks.clock, console)
+    else:
+        remarks = []
+        _train(prepared, trainer, checkpoint, stop)
     callbacks.validation.restore_best(module)
     if rank == 0:
         record.weights(module, prepared.metadata, prepared.experiment.tracking.register)
-    folders = dependency_folders(prepared, tracked)
+    folders = dependency_folders(tracked)
     reports = evaluate(trainer, module, data, prepared.protocols, folders, console)
     if rank > 0:
         return None
-    return _conclude(prepared, callbacks, record, reports, console)
+    return _conclude(prepared, callbacks, record, reports, remarks, console)
+
+
+def _train(prepared: Prepared, trainer: pl.Trainer, checkpoint: Path | None, stop: StopRequest) -> None:
+    """Train by steps, after what is computed and not trained."""
+    module, data = prepared.module, prepared.data
+    if checkpoint is None:
+        module.prepare_training(to_float(batch["image"]) for batch in data.training_images())
+    with stop.listening(), _loader_processes_explained():
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _affordable(prepared: Prepared, console: Console) -> TrainerSettings:
@@ -106,7 +121,7 @@ def _affordable(prepared: Prepared, console: Console) -> TrainerSettings:
     """
     settings, images = prepared.settings, len(prepared.splits.val)
     most = max(1, 3 * prepared.data.total_images // max(1, images))
-    if not images or settings.validations <= most:
+    if not images or settings.validations <= most or isinstance(prepared.module, FittedModule):
         return settings
     console.print(
         f"trainer.validations={settings.validations} is lowered to {most}: validating {images:,} images so often would "
@@ -154,17 +169,20 @@ def make_callbacks(
     return Callbacks(clock, validation, ordered)
 
 
-def dependency_folders(prepared: Prepared, tracked: TrackedRun) -> dict[str, Path]:
-    """Folders of the runs that the run's protocols depend on, by name."""
-    names = [name for protocol in prepared.protocols.values() for name in protocol.dependencies]
-    return {name: tracked.folder.parent / tracked.need(name) for name in names}
+def dependency_folders(tracked: TrackedRun) -> dict[str, Path]:
+    """Folders of the runs that a run depends on, by role."""
+    runs_folder = tracked.folder.parent
+    places = {
+        name: (runs_folder / its_id, runs_folder / DOWNLOADED / its_id) for name, its_id in tracked.needs().items()
+    }
+    return {name: downloaded if downloaded.is_dir() else own for name, (own, downloaded) in places.items()}
 
 
 def _validation_protocols(prepared: Prepared, tracked: TrackedRun) -> Further | None:
     chosen = {name: prepared.protocols[name] for name in prepared.experiment.validation.protocols}
     if not chosen:
         return None
-    folders = dependency_folders(prepared, tracked)
+    folders = dependency_folders(tracked)
     return lambda trainer, module, features: evaluate_validation(
         trainer, module, features, prepared.data, chosen, folders
     )
@@ -185,7 +203,12 @@ def _loader_processes_explained() -> Iterator[None]:
 
 
 def _conclude(
-    prepared: Prepared, callbacks: Callbacks, record: RunRecord, reports: list[Report], console: Console
+    prepared: Prepared,
+    callbacks: Callbacks,
+    record: RunRecord,
+    reports: list[Report],
+    remarks: list[str],
+    console: Console,
 ) -> Result:
     """Record and print the results."""
     module, data, validation, seconds = prepared.module, prepared.data, callbacks.validation, callbacks.clock.seconds
@@ -195,11 +218,17 @@ def _conclude(
         further.update({"fit/best_images_seen": best, **validation.best_metrics})
     held_out = faces_for_sample_grids(prepared.faces, prepared.splits)
     grids = shown(module, module.final_sample_grids, held_out)
-    record.conclude(module.images_seen, reports, grids, further)
-    weights = "last" if best is None else f"best on validation, after {best:,} images"
-    length = module.recipe.length_as_words(len(prepared.splits.train))
-    took = f"{data.total_images:,} images ({length}) in {seconds:.0f} s"
-    trained = f"{took}; weights: {weights}; {prepared.settings.precision}"
-    print_summary(console, reports, record.tracked, {"trained": trained})
+    record.conclude(module.images_seen, reports, grids, further, remarks)
+    print_summary(console, reports, record.tracked, {"trained": _length(prepared, best, seconds)})
     metrics = {key: value for report in reports for key, value in report.metrics.items()}
     return Result(record.tracked.id, record.tracked.folder, metrics)
+
+
+def _length(prepared: Prepared, best: int | None, seconds: float) -> str:
+    """How long it trained, and which weights were kept, in words."""
+    module, images = prepared.module, f"{prepared.data.total_images:,} images"
+    if isinstance(module, FittedModule):
+        return f"fitted once to {images} in {seconds:.0f} s"
+    weights = "last" if best is None else f"best on validation, after {best:,} images"
+    length = module.recipe.length_as_words(len(prepared.splits.train))
+    return f"{images} ({length}) in {seconds:.0f} s; weights: {weights}; {prepared.settings.precision}"

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from facelab.config.build import build, configured, nearest
+from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.order import PK, Balanced, ByImage, Order
@@ -20,7 +21,7 @@ from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
 from facelab.metrics.declaration import Metric, validation_name
-from facelab.models.base import FaceModule
+from facelab.models.base import FaceModule, FittedModule
 from facelab.models.recipe import Recipe
 from facelab.models.trained import ModelMetadata
 from facelab.models.transfer import find_weights, load_encoder
@@ -28,6 +29,9 @@ from facelab.protocols.base import Protocol
 from facelab.runs.description import opening_of_training
 from facelab.runs.evaluate import as_validation
 from facelab.runs.experiment import Experiment
+from facelab.runs.generators import check_generator, find_generator
+from facelab.synthetic import GeneratedFaces
+from facelab.synthetic.base import Plan
 from facelab.training.callbacks.validation import Criterion
 from facelab.training.trainer import TrainerSettings
 
@@ -49,6 +53,8 @@ class Prepared:
         data: its batches.
         protocols: by name, those that apply to the model.
         criterion: selects the best weights; None for the default.
+        plan: of the synthetic faces; None for none. `facelab.runs.synthetic.with_synthetic` makes them.
+        further: what else the run is trained on, in a sentence of Markdown.
     """
 
     experiment: Experiment
@@ -60,6 +66,8 @@ class Prepared:
     data: FaceDataModule
     protocols: Mapping[str, Protocol]
     criterion: Criterion | None
+    plan: Plan | None = None
+    further: str = ""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Prepared":
@@ -84,29 +92,45 @@ class Prepared:
             print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
         pl.seed_everything(experiment.seed, verbose=False)
-        metadata = _model_metadata(faces, splits)
+        plan = _planned(experiment, faces, splits)
+        metadata = _model_metadata(faces, splits, plan)
         module = configured("model", lambda: _make_model(experiment, metadata))
         configured(module.optimizer_keys, module.configure_optimizers)
+        if isinstance(module, FittedModule):
+            _check_fitted(experiment, settings, type(module).__name__)
         protocols = applicable(experiment.protocol, type(module))
         for protocol in protocols.values():
             protocol.check(splits, faces)
         criterion = _criterion(experiment, protocols, module, splits, faces)
-        if criterion is None and int(os.environ.get("RANK", 0)) == 0:
+        if criterion is None and not isinstance(module, FittedModule) and int(os.environ.get("RANK", 0)) == 0:
             _tell_unselected(module, splits, faces)
-        data = _data_module(experiment, settings, faces, splits, module)
-        return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion)
+        data = _data_module(experiment, settings, faces, splits, module, plan)
+        return cls(experiment, settings, faces, splits, metadata, module, data, protocols, criterion, plan)
 
     @property
     def opening(self) -> str:
         """What the run trains, in one sentence of Markdown."""
         model, images, seed = type(self.module).__name__, self.data.total_images, self.experiment.seed
-        return opening_of_training(model, self.faces, self.splits, images, seed)
+        return f"{opening_of_training(model, self.faces, self.splits, images, seed)} {self.further}".rstrip()
 
     @property
     def metrics(self) -> list[Metric]:
         """All metrics the run may record."""
         of_protocols = [metric for protocol in self.protocols.values() for metric in protocol.metrics]
         return [*self.module.term_metrics, *_CLASSIFICATION_TERMS, *of_protocols]
+
+
+def _check_fitted(experiment: Experiment, settings: TrainerSettings, model: str) -> None:
+    """Refuse settings that a model fitted once cannot follow."""
+    if experiment.augment.transforms:
+        raise ConfigError(
+            f"augment: {model} is fitted once to the training images as they are, so no augmentation would be seen. "
+            "Remove augment=..., or set augment=none."
+        )
+    if settings.devices > 1:
+        raise ConfigError(
+            f"trainer.devices={settings.devices}: {model} is fitted once, in one process. Set trainer.devices=1."
+        )
 
 
 def _refuse_too_large(make: Callable[[], FaceModule]) -> None:
@@ -210,10 +234,41 @@ def _validation_metrics(module: FaceModule, measured: list[Metric], unseen: bool
     return {f"val/{metric.name}": metric for metric in terms} | {validation_name(one.name): one for one in measured}
 
 
+def _planned(experiment: Experiment, faces: FaceSet, splits: Splits) -> Plan | None:
+    """The plan of the synthetic faces, if there are any; a given generator is checked."""
+    source = experiment.synthetic
+    if source is None:
+        return None
+    if isinstance(source, GeneratedFaces) and source.run is not None:
+        folder = find_generator(source, Path(experiment.runtime.runs_folder), experiment.tracking)
+        check_generator(source, folder, experiment.data, faces, splits)
+    labels = faces.labels[splits.train]
+    return source.plan(labels, faces.label_names[: labels.max() + 1])
+
+
+def _refuse_few_real(recipe: Recipe, real: int, synthetic: int) -> None:
+    """Raise if the average batch has less than one real image."""
+    if recipe.batch_size * real < real + synthetic:
+        raise ConfigError(
+            f"synthetic: {synthetic:,} synthetic faces beside {real:,} real images leave less than one real image in a "
+            f"batch of {recipe.batch_size}. Set synthetic.per_identity=null synthetic.ratio={recipe.batch_size - 1} or "
+            "less, or a smaller synthetic.per_identity; the usual ratio is 1 to 5."
+        )
+
+
 def _data_module(
-    experiment: Experiment, settings: TrainerSettings, faces: FaceSet, splits: Splits, module: FaceModule
+    experiment: Experiment,
+    settings: TrainerSettings,
+    faces: FaceSet,
+    splits: Splits,
+    module: FaceModule,
+    plan: Plan | None,
 ) -> FaceDataModule:
     recipe = module.recipe
+    indices, labels = splits.train, faces.labels[splits.train]
+    if plan is not None:  # the real images come first, see `facelab.synthetic.base.joined`
+        _refuse_few_real(recipe, len(splits.train), len(plan))
+        indices, labels = np.arange(len(labels) + len(plan)), np.concatenate([labels, plan.labels])
     if recipe.batch_size % settings.devices:
         raise ConfigError(
             f"model.recipe.batch_size={recipe.batch_size} is not divisible by "
@@ -229,21 +284,21 @@ def _data_module(
         faces,
         splits,
         experiment.augment,
-        configured("model.recipe", lambda: _order(recipe, splits, faces, experiment.seed, settings.devices)),
-        recipe.total_images(len(splits.train)),
+        configured("model.recipe", lambda: _order(recipe, indices, labels, experiment.seed, settings.devices)),
+        module.total_images(len(splits.train)),  # as many steps as without synthetic faces
         experiment.seed,
         experiment.runtime.workers,
         module.needs_originals,
     )
 
 
-def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int, devices: int) -> Order:
-    labels, size = faces.labels[splits.train], recipe.batch_size
+def _order(recipe: Recipe, indices: Indices, labels: Indices, seed: int, devices: int) -> Order:
+    size = recipe.batch_size
     if recipe.sampling == "images":
-        return ByImage(splits.train, size, seed)
+        return ByImage(indices, size, seed)
     if recipe.images_per_class is None:
-        return Balanced(splits.train, labels, size, seed)
-    order = PK(splits.train, labels, size, seed, recipe.images_per_class)
+        return Balanced(indices, labels, size, seed)
+    order = PK(indices, labels, size, seed, recipe.images_per_class)
     if order.classes_per_batch % devices:
         raise ValueError(
             f"batch_size={size} with images_per_class={recipe.images_per_class} gives {order.classes_per_batch} "
@@ -253,13 +308,14 @@ def _order(recipe: Recipe, splits: Splits, faces: FaceSet, seed: int, devices: i
     return order
 
 
-def _model_metadata(faces: FaceSet, splits: Splits) -> ModelMetadata:
+def _model_metadata(faces: FaceSet, splits: Splits, plan: Plan | None) -> ModelMetadata:
     num_classes = int(faces.labels[splits.train].max()) + 1  # a split by people: training classes come first
-    return ModelMetadata(faces.image_shape, num_classes, tuple(faces.label_names[:num_classes]))
+    further = 0 if plan is None else len(plan.new_classes)
+    return ModelMetadata(faces.image_shape, num_classes, tuple(faces.label_names[:num_classes]), further)
 
 
 def _make_model(experiment: Experiment, metadata: ModelMetadata) -> FaceModule:
-    make = functools.partial(experiment.model, image_shape=metadata.image_shape, num_classes=metadata.num_classes)
+    make = functools.partial(metadata.build, experiment.model)
     _refuse_too_large(make)
     module = make()
     if module.transfer is not None and module.transfer.init_from is not None:

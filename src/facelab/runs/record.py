@@ -94,6 +94,10 @@ class RunRecord:
         self._image(NEAR_DUPLICATES, found.sheet)
         self._file(NEAR_DUPLICATES, found.rows)
 
+    def sheet(self, name: str, image: NDArray[np.uint8]) -> None:
+        """Record a contact sheet (H, W, 3) uint8."""
+        self._image(name, image)
+
     def sample_grid(self, name: str, grid: NDArray[np.uint8], images_seen: int) -> None:
         """Record a sample grid; MLflow shows all grids of a name on a slider over images seen.
 
@@ -126,6 +130,7 @@ class RunRecord:
         reports: Sequence[Report],
         grids: Mapping[str, NDArray[np.uint8]],
         further: Mapping[str, float],
+        remarks: Sequence[str] = (),
     ) -> None:
         """Record metrics and images after the evaluation.
 
@@ -134,10 +139,11 @@ class RunRecord:
             reports: of the protocols.
             grids: additional sample grids by name, each (rows, columns, H, W, C) uint8.
             further: additional final metrics.
+            remarks: what to know about all metrics, a sentence or two each.
         """
         for name, grid in grids.items():
             self._image(name, plots.tile(grid))
-        self.results(reports, {**further, "fit/images_seen": float(images_seen)})
+        self.results(reports, {**further, "fit/images_seen": float(images_seen)}, remarks)
 
     def results(self, reports: Sequence[Report], further: Mapping[str, float], remarks: Sequence[str] = ()) -> None:
         """Record the metrics, files and images of the protocols, and the description of the results.

@@ -16,14 +16,17 @@ from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
-from facelab.runs.fit import Result, fit, fit_as_rank
+from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
+from facelab.runs.generators import find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import find_near_duplicates
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
-from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, reopen
+from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
+from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
+from facelab.synthetic import GeneratedFaces
 from facelab.system import training_command
-from facelab.tracking import NEEDS, Store, TrackedRun
+from facelab.tracking import Store, TrackedRun
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -130,13 +133,15 @@ def _live(
         if tracked.ended:
             tracked.status("RUNNING")
         _fetch_dependencies(dependencies, prepared, config, tracked)
+        prepared = with_synthetic(prepared, tracked, dependency_folders(tracked))
         if checkpoint is None:
             _record_data(prepared, tracked)
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
             result = launch(devices, fit_as_rank, config, tracked.folder, checkpoint)
-    shutil.rmtree(tracked.folder / CHECKPOINTS)  # a finished run has its weights and cannot be resumed
+    # A finished run has its weights and cannot be resumed. A model that is fitted once has no checkpoints.
+    shutil.rmtree(tracked.folder / CHECKPOINTS, ignore_errors=True)
     assert result is not None, "the first process always has a result"
     return result
 
@@ -152,7 +157,12 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
         tracked.tag("model.init_from.sha256", weights_digest(weights))
         its_images = weights / IMAGES
         used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
+    source = prepared.experiment.synthetic
+    if isinstance(source, GeneratedFaces) and source.run is not None:  # others were trained on the same images
+        used = used.after(read_image_list(dependency_folders(tracked)["generator"] / IMAGES), source.run)
     record.images(used)
+    if prepared.plan is not None:
+        record.sheet(SHEET, synthetic_sheet(prepared.plan, prepared.data.training_faces))
     record.begin(total, prepared.splits, first_batch, prepared.metrics)
     found = find_near_duplicates(prepared.faces, prepared.splits)
     if found is not None:
@@ -164,11 +174,16 @@ def _fetch_dependencies(
     dependencies: Mapping[str, Dependency], prepared: "Prepared", config: Mapping[str, Any], tracked: TrackedRun
 ) -> None:
     """Find or train the missing dependencies of a run, and check that all can be loaded."""
+    experiment = prepared.experiment
+    source, store = experiment.synthetic, experiment.tracking
+    if isinstance(source, GeneratedFaces) and source.run is not None and "generator" not in tracked.needs():
+        folder = find_generator(source, tracked.folder.parent, store)
+        record_lineage("generator", tracked, folder, config_hash(read_config(folder)), store)
     for name, dependency in dependencies.items():
-        if tracked.recorded_tag(f"{NEEDS}{name}") is None:
+        if name not in tracked.needs():
             folder, its_hash = _dependency_run(name, dependency, prepared, config)
-            record_lineage(name, tracked, folder, its_hash)
-        load(tracked.folder.parent / tracked.need(name))  # raises before training if it is unusable
+            record_lineage(name, tracked, folder, its_hash, store)
+        load(dependency_folders(tracked)[name])  # raises before training if it is unusable
 
 
 def _dependency_run(
@@ -200,9 +215,12 @@ def dependency_run(
         faces = build({"data": dependency.config["data"]})["data"].load()
     its_hash = config_hash(resolved(dependency.config))
 
-    def train_it() -> Path:
+    def train_it(interrupted: TrackedRun | None) -> Path:
         try:
-            return train(dependency.config, dependency.choices).folder
+            if interrupted is None:
+                return train(dependency.config, dependency.choices, dependency.dependencies).folder
+            runtime = dependency.config["runtime"]
+            return _go_on(reopen(interrupted, runtime), dependency.dependencies).folder
         except FacelabError as error:
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 

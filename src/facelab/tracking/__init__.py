@@ -16,7 +16,7 @@ from facelab.tracking.finished import (
 )
 from facelab.tracking.models import ModelInterface, ModelRecord
 from facelab.tracking.note import RunPage
-from facelab.tracking.overview import find_finished, recent_runs
+from facelab.tracking.overview import find_finished, find_unfinished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, runs_by_id
 from facelab.tracking.run import COMMAND, CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun, picture_file
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
@@ -67,6 +67,7 @@ __all__ = [
     "evaluation_tags",
     "find_finished",
     "find_sweep",
+    "find_unfinished",
     "histories",
     "keep_report",
     "picture_file",

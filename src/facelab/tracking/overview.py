@@ -77,10 +77,19 @@ def find_finished(store: Store, config_hash: str) -> list[str]:
     Raises:
         TrackingError: the store cannot be reached or read.
     """
+    return _find(store, config_hash, "=")
+
+
+def find_unfinished(store: Store, config_hash: str) -> list[str]:
+    """Ids of the runs of a config that have not finished; arguments and errors as for `find_finished`."""
+    return _find(store, config_hash, "!=")
+
+
+def _find(store: Store, config_hash: str, comparison: str) -> list[str]:
     client, _ = store.open()
     try:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        chosen = f"attributes.status = 'FINISHED' and tags.`{CONFIG_HASH}` = '{config_hash}'"
+        chosen = f"attributes.status {comparison} 'FINISHED' and tags.`{CONFIG_HASH}` = '{config_hash}'"
         found = client.search_runs(experiments, filter_string=chosen, order_by=["attributes.start_time DESC"])
     except store_errors() as error:
         raise TrackingError(f"{store.uri} could not be read: {readable(error)}.") from error

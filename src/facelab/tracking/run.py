@@ -1,6 +1,7 @@
 """Create, open and record a run in MLflow."""
 
 import getpass
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,11 +140,10 @@ class TrackedRun:
         """Value of a tag recorded earlier; None if there is none."""
         return next((str(item["value"]) for item in self.spool.items() if item.get("tag") == key), None)
 
-    def need(self, name: str) -> str:
-        """Id of the run that this run depends on as `name`; must be recorded."""
-        run_id = self.recorded_tag(f"{NEEDS}{name}")
-        assert run_id is not None, f"{self.id} needs no {name}"
-        return run_id
+    def needs(self) -> dict[str, str]:
+        """Ids of the runs that this run depends on, by role."""
+        tags = {str(item["tag"]): str(item["value"]) for item in self.spool.items() if "tag" in item}
+        return {key.removeprefix(NEEDS): tags[key] for key in tags if re.fullmatch(rf"{re.escape(NEEDS)}\w+", key)}
 
     def metrics(self, values: Mapping[str, float], images_seen: int) -> None:
         """Record values by name at a number of images seen; values recorded earlier are not overwritten."""

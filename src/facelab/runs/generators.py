@@ -1,0 +1,151 @@
+"""Check the run whose generator makes synthetic faces against the run that trains on them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+
+from facelab.data.columns import Indices
+from facelab.data.faces import FaceSet
+from facelab.data.image_list import IMAGES, ImageList, namings, read_image_list
+from facelab.data.listing import some_of
+from facelab.data.source import FaceSource
+from facelab.data.splits.base import Splits
+from facelab.errors import ConfigError
+from facelab.models.finished import find_run
+from facelab.models.trained import Trained, load
+from facelab.runs.seen import find_overlap
+from facelab.synthetic import GeneratedFaces
+from facelab.synthetic.generated import check_generator_class
+from facelab.tracking import Store
+
+_WAY_OUT = (
+    "Leave synthetic.run out, and a generator is trained on the training images of this run; or choose a run with the "
+    "same data and split."
+)
+
+
+def find_generator(settings: GeneratedFaces, runs_folder: Path, store: Store) -> Path:
+    """The folder of the finished run that `synthetic.run` names.
+
+    Raises:
+        ConfigError: there is no such run, or it has no weights.
+        TrackingError: the store cannot be reached or read, or the download was cut.
+    """
+    assert settings.run is not None
+    return find_run(settings.run, runs_folder, store, "synthetic.run")
+
+
+def check_generator(settings: GeneratedFaces, folder: Path, source: FaceSource, faces: FaceSet, splits: Splits) -> None:
+    """Check that a given run may generate training faces.
+
+    Images are the same if their pixels are, people as `facelab evaluate` compares them.
+
+    Args:
+        settings: of the synthetic faces, with a `run`.
+        folder: of that run.
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+
+    Raises:
+        ConfigError: its model makes no faces of given people, or images of another size; it was not trained on all
+            people of this training; it has seen a test image, a validation image or, if the split keeps people apart,
+            a person of these; or what it has seen is not known.
+    """
+    trained, key = load(folder), f"synthetic.run={settings.run}"
+    try:
+        check_generator_class(type(trained.module), settings.selection)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    _check_shape(trained, faces, key)
+    _check_people(trained, _images_of(folder, key), source, faces, splits, key)
+    refuse_informed(folder, source, faces, splits, key)
+
+
+def refuse_informed(folder: Path, source: FaceSource, faces: FaceSet, splits: Splits, key: str) -> None:
+    """Refuse a run that would carry what it knows of validation and test into the training faces.
+
+    It may have chosen its weights by the validation images, as the run that trains does, and not have learnt from them.
+
+    Args:
+        folder: of the run.
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+        key: of the config that names the run, for messages.
+
+    Raises:
+        ConfigError: it has seen a test image, was trained on a validation image or, if the split keeps people apart,
+            knows a person of these; or what it has seen is not known.
+    """
+    used = _images_of(folder, key)
+    _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key)
+    _refuse_seen("val", _without(used, ("test", "val")), source, faces, splits, key)
+
+
+def _images_of(folder: Path, key: str) -> ImageList:
+    used = read_image_list(folder / IMAGES) if (folder / IMAGES).is_file() else None
+    if used is None or used.unlisted:
+        raise ConfigError(
+            f"{key}: which images it was trained on is not recorded, so whether it has seen the test images is "
+            f"unknown. Train it again with this version of facelab. {_WAY_OUT}"
+        )
+    return used
+
+
+def _check_shape(trained: Trained, faces: FaceSet, key: str) -> None:
+    (channels, height, _), (own_channels, own_height, _) = trained.metadata.image_shape, faces.image_shape
+    if (channels, height) != (own_channels, own_height):
+        raise ConfigError(
+            f"{key}: it generates images of {height} x {height} with {channels} channels; those of this run have "
+            f"{own_height} x {own_height} and {own_channels}. Set data.image_size={height} data.channels={channels}, "
+            "or choose another run."
+        )
+
+
+def _without(used: ImageList, parts: tuple[str, ...]) -> ImageList:
+    """The images of a run that are in none of the parts."""
+    kept = compute.invert(compute.is_in(used.table["part"].cast(pa.string()), pa.array(parts)))
+    return replace(used, table=used.table.filter(kept))
+
+
+def _check_people(
+    trained: Trained, used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str
+) -> None:
+    """Require that the generator was trained on every class of the training images."""
+    table = _without(used, ("test", "val")).table.select(["naming", "label"]).to_pandas().astype(str)
+    known = set(zip(table["naming"], table["label"], strict=True))
+    names, own = namings(source, faces), faces.columns[faces.label].texts
+    wanted = {(names[i], str(own[i])) for i in splits.train.tolist()}
+    strange = sorted(label for naming, label in wanted - known)
+    strange += sorted({label for _, label in wanted} - {*trained.metadata.label_names, *strange})
+    if strange:
+        raise ConfigError(
+            f"{key}: it is a generator of other people: it was not trained on {len(strange):,} of the {len(wanted):,} "
+            f"classes in training here: {some_of(strange)}. {_WAY_OUT}"
+        )
+
+
+def _refuse_seen(
+    part: Literal["test", "val"], used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str
+) -> None:
+    """Refuse a generator that has seen images of a part, or people of it who are not in training."""
+    indices, none = dict(splits.items())[part], splits.train[:0]
+    strangers = indices[~np.isin(faces.identities[indices], faces.identities[splits.train])]
+
+    def seen(which: Indices, with_people: bool) -> tuple[list[str], list[str]]:
+        found = find_overlap(source, faces, Splits(none, none, which), used, with_people)
+        return list(found.images), list(found.people)
+
+    images, people = seen(indices, False)[0], seen(strangers, True)[1] if len(strangers) else []
+    name = {"test": "test", "val": "validation"}[part]
+    for kind, found in (("images", images), ("people", people)):
+        if found:
+            raise ConfigError(
+                f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Its faces "
+                f"would show them to the model in training. {_WAY_OUT}"
+            )

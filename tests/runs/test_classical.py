@@ -1,0 +1,95 @@
+"""Classical recognisers as runs: trained, evaluated, enrolled, exported and resumed like every other."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from mlflow.entities import Run
+from safetensors.torch import load_file
+
+from facelab.commands.train import check_training
+from facelab.config.compose import config_folder
+from facelab.runs.begin import begin, resolved
+from tests.conftest import TINY, Command
+from tests.data.made import make_folder
+
+Runs = Callable[[], list[Run]]
+FEW = (*TINY, "split=few_shot", "split.train_per_identity=3")
+
+
+@pytest.mark.parametrize("model", ["pixels", "fisherfaces", "linear_svm"])
+def test_a_run_is_fitted_once(
+    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path, model: str
+) -> None:
+    outcome = facelab("train", *FEW, *experiment, f"model={model}")
+    assert outcome.status == 0, outcome.error
+    assert "fitted once to 18 images" in outcome.out
+    run = runs()[0]
+    metrics = run.data.metrics
+    assert metrics["fit/images_seen"] == 18
+    assert metrics["test/accuracy"] > 0.8
+    assert {"knn/accuracy", "linear_probe/accuracy", "fit/seconds"} <= metrics.keys()
+    assert not [name for name in metrics if name.startswith(("train/", "val/"))]
+    weights = load_file(tmp_path / "runs" / run.info.run_id / "model.safetensors")
+    assert all(len(values) for values in weights.values())
+    if model != "pixels":
+        return
+    assert metrics["test/accuracy"] == pytest.approx(metrics["knn/accuracy"], abs=0.1)  # Euclidean, and cosine
+
+
+def test_validation_only_judges_and_the_run_is_used_like_others(
+    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path
+) -> None:
+    outcome = facelab("train", *TINY, *experiment, "model=eigenfaces", "model.components=10")
+    assert outcome.status == 0, outcome.error
+    assert "is lowered" not in outcome.out
+    run = runs()[0]
+    assert run.data.metrics["val/accuracy"] == run.data.metrics["best/accuracy"] > 0.8
+    place = (f"run={run.info.run_id}", experiment[0])
+    outcome = facelab("evaluate", *place, "trainer=cpu", "trainer.threads=1")
+    assert outcome.status == 0, outcome.error
+    assert runs()[0].data.metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
+    (tmp_path / "others").mkdir()
+    make_folder(tmp_path / "people", people=12, pictures=7)
+    for person in range(6, 12):  # not in training
+        (tmp_path / "people" / f"person{person}").rename(tmp_path / "others" / f"person{person}")
+    enrolled = ("source=people", "gallery=office", "aligned=true", "fpir=0.8", "min_size_pixels=30")
+    outcome = facelab("enroll", *place, *enrolled, "development=others")
+    assert outcome.status == 0, outcome.error
+    pytest.importorskip("onnxruntime")
+    outcome = facelab("export", *place, "format=onnx", "out=faces.onnx")
+    assert outcome.status == 0, outcome.error
+    assert "embeddings, scores" in outcome.out
+
+
+def test_an_interrupted_fit_starts_again(
+    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path
+) -> None:
+    overrides = [*FEW, *experiment, "model=eigenfaces"]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = resolved(check_training(compose("train", overrides)))
+    facelab("runs", experiment[0])  # moves to the folder of this test
+    run = begin(config, {"model": "eigenfaces"})
+    run.status("KILLED")
+    outcome = facelab("train", f"resume={run.id}", experiment[0])
+    assert outcome.status == 0, outcome.error
+    assert runs()[0].info.status == "FINISHED"
+    assert json.loads((tmp_path / "runs" / run.id / "metrics.json").read_text())["fit/images_seen"] == 18
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("augment=light", ["augment", "Pixels is fitted once", "augment=none"]),
+        ("trainer.devices=2", ["trainer.devices=2", "in one process"]),
+        ("model.recipe.max_images=64", ["model.recipe.max_images", "unknown key"]),
+    ],
+)
+def test_what_a_fit_cannot_follow_is_refused(
+    facelab: Command, experiment: tuple[str, str], override: str, words: list[str]
+) -> None:
+    outcome = facelab("train", *FEW, *experiment, "model=pixels", override)
+    assert outcome.status == 2
+    assert all(word in outcome.error for word in words), outcome.error
