@@ -30,8 +30,8 @@ def arc(first: Tensor, second: Tensor, steps: int) -> Tensor:
     """Interpolate spherically between latents.
 
     Shoemake, "Animating Rotation with Quaternion Curves", 1985, section 3.3; White, "Sampling Generative Networks",
-    2016, section 2. Half way on a straight line, latents are too short by a factor of about sqrt(2), to which a
-    diffusion model responds with faces without detail.
+    2016, section 2. Half way on a straight line, latents are too short by a factor of about sqrt(2): a diffusion model
+    would be told more noise than they hold.
 
     Args:
         first: (..., D) float.
