@@ -39,6 +39,18 @@ def test_a_run_is_fitted_once(
     assert metrics["test/accuracy"] == pytest.approx(metrics["knn/accuracy"], abs=0.1)  # Euclidean, and cosine
 
 
+def test_copies_change_no_nearest_neighbour_and_new_classes_are_fitted(
+    facelab: Command, experiment: tuple[str, str], runs: Runs
+) -> None:
+    for synthetic in ("null", "duplicates", "pixel_mixed_identities"):
+        faces = () if synthetic == "null" else (f"synthetic={synthetic}", "synthetic.per_identity=2")
+        outcome = facelab("train", *FEW, *experiment, "model=pixels", *faces)
+        assert outcome.status == 0, outcome.error
+    mixed, copied, real = (run.data.metrics for run in runs()[:3])
+    assert [metrics["fit/images_seen"] for metrics in (real, copied, mixed)] == [18, 30, 30]
+    assert real["test/accuracy"] == copied["test/accuracy"] == mixed["test/accuracy"]
+
+
 def _trained(facelab: Command, experiment: tuple[str, str], runs: Runs) -> Run:
     outcome = facelab("train", *TINY, *experiment, "model=eigenfaces", "model.components=10")
     assert outcome.status == 0, outcome.error
@@ -95,7 +107,6 @@ def test_an_interrupted_fit_starts_again(
     ("override", "words"),
     [
         ("augment=light", ["augment", "Pixels is fitted once", "augment=none"]),
-        ("synthetic=duplicates", ["synthetic", "real images alone", "synthetic=null"]),
         ("trainer.devices=2", ["trainer.devices=2", "in one process"]),
         ("model.recipe.max_images=64", ["model.recipe.max_images", "unknown key"]),
     ],

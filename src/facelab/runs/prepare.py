@@ -127,8 +127,6 @@ def _check_fitted(experiment: Experiment, settings: TrainerSettings, model: str)
             f"augment: {model} is fitted once to the training images as they are, so no augmentation would be seen. "
             "Remove augment=..., or set augment=none."
         )
-    if experiment.synthetic is not None:
-        raise ConfigError(f"synthetic: {model} is fitted to real images alone. Set synthetic=null, or another model.")
     if settings.devices > 1:
         raise ConfigError(
             f"trainer.devices={settings.devices}: {model} is fitted once, in one process. Set trainer.devices=1."
