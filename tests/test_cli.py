@@ -30,7 +30,7 @@ def test_help_lists_every_choice_without_heavy_imports() -> None:
         if group.is_dir() and group.name != "hydra":
             choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
             assert f"{group.name}: {choices}" in done.stdout
-    assert "few_shot: sweep" in done.stdout
+    assert "few_shot: study, sweep" in done.stdout
     assert "HEAVY []" in done.stdout
 
 

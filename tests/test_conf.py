@@ -31,13 +31,19 @@ TOO_LARGE = {"model=iresnet18", "model=iresnet50", "model=iresnet100"}
 # Each is a sweep in processes of its own; search=tpe is run among the quick tests.
 SLOW = {
     "augment=light",
+    "augment=medium",
     "augment=standard",
+    "data=face_nonface",
+    "data=orl",
     "model=dcgan",
     "model=diffusion",
+    "model=diffusion_conditional",
+    "model=vae",
     "protocol=generation_same_people",
     "search=cmaes",
     "search=grid",
     "search=random",
+    "search=tpe",
 }
 GENERATIVE = {
     "protocol=generation",
@@ -183,7 +189,7 @@ def test_a_conf_folder_of_ones_own_adds_choices(facelab: Command, tmp_path: Path
     (tmp_path / "experiments" / "own" / "study.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /model: mine\nseed: 77\n"
     )
-    assert "iresnet50, mine, mobilefacenet" in facelab("train", "--help").out
+    assert "linear_svm, mine, mobilefacenet" in facelab("train", "--help").out
     outcome = facelab("train", "+own=study", "--cfg", "job")
     assert "embedding_dim: 5" in outcome.out
     assert "seed: 77" in outcome.out

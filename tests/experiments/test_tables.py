@@ -48,6 +48,7 @@ def test_an_interval_by_hand() -> None:
     assert script("face_sets/table.py").cell({0: 0.7, 1: 0.8, 2: 0.9}) == "80.0 ± 24.8 (3)"
 
 
+@pytest.mark.slow
 def test_the_table_of_few_shot(facelab: Command, experiment: tuple[str, str], tmp_path: Path) -> None:
     tiny = [override for override in TINY_CNN if not override.startswith("data.last_person")]
     outcome = facelab("train", *tiny, *experiment, "split=few_shot", "model.recipe.max_images=16")

@@ -126,12 +126,13 @@ def test_two_runs_at_once_train_what_both_need_only_once(
     assert len(runs()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "penalty"),
     [
         ("wasserstein", "interpolated_gradient_penalty"),
-        pytest.param("non_saturating", "r2", marks=pytest.mark.slow),
-        pytest.param("hinge", "r1", marks=pytest.mark.slow),
+        ("non_saturating", "r2"),
+        ("hinge", "r1"),
     ],
 )
 def test_every_loss_and_penalty_trains(
@@ -288,6 +289,7 @@ def test_two_processes_train_one_gan(experiment: Experiment, runs: Runs, tmp_pat
     assert "generation/kid_face" in run.data.metrics
 
 
+@pytest.mark.slow
 def test_a_gan_whose_loss_is_no_number_stops_within_a_step(
     facelab: Command, experiment: Experiment, runs: Runs
 ) -> None:

@@ -41,6 +41,7 @@ def _processes_in(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_jobs_at_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, experiment: Experiment, runs: Runs
 ) -> None:

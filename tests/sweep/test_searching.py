@@ -51,6 +51,7 @@ def test_a_search_goes_on_where_it_was_and_leaves_the_best_config(
     assert f"lr: {float(best['model.optimizer.lr'])}" in composed
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
     facelab: Command, experiment: Experiment, runs: Runs, faulty: None
 ) -> None:

@@ -214,6 +214,7 @@ def test_a_sweep_shares_out_the_threads_and_keeps_their_number(
     assert [child.data.params["trainer.threads"] for child in children] == [share, share]
 
 
+@pytest.mark.slow
 def test_jobs_that_need_the_same_run_train_it_once(
     facelab: Command, experiment: Experiment, runs: Runs, client: MlflowClient
 ) -> None:
