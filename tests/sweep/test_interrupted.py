@@ -80,7 +80,8 @@ def test_kill_9_of_the_sweep_takes_its_jobs_along_and_they_go_on_later(
     process = start(tmp_path, "-m", *TINY_CNN, *experiment, *LONG, OFTEN)
     logs = [path.parent / "log.txt" for path in tmp_path.glob("runs/*/checkpoints")]
     _wait_for(lambda: all("Resuming" in log.read_text() for log in logs), process)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # reaches the process that jobs are forked from, too
     output, _ = process.communicate(timeout=60)
     assert "2 jobs, 2 to resume" in output
-    assert len(family(runs())[1]) == 2
+    assert [run.info.status for run in family(runs())[1]] == ["KILLED", "KILLED"]
+    assert "failed" not in output

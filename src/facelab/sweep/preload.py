@@ -6,8 +6,9 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep handles Ctrl-C during 
 
 from facelab.runs import run  # noqa: E402, F401
 from facelab.tracking import warm_up  # noqa: E402
-from facelab.training.interrupt import die_with_parent  # noqa: E402
+from facelab.training.interrupt import die_with_parent, ignore_stops  # noqa: E402
 
 die_with_parent()
+ignore_stops()
 warm_up()
 signal.signal(signal.SIGINT, signal.default_int_handler)

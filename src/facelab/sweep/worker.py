@@ -13,7 +13,7 @@ from facelab.errors import FacelabError, Interrupted
 from facelab.sweep.executor import Call
 from facelab.system import print_anything
 from facelab.tracking import TrackedRun
-from facelab.training.interrupt import die_with_parent
+from facelab.training.interrupt import die_with_parent, heed_stops
 
 LOG = "log.txt"
 DONE = "done"
@@ -46,6 +46,7 @@ def child_main(call: Call, environment: Mapping[str, str], said: Connection) -> 
         said: pipe for that message.
     """
     die_with_parent()
+    heed_stops()
     os.setsid()  # only the sweep receives Ctrl-C; it stops the jobs
     os.environ.clear()
     os.environ.update(environment)

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 from types import FrameType
+from typing import Any
 
 from facelab.errors import Interrupted
 
 _IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # stays ignored under nohup
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *_IGNORABLE)
+_heeded: dict[int, Any] = {}  # what `ignore_stops` replaced
 
 
 def die_with_parent() -> None:
@@ -24,6 +26,22 @@ def die_with_parent() -> None:
     parent = parent_process()
     if parent is not None:  # other systems, and a parent that ended before the call above
         threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def ignore_stops() -> None:
+    """Ignore SIGTERM and SIGHUP, which a service manager or a closed terminal sends to every process of a group.
+
+    For a process that others are forked from: these would die with it, without a checkpoint. They call `heed_stops`.
+    """
+    for number in (signal.SIGTERM, *_IGNORABLE):
+        _heeded[number] = signal.getsignal(number)
+        signal.signal(number, signal.SIG_IGN)
+
+
+def heed_stops() -> None:
+    """Undo `ignore_stops` in a process that was forked from the one that called it."""
+    for number, handler in _heeded.items():
+        signal.signal(number, handler)
 
 
 def _die_after(sentinel: int) -> None:
