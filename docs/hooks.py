@@ -162,7 +162,8 @@ def choice_options(group: str, choice: str) -> tuple[str, list[Option]]:
     config = _composed("train", f"{group}={'[' + choice + ']' if group == 'protocol' else choice}")
     node, key = config[group], group
     if group == "protocol":
-        node, key = node[choice], f"protocol.{choice}"
+        ((name, node),) = node.items()
+        key = f"protocol.{name}"
     return node["_target_"], [option for option in _node_options(key, node) if option.key != key]
 
 

@@ -77,7 +77,7 @@ def test_every_option_has_a_meaning() -> None:
     options = [
         option for name, root in hooks().command_roots().items() for option in hooks().command_options(name, root)
     ]
-    for choice in ("verification", "identification"):
+    for choice in ("verification", "identification", "generation_same_people"):
         options += hooks().choice_options("protocol", choice)[1]
     options += hooks().choice_options("split", "ratio")[1]
     options += hooks().choice_options("model", "gan")[1]
