@@ -89,6 +89,14 @@ def test_an_embedding_is_of_its_image_alone_and_knows_no_label(orl: FaceSet) -> 
     assert torch.equal(module.embed(images), whole)
 
 
+def test_classes_that_only_synthetic_faces_show_are_learnt_and_not_sampled(orl: FaceSet) -> None:
+    module, images = _model(ConditionalDiffusion), _batch(orl)["image"]
+    before = module.embed(images)
+    module.synthetic_classes = 1
+    assert sample(module, 4, seed=0)[1].tolist() == [0, 1, 0, 1]
+    assert torch.equal(module.embed(images), before)
+
+
 def test_samples_depend_on_latent_and_label_alone() -> None:
     module = _model(ConditionalDiffusion)
     many, labels = sample(module, 7, seed=3)

@@ -56,12 +56,13 @@ class Diffusion(FaceModule, Generative):
         super().__init__(recipe)
         self.num_classes, self.image_shape, self.latent_dim = num_classes, image_shape, prod(image_shape)
         self.network = network(image_shape=image_shape, num_labels=self.num_labels)
+        self._unlabelled = self.num_labels  # the network's number for no label
         self._optimizer, self._steps = optimizer, steps
 
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]: the decoder's pooled feature maps."""
         factors = preconditioning(torch.full_like(images[:, 0, 0, 0], _EMBEDDING_NOISE))
-        unlabelled = torch.full_like(factors.noise, self.num_labels, dtype=torch.int64)
+        unlabelled = torch.full_like(factors.noise, self._unlabelled, dtype=torch.int64)
         scaled = factors.input[:, None, None, None] * images
         features: Tensor = self.network.features(scaled, factors.noise, unlabelled)  # type: ignore[operator]
         return features
@@ -80,7 +81,7 @@ class Diffusion(FaceModule, Generative):
         """One step of automatic optimisation."""
         images = batch["image"]
         noise, levels, labelled = self._draws(len(images), images.device)
-        labels = torch.where(labelled < _UNLABELLED, self.num_labels, batch["label"])
+        labels = torch.where(labelled < _UNLABELLED, self._unlabelled, batch["label"])
         loss = self._losses(images, noise, levels, labels).mean()
         return {"loss": loss, "terms": {"denoising_loss": loss.detach()}}
 
@@ -88,7 +89,7 @@ class Diffusion(FaceModule, Generative):
         """Features with the loss of each image, whose noise depends on its number alone; labels are not told."""
         features, images = super().validation_step(batch, batch_idx), batch["image"]
         drawn = torch.stack([latents(1, self.latent_dim + 1, seed=i)[0] for i in batch["index"].tolist()]).to(images)
-        noise, unlabelled = drawn[:, 1:].reshape(images.shape), torch.full_like(batch["label"], self.num_labels)
+        noise, unlabelled = drawn[:, 1:].reshape(images.shape), torch.full_like(batch["label"], self._unlabelled)
         features["loss"] = self._losses(images, noise, drawn[:, 0], unlabelled)
         return features
 
@@ -147,5 +148,5 @@ class ConditionalDiffusion(Diffusion):
 
     @property
     def num_labels(self) -> int:  # type: ignore[override]
-        """Number of labels that images can be conditioned on: all classes."""
-        return self.num_classes
+        """Number of labels that images can be conditioned on: all classes of real faces."""
+        return self.num_classes - self.synthetic_classes
