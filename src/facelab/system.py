@@ -1,11 +1,12 @@
-"""Utilities for the machine and the terminal: CPU cores, temporary folders, printable text."""
+"""Utilities for the machine and the terminal: CPU cores, temporary folders, printable text, progress."""
 
 import codecs
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LOOK_ALIKES = {"·": "-", "–": "-", "—": "-", "…": "...", "±": "+-", "×": "x", "’": "'"}
+_REPORT_S = 30.0  # between two lines of progress
 _PRINTABLE = "facelab.printable"
 _TRAINING_COMMAND = "FACELAB_TRAINING_COMMAND"  # an environment variable, which processes of a sweep inherit
 _SOCKET_PATH_CHARACTERS = 107  # of sun_path, without its terminating zero; on macOS 103
@@ -55,6 +57,44 @@ def make_console(stderr: bool = False, quiet: bool = False) -> "Console":
     from rich.console import Console  # imported late to keep `--help` fast
 
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Show how many are done and the time left; without a terminal, in a line every half a minute.
+
+    Args:
+        what: what is counted and what is done to it, such as `photos aligned`.
+        total: number of them.
+        done: number of those that were done before.
+
+    Returns:
+        To be called after each further one.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # late, as above
+
+    console, began, first = make_console(stderr=True), time.monotonic(), done
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(f"{what} · ETA"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task, next_line = bar.add_task("", total=total, completed=done), began + _REPORT_S
+
+    def advance() -> None:
+        nonlocal done, next_line
+        done += 1
+        bar.advance(task)
+        now = time.monotonic()
+        if not console.is_terminal and now >= next_line:
+            next_line = now + _REPORT_S
+            eta = duration((now - began) / (done - first) * (total - done))
+            say(f"{done:>9,} of {total:,} {what}  ETA {eta}")
+
+    with bar:
+        yield advance
+
+
+def say(text: str) -> None:
+    """Print a line to standard error, beside a progress bar."""
+    make_console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def counted(number: int, noun: str) -> str:

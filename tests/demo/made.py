@@ -14,7 +14,6 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from facelab.commands.progress import progress
 from facelab.commands.train import check_training
 from facelab.config.compose import config_folder
 from facelab.demo.app import make_app
@@ -24,6 +23,7 @@ from facelab.models.trained import load, save
 from facelab.runs.begin import resolved
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import write_config
+from facelab.system import progress
 from tests.conftest import TINY, free_port
 
 AUTOENCODER = ("model.latent_dim=8", "model.encoder.widths=[8,16]", "model.decoder.widths=[16,8]")

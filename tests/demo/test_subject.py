@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from facelab.commands.progress import progress
 from facelab.data.sources.orl import ORL
 from facelab.demo.axes import Axes
 from facelab.demo.people import EnrolledFaces
@@ -14,6 +13,7 @@ from facelab.demo.subject import Subject
 from facelab.errors import ConfigError, DataError
 from facelab.galleries import Gallery
 from facelab.models.trained import load
+from facelab.system import progress
 from tests.demo.made import Served
 from tests.galleries.made import directions
 from tests.galleries.made import gallery as made_gallery

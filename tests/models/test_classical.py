@@ -1,6 +1,7 @@
 """Classical recognisers against scikit-learn on the same split, and by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from facelab.data.faces import FaceSet
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
 from facelab.models import Eigenfaces, Fisherfaces, FittedModule, LinearSVM, Pixels
-from facelab.models.base import to_float
+from facelab.models.base import Progress, to_float
 from facelab.nets.light import standardise
+from facelab.system import progress
 
 SHAPE = (1, 32, 32)
 
@@ -48,8 +50,8 @@ def flat(images: Tensor) -> NDArray[np.float64]:
     return images.flatten(1).double().numpy()
 
 
-def fitted(module: FittedModule, few: Few, seen: list[tuple[str, int, int]] | None = None) -> FittedModule:
-    note = module.fit(few.train, few.labels, lambda *done: None if seen is None else seen.append(done))
+def fitted(module: FittedModule, few: Few, shown: Progress = progress) -> FittedModule:
+    note = module.fit(few.train, few.labels, shown)
     assert note is None
     return module
 
@@ -108,7 +110,7 @@ def test_fisherfaces_are_pca_discriminants_and_the_nearest_neighbour(few: Few, s
 def test_fisherfaces_of_one_image_a_class_are_eigenfaces_and_say_so(orl: FaceSet) -> None:
     one = Few(orl, 1)
     fisherfaces, eigenfaces = Fisherfaces(SHAPE, 40), Eigenfaces(SHAPE, 40, components=39)
-    note = fisherfaces.fit(one.train, one.labels, lambda *_: None)
+    note = fisherfaces.fit(one.train, one.labels, progress)
     assert note
     assert "split.train_per_identity=2" in note
     assert predicted(fisherfaces, one.test) == predicted(fitted(eigenfaces, one), one.test)
@@ -116,14 +118,19 @@ def test_fisherfaces_of_one_image_a_class_are_eigenfaces_and_say_so(orl: FaceSet
 
 def test_a_linear_svm_is_liblinear_on_standardised_pixels(few: Few) -> None:
     seen: list[tuple[str, int, int]] = []
-    module = fitted(LinearSVM(SHAPE, 40), few, seen)
+
+    @contextmanager
+    def shown(what: str, total: int) -> Iterator[Callable[[], None]]:
+        yield lambda: seen.append((what, len(seen) + 1, total))
+
+    module = fitted(LinearSVM(SHAPE, 40), few, shown)
     machines = LinearSVC(random_state=0).fit(flat(standardise(few.train)), few.labels.numpy())
     test = flat(standardise(few.test))
     scores = module.classify(module.embed(few.test))
     assert scores is not None
     assert scores.numpy() == pytest.approx(machines.decision_function(test), abs=0.02)
     assert np.mean(np.array(predicted(module, few.test)) == machines.predict(test)) > 0.99
-    assert seen == [("classes", done, 40) for done in range(1, 41)]
+    assert seen == [("classes fitted", done, 40) for done in range(1, 41)]
 
 
 def grey(*rows: Sequence[float]) -> Tensor:
@@ -135,7 +142,7 @@ def test_neighbours_and_components_by_hand() -> None:
     train, labels = grey((0.0, 0.0), (0.0, 0.2), (1.0, 0.0), (1.0, 0.2)), torch.tensor([0, 0, 1, 1])
     pixels, eigenfaces = Pixels((1, 1, 2), 2), Eigenfaces((1, 1, 2), 2, components=1)
     for module in (pixels, eigenfaces):
-        module.fit(train, labels, lambda *_: None)
+        module.fit(train, labels, progress)
     scores = pixels.classify(pixels.embed(grey((0.25, 0.2))))
     assert scores.flatten().tolist() == pytest.approx([-(0.25**2), -(0.75**2)])
     # The first component is the first pixel, around its mean of 0.5; the second pixel has a variance of 0.01.
@@ -147,7 +154,7 @@ def test_fisherfaces_by_hand_use_the_pixel_that_tells_classes_apart() -> None:
     # The second pixel varies most, but within both classes alike.
     train = grey((0.0, -1.0), (0.1, 0.0), (0.0, 1.0), (0.5, -1.0), (0.6, 0.0), (0.5, 1.0))
     module = Fisherfaces((1, 1, 2), 2, shrinkage=None)
-    module.fit(train, torch.tensor([0, 0, 0, 1, 1, 1]), lambda *_: None)
+    module.fit(train, torch.tensor([0, 0, 0, 1, 1, 1]), progress)
     assert predicted(module, grey((0.1, 0.9), (0.5, -0.9))) == [0, 1]
     axis = module.projection.axes[:, 0]
     assert abs(axis[0]) > 5 * abs(axis[1])

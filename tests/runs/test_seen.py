@@ -13,7 +13,7 @@ from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.protocols.other_people import known_faces
-from facelab.runs.seen import Overlap, find_overlap, refuse_embedder, refuse_seen, refuse_unlisted
+from facelab.runs.seen import Overlap, find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
 from tests.data.made import make_folder
 
 NONE = np.arange(0)
@@ -98,14 +98,14 @@ def test_runs_without_a_list_are_refused_by_name() -> None:
 def test_an_embedder_that_knows_the_people_of_a_generator_is_refused(orl: FaceSet, tmp_path: Path) -> None:
     first = ORL(image_size=32, last_person=20)
     with pytest.raises(ConfigError, match=r"has no images\.parquet"):
-        refuse_embedder(first, first.load(), tmp_path)
+        refuse_familiar(first, first.load(), tmp_path)
     _trained_on(orl, *range(200, 400)).write(
         tmp_path / IMAGES
     )  # it was tested on the others, which is not to know them
-    refuse_embedder(first, first.load(), tmp_path)
+    refuse_familiar(first, first.load(), tmp_path)
     _trained_on(orl, *range(190, 400)).write(tmp_path / IMAGES)
     with pytest.raises(ConfigError, match=r"10 of the 200 images.*1 of the 20 people.*s20.*generation_same_people"):
-        refuse_embedder(first, first.load(), tmp_path)
+        refuse_familiar(first, first.load(), tmp_path)
 
 
 def test_the_faces_that_an_embedder_knows_are_counted(orl: FaceSet, tmp_path: Path) -> None:

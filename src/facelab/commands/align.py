@@ -11,7 +11,6 @@ import cv2
 from PIL import Image
 from pydantic import Field
 
-from facelab.commands.progress import progress, say
 from facelab.config.build import build
 from facelab.data.images import read_rgb
 from facelab.data.photos.align import align as aligned
@@ -20,6 +19,7 @@ from facelab.data.photos.detect import Detector, weights_version
 from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
 from facelab.data.photos.workers import in_order
 from facelab.errors import ConfigError, DataError
+from facelab.system import progress, say
 
 _SHOWN = 20
 
@@ -137,7 +137,7 @@ def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) ->
         say(f"{done:,} of {len(photos):,} photos are done already.")
     try:
         outcomes = in_order([(photo, names[photo]) for photo in left], worker, worker.prepare)
-        with closing(outcomes), progress("aligning", len(photos), done) as advance:
+        with closing(outcomes), progress("photos aligned", len(photos), done) as advance:
             for (photo, _), outcome in outcomes:
                 if outcome.problem:
                     record.add_problem(photo, outcome.problem)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from facelab.commands.progress import progress
 from facelab.config.build import build
 from facelab.demo.app import make_app
 from facelab.demo.serve import HOST, reserve, serve
@@ -17,6 +16,7 @@ from facelab.galleries import Gallery
 from facelab.models.finished import find_run
 from facelab.models.trained import load
 from facelab.models.transfer import weights_digest
+from facelab.system import progress
 from facelab.tracking import Store
 
 

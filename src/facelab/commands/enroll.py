@@ -9,7 +9,6 @@ from pydantic import Field
 from rich.table import Table
 from rich.text import Text
 
-from facelab.commands.progress import progress
 from facelab.config.build import build
 from facelab.data.faces import IDENTITY
 from facelab.data.listing import some_of
@@ -21,7 +20,7 @@ from facelab.galleries.gallery import FILE, Development, Gallery, Origin
 from facelab.galleries.identification import limit_in_words
 from facelab.galleries.people import Folders, Portraits, list_people, portraits
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import counted, make_console, visible
+from facelab.system import counted, make_console, progress, visible
 from facelab.tracking import Store
 
 _FPIR = 0.01
@@ -136,7 +135,7 @@ def _development(options: Enrolling, aligned: bool, recogniser: Recogniser) -> D
 def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: Recogniser) -> Portraits:
     """Embed the faces of people; images that cannot be used are refused, or else named."""
     reader = FaceReader(recogniser.image_size, recogniser.channels, start.origin.aligned, options.min_size_pixels)
-    with progress("enrolling", sum(map(len, people.values()))) as advance:
+    with progress("photos enrolled", sum(map(len, people.values()))) as advance:
         found = portraits(people, reader, recogniser, advance)
     if options.unusable == "refuse" and found.problems:
         lines = "\n  - ".join(found.problems[:_LISTED])

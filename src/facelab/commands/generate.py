@@ -15,6 +15,7 @@ from pydantic import Field
 
 from facelab.commands.labelled import MANIFEST, labelled_plan, write_labelled
 from facelab.config.build import build
+from facelab.data.images import picture
 from facelab.errors import ConfigError
 from facelab.models.base import Generative
 from facelab.models.finished import find_run
@@ -93,7 +94,7 @@ def _write_samples(options: Generation, trained: Trained, out: Path) -> None:
     files = [f"{i:05d}.png" for i in range(options.n)]
     out.mkdir(parents=True, exist_ok=True)
     for file, image in zip(files, images, strict=True):
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
+        picture(image).save(out / file)
     Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
     strips = interpolate(
         trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=options.seed, label=options.label, psi=options.psi

@@ -11,7 +11,6 @@ from pydantic import Field
 from rich.table import Table
 from rich.text import Text
 
-from facelab.commands.progress import progress
 from facelab.config.build import build
 from facelab.data.photos.files import list_photos
 from facelab.data.photos.workers import in_order
@@ -22,7 +21,7 @@ from facelab.galleries.gallery import Gallery
 from facelab.galleries.identification import Results, as_csv, identify, limit_in_words
 from facelab.galleries.page import MOST_FACES, page
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import make_console, visible
+from facelab.system import make_console, progress, visible
 from facelab.tracking import Store
 
 STDIN = "-"
@@ -72,7 +71,7 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     recogniser = recogniser_of(gallery, Path(options.runs_folder), options.tracking)
     aligned = gallery.origin.aligned if options.aligned is None else options.aligned
     reader = FaceReader(recogniser.image_size, recogniser.channels, aligned, options.min_size_pixels)
-    with progress("identifying", len(photos)) as advance:
+    with progress("photos searched", len(photos)) as advance:
         results = identify(gallery, recogniser, _readings(photos, reader, advance), MOST_FACES)
     if not results.faces:
         lines = [f"{visible(name)} {visible(problem)}." for name, problem in results.problems.items()]

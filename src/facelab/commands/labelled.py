@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 from pyarrow import compute
 
 from facelab.config.identity import config_hash
 from facelab.data.image_list import IMAGES, read_image_list
+from facelab.data.images import picture
 from facelab.errors import ConfigError
 from facelab.models.trained import Trained
 from facelab.models.transfer import weights_digest
@@ -43,7 +43,7 @@ def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, se
     images = conditional_faces(trained.module, plan, settings["seed"], settings["psi"])
     for file, image in zip(files, images, strict=True):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(out / file)
+        picture(image).save(out / file)
     manifest = {
         **settings,
         "model": trained.config["model"]["_target_"],

@@ -86,33 +86,34 @@ def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> di
         if issubclass(component, Protocol) and not component.can_evaluate(model):
             continue
         for need in component.needs(node, config):
-            dependency = _composed([*node[need.name], *need.overrides], f"{key}.{need.name}")
+            dependency = _composed(need, node[need.name], f"{key}.{need.name}")
             try:
                 component.check_dependency(need.name, dependency.config, node)
             except ConfigError as error:
                 raise ConfigError(f"{key}.{need.name}: {error}") from error
-            found[need.name] = _adapted(dependency, need, config, choices)
+            found[need.name] = _adapted(dependency, config, choices)
     return found
 
 
-def _composed(overrides: Sequence[str], key: str) -> Dependency:
+def _composed(need: Need, described: Sequence[str], key: str) -> Dependency:
+    overrides = [*described, *need.overrides]
     try:
-        composed = compose("train", [*overrides], return_hydra_config=True)
+        composed = compose("train", overrides, return_hydra_config=True)
         config = check_training(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"{key}: {explain_composition(error, 'train', overrides)}") from error
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
-    return Dependency(config, choices_of(composed.hydra, config))
+    return Dependency(config, choices_of(composed.hydra, config), need)
 
 
-def _adapted(dependency: Dependency, need: Need, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
-    """Give a dependency what it shares with the run that needs it: accelerator, store and runtime, and `need.same`.
+def _adapted(dependency: Dependency, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
+    """Give a dependency what it shares with the run that needs it: accelerator, store, runtime and `same`.
 
     One that does not share the data, a face classifier, gets the same channels and, if its config names no faces, the
     same data as its faces.
     """
-    own, its_choices = dict(dependency.config), dict(dependency.choices)
+    own, its_choices, need = dict(dependency.config), dict(dependency.choices), dependency.need
     for key in need.same:
         own[key], its_choices[key] = config[key], choices.get(key, "")
     if "data" not in need.same:
@@ -125,7 +126,7 @@ def _adapted(dependency: Dependency, need: Need, config: Mapping[str, Any], choi
     own["tracking"] = {**config["tracking"], "experiment": needed, "register": None}
     own["trainer"] = {**own["trainer"], "accelerator": config["trainer"]["accelerator"]}
     own["runtime"], own["name"] = config["runtime"], need.name.replace("_", " ")
-    return Dependency(own, its_choices, need.same, dependencies_of(own, its_choices))
+    return Dependency(own, its_choices, need, dependencies_of(own, its_choices))
 
 
 def train_task(composed: DictConfig) -> None:

@@ -13,11 +13,13 @@ class Need:
         name: role of the run, and the component's argument that describes it as a list of overrides.
         same: root keys of the config whose values it takes from the run that needs it, such as `data` and `split`.
         overrides: further overrides, after those that describe it.
+        of_strangers: whether it must know nobody of the run that needs it.
     """
 
     name: str
     same: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    of_strangers: bool = False
 
 
 class NeedsRuns:

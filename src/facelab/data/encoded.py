@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelab.data.images import as_pixels, check_files, opened, opened_file
+from facelab.data.images import as_pixels, check_files, opened, opened_file, picture
 from facelab.errors import DataError
 
 
@@ -165,9 +165,7 @@ class ImageArrays(EncodedImages):
 
     def image(self, index: int) -> Image.Image:
         """One image."""
-        return Image.fromarray(
-            self.arrays[index].squeeze(-1) if self.arrays[index].shape[-1] == 1 else self.arrays[index]
-        )
+        return picture(self.arrays[index])
 
     def state(self) -> list[str]:
         """Path, size and times of the file."""

@@ -87,6 +87,11 @@ def resize(image: Image.Image, image_size: int) -> NDArray[np.uint8]:
     return pixels.reshape(image_size, image_size, -1)
 
 
+def picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The grey or RGB image of pixels (H, W, C) uint8."""
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+
+
 @contextmanager
 def opened_file(path: Path) -> Iterator[Image.Image]:
     """Open and decode an image file, upright.

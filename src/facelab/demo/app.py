@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from PIL import Image
 from pydantic import BaseModel, Field, FiniteFloat
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -16,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from facelab.compare.html import data_uri
+from facelab.data.images import picture
 from facelab.demo.guard import MIB, Guard, Turns
 from facelab.demo.model import Codes, Pixels, between
 from facelab.demo.photos import Face, Photo
@@ -283,5 +283,5 @@ def _jpeg(pixels: Pixels) -> str:
 
 def _encoded(pixels: Pixels, kind: str) -> str:
     written = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(written, kind)
+    picture(pixels).save(written, kind)
     return data_uri(f"image/{kind}", written.getvalue())

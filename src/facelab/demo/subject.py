@@ -104,7 +104,7 @@ def _training_images(run: str, config: Mapping[str, Any]) -> TrainingImages:
 def _embedded(model: Model, images: TrainingImages, places: Indices, progress: Progress) -> Codes:
     """Embeddings (M, D) of some training images, read a few at a time."""
     found = []
-    with progress("embedding", len(places)) as advance:
+    with progress("images embedded", len(places)) as advance:
         for part in np.array_split(places, math.ceil(len(places) / _AT_ONCE)):
             found.append(model.embed(images.pixels(part)))
             for _ in part:

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from facelab.data.images import as_pixels, opened, refuse
+from facelab.data.images import as_pixels, opened, picture, refuse
 from facelab.errors import DataError
 from facelab.metrics.reconstruction import squared_errors
 from facelab.models.base import FaceModule, Generative, Reconstructing, to_float
@@ -169,7 +168,7 @@ def _content(text: object, row: int) -> bytes:
 def _as_png(image: NDArray[np.uint8]) -> str:
     """An image (H, W, C) uint8 as PNG in base64."""
     file = io.BytesIO()
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "PNG")
+    picture(image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

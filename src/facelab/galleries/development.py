@@ -50,7 +50,7 @@ def validation_people(recogniser: Recogniser, progress: Progress) -> tuple[Devel
             f"recorded. Restore them. Or: {_INSTEAD}"
         )
     texts, vectors = faces.columns[IDENTITY].texts[val], []
-    with progress("development faces", len(val)) as advance:
+    with progress("development faces embedded", len(val)) as advance:
         for start in range(0, len(val), _BATCH):
             some = val[start : start + _BATCH]
             vectors.append(recogniser.embed(np.stack([faces.pixels[int(i)] for i in some])))
@@ -74,7 +74,7 @@ def people_of_folder(
     """
     used = _images_of(recogniser)
     people = list_people(source, "development")
-    with progress("development faces", sum(map(len, people.values()))) as advance:
+    with progress("development photos embedded", sum(map(len, people.values()))) as advance:
         found = portraits(people, reader, recogniser, advance)
     if not found.names:
         raise DataError(f"development: none of the images can be used: {' '.join(found.problems[:3])}")

@@ -1,7 +1,8 @@
 """Base classes of all models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.models.recipe import Constant, Recipe
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 256  # images per forward pass: bounds the memory of feature maps, which then stay in the caches
 
-Progress = Callable[[str, int, int], None]  # progress of a fit: what is counted, how many are done, of how many
+# Shows the progress of a fit: what is counted, and how many of them; gives what to call after each.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 class StepOutput(TypedDict):
@@ -207,6 +210,22 @@ class FaceModule(pl.LightningModule, ABC):
         """The optimiser or optimisers; the ImagesSeen callback applies the recipe's learning rate schedule."""
 
 
+def refuse_without_head(model: type[FaceModule], node: Mapping[str, Any]) -> None:
+    """Check that a configured model has a classification head.
+
+    Args:
+        model: its class.
+        node: its config.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if model.classify is FaceModule.classify or node.get("head", model) is None:
+        raise ConfigError(
+            f"this {model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
+        )
+
+
 class OneLossModule(FaceModule):
     """A model that minimises one loss with one optimiser."""
 
@@ -238,13 +257,13 @@ class FittedModule(FaceModule):
         return training_images
 
     @abstractmethod
-    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+    def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
         """Set the buffers, which hold what is fitted.
 
         Args:
             images: all training images, (N, C, H, W) float in [-1, 1], on the CPU.
             labels: (N,) int64 in [0, num_classes).
-            report: called with the progress of a fit that takes long.
+            progress: shows the progress of a fit that takes long, as `facelab.system.progress`.
 
         Returns:
             A note for the user if the config cannot be followed; None otherwise.
@@ -273,6 +292,11 @@ class Generative(ABC):
 
     latent_dim: int
     num_labels: int = 0
+
+    @classmethod
+    def is_conditional(cls) -> bool:
+        """Whether images can be conditioned on a label; such classes have a property in place of the 0."""
+        return cls.num_labels != 0
 
     @abstractmethod
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:

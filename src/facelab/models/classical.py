@@ -39,7 +39,7 @@ class _ByNeighbours(FittedModule):
         return scores
 
     @torch.no_grad()
-    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+    def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
         """Store the embeddings of the images and their labels."""
         self.neighbours.store(torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)]), labels)
         return None
@@ -86,10 +86,10 @@ class Eigenfaces(_ByNeighbours):
         components: Tensor = self.projection(images.flatten(1))
         return components
 
-    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+    def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
         """Compute the principal components, and store the projected images."""
         self.projection.fit(images.flatten(1))
-        return super().fit(images, labels, report)
+        return super().fit(images, labels, progress)
 
 
 class Fisherfaces(_ByNeighbours):
@@ -127,7 +127,7 @@ class Fisherfaces(_ByNeighbours):
         discriminants: Tensor = self.projection(images.flatten(1))
         return discriminants
 
-    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+    def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
         """Compute the discriminants, and store the projected images."""
         note = None
         pixels, classes = images.flatten(1), len(np.unique(labels.numpy()))
@@ -142,7 +142,7 @@ class Fisherfaces(_ByNeighbours):
                 "Every class has one training image, so nothing varies within classes: these fisherfaces are "
                 "eigenfaces with all components. They differ from split.train_per_identity=2 on."
             )
-        super().fit(images, labels, report)
+        super().fit(images, labels, progress)
         return note
 
 
@@ -203,7 +203,7 @@ class LinearSVM(FittedModule):
         return embeddings @ self.weights.T + self.biases
 
     @torch.no_grad()
-    def fit(self, images: Tensor, labels: Tensor, report: Progress) -> str | None:
+    def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
         """Fit the machine of each class in turn."""
         pixels = torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)]).double()
         # The weights are sums of images, so coordinates in the space that these span give the same machines, sooner.
@@ -212,13 +212,14 @@ class LinearSVM(FittedModule):
         self.weights.zero_()
         self.biases.fill_(-torch.inf)
         classes, unfinished = np.unique(labels.numpy()).tolist(), 0
-        for number, label in enumerate(classes, start=1):
-            machine = _machine(coordinates, (labels == label).numpy(), self._cost, dual=axes is not None)
-            weights = torch.from_numpy(machine.coef_[0])
-            self.weights[label] = (weights if axes is None else axes @ weights).float()
-            self.biases[label] = float(machine.intercept_[0])
-            unfinished += int(machine.n_iter_ >= _MOST_PASSES)
-            report("classes", number, len(classes))
+        with progress("classes fitted", len(classes)) as advance:
+            for label in classes:
+                machine = _machine(coordinates, (labels == label).numpy(), self._cost, dual=axes is not None)
+                weights = torch.from_numpy(machine.coef_[0])
+                self.weights[label] = (weights if axes is None else axes @ weights).float()
+                self.biases[label] = float(machine.intercept_[0])
+                unfinished += int(machine.n_iter_ >= _MOST_PASSES)
+                advance()
         if not unfinished:
             return None
         return (

@@ -166,12 +166,7 @@ def probabilities(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     Returns:
         (N, K) float32, on the CPU.
     """
-    found = []
-    for batch in _batches(module, images):
-        shares = module.probabilities(module.embed(batch))
-        assert shares is not None, "the model has no classification head"
-        found.append(shares.float().cpu())
-    return torch.cat(found)
+    return _of_head(module, module.probabilities, images)
 
 
 @torch.no_grad()
@@ -185,11 +180,16 @@ def predictions(module: FaceModule, images: NDArray[np.uint8]) -> Tensor:
     Returns:
         (N,) int64, on the CPU.
     """
+    return _of_head(module, module.scores, images).argmax(dim=1)
+
+
+def _of_head(module: FaceModule, head: Callable[[Tensor], Tensor | None], images: NDArray[np.uint8]) -> Tensor:
+    """What a head (N, D) -> (N, K) makes of the embeddings of images (N, H, W, C) uint8, float32 on the CPU."""
     found = []
     for batch in _batches(module, images):
-        scores = module.scores(module.embed(batch))
-        assert scores is not None, "the model has no classification head"
-        found.append(scores.argmax(dim=1).cpu())
+        values = head(module.embed(batch))
+        assert values is not None, "the model has no classification head"
+        found.append(values.float().cpu())
     return torch.cat(found)
 
 

@@ -19,7 +19,7 @@ from facelab.data.sources.face_nonface import FaceNonFace
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
-from facelab.models.base import FaceModule, Generative
+from facelab.models.base import FaceModule, Generative, refuse_without_head
 from facelab.models.sampling import sample
 from facelab.models.trained import Trained, embeddings, load, predictions
 from facelab.protocols.base import Protocol, Report, Subject
@@ -88,11 +88,10 @@ class Generation(Protocol):
     def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
         """An embedder of other people, a face classifier, and a classifier of the labels of a conditional model."""
         others = () if node.get("people") == "same" else other_people(config["data"], node.get("lfw"))
-        embedder = Need("embedder", overrides=others) if others else Need("embedder", same=("data",))
+        embedder = Need("embedder", overrides=others, of_strangers=True) if others else Need("embedder", same=("data",))
         found = [embedder, Need("face_classifier")]
         model = cast(type[Generative], resolve_target(config["model"]["_target_"]))
-        conditional = model.num_labels != 0  # a property, if it is conditional
-        if conditional and node.get("label_classifier") is not None:
+        if model.is_conditional() and node.get("label_classifier") is not None:
             found.append(Need("label_classifier", same=("data", "split")))
         return found
 
@@ -105,11 +104,8 @@ class Generation(Protocol):
             raise ConfigError(
                 "a generative model would itself depend on such runs. Set another one, such as model=cnn."
             )
-        without_head = model.classify is FaceModule.classify or config["model"].get("head", model) is None
-        if name != "embedder" and without_head:
-            raise ConfigError(
-                f"this {model.__name__} has no head to classify with. Set a model with a head, such as model=cnn."
-            )
+        if name != "embedder":
+            refuse_without_head(model, config["model"])
         if name == "face_classifier" and not issubclass(data, FaceNonFace):
             raise ConfigError(f"expected data=face_spoilt_face or face_nonface, got {data.__name__}.")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from facelab.config.needs import Need
 from facelab.errors import CheckpointError, TrackingError
 from facelab.models.finished import DOWNLOADED
 from facelab.models.trained import WEIGHTS
@@ -22,13 +23,13 @@ class Dependency:
     Args:
         config: its checked config.
         choices: the file chosen in each config group.
-        same: root keys of the config whose values it shares with the run that depends on it.
+        need: what the run that depends on it asks of it.
         dependencies: the runs that it depends on itself, by role.
     """
 
     config: dict[str, Any]
     choices: Mapping[str, str]
-    same: tuple[str, ...] = ()
+    need: Need
     dependencies: Mapping[str, "Dependency"] = field(default_factory=dict)
 
 

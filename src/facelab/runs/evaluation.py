@@ -36,7 +36,7 @@ from facelab.runs.prepare import applicable
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CONFIG, read_config, write_config
 from facelab.runs.run import dependency_run
-from facelab.runs.seen import find_overlap, refuse_embedder, refuse_seen, refuse_unlisted
+from facelab.runs.seen import find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
 from facelab.runs.summary import print_summary
 from facelab.system import make_console
 from facelab.tracking import (
@@ -164,10 +164,11 @@ class PreparedEvaluation:
             if own_needs and f"{NEEDS}{name}" in run.recorded.tags
             else dependency_run(name, dependency, None, store, runs_folder)[0]
             for name, dependency in dependencies.items()
-            if is_own or "split" not in dependency.same  # those learn the labels that the run learnt
+            if is_own or "split" not in dependency.need.same  # those learn the labels that the run learnt
         }
-        if "embedder" in dependencies and dependencies["embedder"].config["data"] != config["data"]:
-            refuse_embedder(evaluation.data, faces, folders["embedder"])
+        for name, folder in folders.items():
+            if dependencies[name].need.of_strangers:
+                refuse_familiar(evaluation.data, faces, folder)
         return cls(run, config, choices, evaluation.trainer, faces, splits, protocols, folders, with_head, tuple(notes))
 
 

@@ -23,7 +23,7 @@ from facelab.runs.near_duplicates import find_near_duplicates
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
-from facelab.runs.seen import refuse_embedder
+from facelab.runs.seen import refuse_familiar
 from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
 from facelab.synthetic import GeneratedFaces
 from facelab.system import training_command
@@ -194,8 +194,8 @@ def _dependency_run(
     experiment = prepared.experiment
     runs_folder = Path(experiment.runtime.runs_folder)
     folder, its_hash = dependency_run(name, dependency, faces, experiment.tracking, runs_folder)
-    if name == "embedder" and faces is None:
-        refuse_embedder(experiment.data, prepared.faces, folder)
+    if dependency.need.of_strangers:
+        refuse_familiar(experiment.data, prepared.faces, folder)
     return folder, its_hash
 
 

@@ -89,7 +89,7 @@ def _same_names(own: pd.DataFrame, table: pd.DataFrame, firsts: set[str], second
     return [(one, other) for one in firsts for other in seconds if one == other or (one, other) in agreed]
 
 
-def refuse_embedder(source: FaceSource, faces: FaceSet, folder: Path) -> None:
+def refuse_familiar(source: FaceSource, faces: FaceSet, folder: Path) -> None:
     """Check that a face embedder knows none of the people whose generated faces it evaluates.
 
     Args:

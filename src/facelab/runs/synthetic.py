@@ -1,33 +1,32 @@
 """Make the synthetic faces of a run, and add them to its training images."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from facelab.data.contact_sheet import Cell, contact_sheet
 from facelab.data.faces import FaceSet
 from facelab.errors import DataError
-from facelab.models.trained import load
+from facelab.models.trained import Trained, load
 from facelab.runs.description import sentence_on_synthetic
 from facelab.runs.generators import refuse_informed
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import CHECKPOINTS
-from facelab.synthetic.base import Plan, joined
+from facelab.synthetic.base import Plan, SyntheticFaces, joined
 from facelab.synthetic.generated import ROLES
-from facelab.system import make_console
+from facelab.system import progress
 from facelab.tracking import TrackedRun
 
 FILE = "synthetic.safetensors"  # beside the checkpoints, and removed with them
 SHEET = "synthetic_faces"
 _DIGEST = "synthetic.sha256"
-_PORTION = 1 << 14  # faces between two steps of the progress bar
+_PORTION = 1 << 14  # faces made at once
 _REAL, _SYNTHETIC, _ROWS, _SIDE = 4, 8, 16, 72  # images of a row of the contact sheet, its rows, and pixels
 
 
@@ -58,17 +57,21 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
             data, key = prepared.experiment.data, f"synthetic.{name}"
             refuse_informed(folders[name], data, prepared.faces, prepared.splits, key)
             runs[name] = load(folders[name])
-        images = np.concatenate([source.make(portion, real, runs) for portion in _shown(plan.portions(_PORTION))])
+        images = _made(source, plan, real, runs)
         _keep(images, tracked, plan)
     prepared.data.training_faces = joined(real, plan, images)
     generator = tracked.needs().get("generator")
     return replace(prepared, further=sentence_on_synthetic(source.what, len(plan), len(plan.new_classes), generator))
 
 
-def _shown(portions: list[Plan]) -> Iterable[Plan]:
-    """The portions, with a progress bar and the time left where there is a terminal."""
-    console = make_console()
-    return track(portions, "synthetic faces", console=console, transient=True, disable=not console.is_terminal)
+def _made(source: SyntheticFaces, plan: Plan, real: FaceSet, runs: Mapping[str, Trained]) -> NDArray[np.uint8]:
+    made = []
+    with progress("synthetic faces made", len(plan)) as advance:
+        for portion in plan.portions(_PORTION):
+            made.append(source.make(portion, real, runs))
+            for _ in range(len(portion)):
+                advance()
+    return np.concatenate(made)
 
 
 def _kept(tracked: TrackedRun, plan: Plan) -> NDArray[np.uint8] | None:

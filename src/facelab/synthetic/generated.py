@@ -16,7 +16,7 @@ from facelab.config.needs import Need
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.errors import ConfigError
-from facelab.models.base import FaceModule, Generative, Reconstructing, to_float
+from facelab.models.base import FaceModule, Generative, Reconstructing, refuse_without_head, to_float
 from facelab.models.gan import GAN
 from facelab.models.sampling import decoded, generated
 from facelab.models.trained import Trained, embeddings, probabilities
@@ -72,8 +72,8 @@ class GeneratedFaces(SyntheticFaces):
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         if name == "generator":
             check_generator_class(model, node.get("selection", "none"))
-        elif model.classify is FaceModule.classify or config["model"].get("head", model) is None:
-            raise ConfigError(f"this {model.__name__} has no head to classify with. Set a model with one: model=cnn.")
+        else:
+            refuse_without_head(model, config["model"])
 
     def make(self, plan: Plan, real: FaceSet, runs: Mapping[str, Trained]) -> NDArray[np.uint8]:
         """Generate the faces of a plan, or select them among four times as many."""
@@ -158,8 +158,7 @@ def check_generator_class(model: type[FaceModule], selection: str) -> None:
     Raises:
         ConfigError: it does not, or selection=discriminator and it has no discriminator.
     """
-    conditional = issubclass(model, Generative) and model.num_labels != 0  # a property, if it is conditional
-    if not issubclass(model, Reconstructing) and not conditional:
+    if not issubclass(model, Reconstructing) and not (issubclass(model, Generative) and model.is_conditional()):
         why = "is not conditioned on a label" if issubclass(model, Generative) else "generates no faces"
         raise ConfigError(
             f"{model.__name__} {why}, so it cannot make faces of a given person. Choose model=gan_conditional, or "
