@@ -12,6 +12,7 @@ ROOMS = (
     "commands",
     "demo",
     "sweep",
+    "studies",
     "runs",
     "galleries",
     "training",

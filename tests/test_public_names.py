@@ -12,7 +12,7 @@ from facelab.config.compose import config_folder
 PUBLIC = {
     "data": "AllTest Augmentation Bin CSV CelebA Concat FER2013 FaceDataModule FaceNonFace FaceSet "
     "FaceSource FaceSpoiltFace FewShot Folder GroupKFold HeadTurn IdentityDisjoint KFold LFW LeaveOneGroupOut ORL "
-    "Official PairFolds Pattern RAFDB Ratio RecordIO Rows SideLight Split Splits",
+    "Official PairFolds Pattern RAFDB Ratio RecordIO RotatedFewShot Rows SideLight Split Splits",
     "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "
     "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",

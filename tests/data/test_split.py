@@ -14,7 +14,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.splits.base import split
 from facelab.data.splits.group_rules import IdentityDisjoint
 from facelab.data.splits.people import largest_remainder
-from facelab.data.splits.rules import FewShot, KFold, Ratio
+from facelab.data.splits.rules import FewShot, KFold, Ratio, RotatedFewShot
 from facelab.errors import DataError
 
 
@@ -27,6 +27,17 @@ def test_few_shot_is_the_fixed_protocol(orl: FaceSet, k: int, seed: int) -> None
     assert sorted(train) == list(splits.train)
     assert sorted(set(range(400)) - set(train)) == list(splits.test)
     assert len(splits.val) == 0
+
+
+def test_rotated_splits_train_equally_often_on_every_image(orl: FaceSet) -> None:
+    for k in (1, 2):
+        splits = [split(orl, RotatedFewShot(train_per_identity=k, seed=seed)) for seed in range(10)]
+        times = np.bincount(np.concatenate([one.train for one in splits]), minlength=400)
+        assert np.array_equal(times, np.full(400, k))
+        assert len({tuple(one.train) for one in splits}) == 10
+        assert all(len(np.unique(np.concatenate([one.train, one.test]))) == 400 for one in splits)
+    first = split(orl, FewShot(train_per_identity=3, seed=0))
+    assert np.array_equal(split(orl, RotatedFewShot(train_per_identity=3, seed=0)).train, first.train)
 
 
 def test_ratio_takes_six_two_two_of_every_person(orl: FaceSet) -> None:

@@ -15,6 +15,8 @@ from facelab.compare.shown import shown_estimate, shown_value
 from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
 from facelab.config.build import build
 from facelab.errors import ConfigError
+from facelab.studies.registration import RegisteredStudy, read_study
+from facelab.studies.written import study_grid, write_study
 from facelab.system import make_console, training_command
 from facelab.tracking import (
     ChildRow,
@@ -42,6 +44,8 @@ class Comparison:
         out: folder for the files; null for the sweep's own, or `comparison` for single runs; `-` prints the long table.
         format: write the long table in this format, and nothing else; null for page, Markdown and the wide table.
         runs_folder: where runs keep their files.
+        study: folder of experiments/: write its README.md and figures instead, from the sweep of its name.
+        partial: write a study also if runs are missing.
     """
 
     tracking: Store
@@ -51,6 +55,8 @@ class Comparison:
     out: str | None = None
     format: Format | None = None
     runs_folder: str = "runs"
+    study: str | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ def compare(config: Mapping[str, Any]) -> None:
         TrackingError: the store cannot be reached or read.
     """
     options = Comparison(**build(config))
+    if options.study is not None:
+        _write_study(options)
+        return
     if (options.sweep is None) == (options.runs is None):
         given = "Neither sweep nor runs is given" if options.sweep is None else "Both sweep and runs are given"
         raise ConfigError(f"{given}. Type one of sweep=<name or run id> and runs=[<run id>,<run id>,...].")
@@ -105,6 +114,30 @@ def compare(config: Mapping[str, Any]) -> None:
         _write_long(study, options, folder)
     else:
         _report(study, sweep, options, folder)
+
+
+def _write_study(options: Comparison) -> None:
+    """Write the README and figures of a study, and print what they say."""
+    given = {"runs": options.runs, "metrics": options.metrics, "out": options.out, "format": options.format}
+    if odd := [key for key, value in given.items() if value is not None]:
+        raise ConfigError(f"{odd[0]}: does not go with study=, whose files and metric are registered. Leave it out.")
+    study, store = read_study(options.study or ""), options.tracking
+    sweep = _sweep_of_study(study, options)
+    grid = None if sweep is None else study_grid(study, sweep, store, Path(options.runs_folder))
+    text, files = write_study(study, grid, options.partial)
+    print("\n".join([text, "", *map(str, files)]))
+
+
+def _sweep_of_study(study: RegisteredStudy, options: Comparison) -> SweepRow | None:
+    """The sweep of a study; None before its first run, of which `partial` is enough."""
+    name = options.sweep or study.folder.name
+    try:
+        options.tracking.refuse_missing()
+        return _sweep(options.tracking, name)
+    except ConfigError as error:
+        if options.partial:
+            return None
+        raise ConfigError(f"{error} To start the study: python train.py {study.command}") from error
 
 
 def _report(study: Study, sweep: SweepRow | None, options: Comparison, folder: Path) -> None:

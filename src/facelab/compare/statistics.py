@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_rel
 
 _LEVEL = 0.95
@@ -70,6 +72,64 @@ def paired(first: Mapping[Replicate, float], second: Mapping[Replicate, float]) 
     test = ttest_rel([first[key] for key in shared], [second[key] for key in shared])
     low, high = test.confidence_interval(_LEVEL)
     return Difference(Estimate(float(low + high) / 2, float(high - low) / 2, len(shared)), float(test.pvalue))
+
+
+def crossed(
+    first: Mapping[Replicate, Mapping[str, float]], second: Mapping[Replicate, Mapping[str, float]]
+) -> Difference | None:
+    """Mean of first minus second, where both replicates and people are samples; None if they share no replicate.
+
+    The differences form a table of R replicates by P people. With the mean squares between replicates, between people
+    and of the rest, the variance of the mean is (MS_R + MS_P - MS_rest) / (R P), but at least the larger of
+    MS_R / (R P) and MS_P / (R P), which is what one of the two alone would give. Degrees of freedom: F. E.
+    Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
+
+    Args:
+        first: finite values of each person, by replicate.
+        second: likewise, of the same people.
+    """
+    shared = [key for key in first if key in second]
+    if not shared:
+        return None
+    people = sorted(first[shared[0]])
+    table = np.array([[first[key][person] - second[key][person] for person in people] for key in shared])
+    mean, (rows, columns) = float(table.mean()), table.shape
+    if rows < 2 or columns < 2:
+        return Difference(Estimate(mean, None, rows), None)
+    variance, freedom = _crossed_variance(table)
+    if variance <= 1e-18:
+        return Difference(Estimate(mean, 0.0, rows), None)
+    half_width = float(student.ppf((1 + _LEVEL) / 2, freedom)) * variance**0.5
+    p = 2 * float(student.sf(abs(mean) / variance**0.5, freedom))
+    return Difference(Estimate(mean, half_width, rows), p)
+
+
+def _crossed_variance(table: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance of the mean of a table (R, P) and its degrees of freedom."""
+    rows, columns = table.shape
+    of_rows, of_columns = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    rest = table - of_rows - of_columns + table.mean()
+    freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)], dtype=np.float64)
+    sums = np.array([columns * of_rows.var() * rows, rows * of_columns.var() * columns, (rest**2).sum()])
+    squares = sums / freedom
+    combined = float(squares[0] + squares[1] - squares[2])
+    larger = int(squares[:2].argmax())
+    if combined <= squares[larger]:
+        return float(squares[larger]) / table.size, float(freedom[larger])
+    return combined / table.size, combined**2 / float((squares**2 / freedom).sum())
+
+
+def least_difference(deviation: float, replicates: int, of_people: float = 0.0, people: int = 1) -> float:
+    """Half-width of the 95 % interval of a mean difference: the least difference whose interval can exclude 0.
+
+    Args:
+        deviation: standard deviation of the paired differences over replicates.
+        replicates: number of pairs, at least 2.
+        of_people: standard deviation over people of their mean differences, if people are a sample as well.
+        people: their number.
+    """
+    variance = deviation**2 / replicates + of_people**2 / people
+    return float(student.ppf((1 + _LEVEL) / 2, replicates - 1) * variance**0.5)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -152,5 +152,23 @@ def _folders(group: str) -> list[Path]:
 
 def overlays() -> list[str]:
     """All experiments, as typed after `+`, such as `few_shot=sweep`."""
-    roots = {config_folder().parent / "experiments", Path.cwd() / "experiments"}
-    return sorted({f"{path.parent.name}={path.stem}" for root in roots for path in root.glob("*/*.yaml")})
+    return sorted({f"{path.parent.name}={path.stem}" for root in _experiments() for path in root.glob("*/*.yaml")})
+
+
+def experiment_folder(name: str, file: str) -> Path:
+    """The folder of experiments/ with a name and a file in it.
+
+    Raises:
+        ConfigError: there is none; names those that exist.
+    """
+    for root in _experiments():
+        if name and name == Path(name).name and (root / name / file).is_file():
+            return root / name
+    known = sorted({path.parent.name for root in _experiments() for path in root.glob(f"*/{file}")})
+    raise ConfigError(
+        f"study={name}: experiments/ has no such folder with {file}. Known are: {', '.join(known) or 'none'}."
+    )
+
+
+def _experiments() -> list[Path]:
+    return list(dict.fromkeys([config_folder().parent / "experiments", Path.cwd() / "experiments"]))

@@ -20,7 +20,7 @@ from facelab.data.splits.base import Split, Splits
 from facelab.data.splits.given import AllTest, Official
 from facelab.data.splits.group_rules import GroupKFold, IdentityDisjoint, LeaveOneGroupOut
 from facelab.data.splits.pair_folds import PairFolds
-from facelab.data.splits.rules import FewShot, KFold, Ratio
+from facelab.data.splits.rules import FewShot, KFold, Ratio, RotatedFewShot
 
 __all__ = [
     "CSV",
@@ -50,6 +50,7 @@ __all__ = [
     "Pattern",
     "Ratio",
     "RecordIO",
+    "RotatedFewShot",
     "Rows",
     "SideLight",
     "Split",

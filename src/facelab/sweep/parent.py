@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError, TrackingError
+from facelab.studies.registration import REGISTRATION, read_study, refuse_changed
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
 from facelab.tracking import (
@@ -19,6 +20,7 @@ from facelab.tracking import (
     TrackedRun,
     begin_sweep,
     find_sweep,
+    record_registration,
     record_sweep,
     runs_by_id,
 )
@@ -63,19 +65,24 @@ def claimed(
         threads: CPU threads of each job, if the sweep is new.
 
     Raises:
-        ConfigError: another sweep has that name, or another process runs it.
+        ConfigError: another sweep has that name, another process runs it, or its study's registration has changed.
         TrackingError: the store cannot be read or written.
     """
     plan, store, runs_folder = context.plan, context.store, context.runs_folder
     name = context.settings.name or plan.default_name
+    study = None if context.settings.study is None else read_study(context.settings.study)
     runs_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(runs_folder / "sweeps.lock"):  # parallel first starts must not create two sweeps
         row = find_sweep(store, name)
         if row is None:
-            begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
+            begun = begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
+            if study is not None:
+                record_registration(store, begun.id, study.folder / REGISTRATION, study.digest)
             row = find_sweep(store, name)
             assert row is not None
         _refuse_another(row, name, axes, plan)
+        if study is not None:
+            refuse_changed(study, row)
         run = _open(row, name, store, runs_folder)
     lock = FileLock(run.folder / "sweep.lock")
     try:

@@ -16,12 +16,14 @@ class SweepSettings:
         jobs: maximal number of parallel jobs; null for as many as cores, memory or GPUs allow.
         fail_fast: stop at the first job that fails.
         stale: whether to keep or redo runs that an older commit finished.
+        study: folder of experiments/ with the registration of the study that the sweep makes the runs of.
     """
 
     name: str | None = None
     jobs: Annotated[int, Field(ge=1)] | None = None
     fail_fast: bool = False
     stale: Literal["keep", "redo"] = "keep"
+    study: str | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(r"[\w.+ -]*\w[\w.+ -]*", self.name):

@@ -26,7 +26,7 @@ from facelab.tracking.store import Store, readable, store_errors
 PARENT = "mlflow.parentRunId"
 COMMIT = "mlflow.source.git.commit"
 NAME, AXES, FIXED, COMMAND, SEARCH = "sweep.name", "sweep.axes", "sweep.fixed", "sweep.command", "sweep.search"
-THREADS = "sweep.threads"
+THREADS, REGISTRATION = "sweep.threads", "sweep.registration_sha256"
 POINT, TRIAL, SUPERSEDED = "sweep.point", "sweep.trial", "sweep.superseded_by"
 
 
@@ -44,6 +44,7 @@ class SweepRow:
         command: that started it.
         search: `metric`, `direction`, `sampler` and `trials` of a search; None for a plain sweep.
         threads: CPU threads of each job, if the sweep divides the cores; None if the config sets them.
+        registration: SHA-256 of the registration of its study; None if it is of no study.
     """
 
     id: str
@@ -55,6 +56,7 @@ class SweepRow:
     command: str
     search: Mapping[str, Any] | None
     threads: int | None
+    registration: str | None = None
 
 
 @contextmanager
@@ -101,6 +103,17 @@ def begin_sweep(
         **({THREADS: str(threads)} if threads is not None else {}),
     }
     return TrackedRun.create(store, name, params, runs_folder, tags)
+
+
+def record_registration(store: Store, sweep_id: str, registration: Path, digest: str) -> None:
+    """Keep what a study has fixed before its first run: the file among the artifacts, and its SHA-256.
+
+    Raises:
+        TrackingError: the store cannot be written.
+    """
+    with reached(store, "written") as (client, _):
+        client.log_artifact(sweep_id, str(registration))
+        client.set_tag(sweep_id, REGISTRATION, digest)
 
 
 def record_sweep(
@@ -233,4 +246,5 @@ def _sweep_row(client: MlflowClient, run: Run) -> SweepRow:
         command=tags[COMMAND],
         search=json.loads(tags[SEARCH]) if SEARCH in tags else None,
         threads=int(tags[THREADS]) if THREADS in tags else None,
+        registration=tags.get(REGISTRATION),
     )

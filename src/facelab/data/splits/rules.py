@@ -236,3 +236,17 @@ def check_fold(folds: int, fold: int) -> None:
         raise ValueError(f"folds must be 3 or more (test, validation and training), got {folds}")
     if not 0 <= fold < folds:
         raise ValueError(f"fold must be from 0 to folds - 1 = {folds - 1}, got {fold}")
+
+
+class RotatedFewShot(FewShot):
+    """Few-shot protocol in which every image trains equally often: the splits rotate one random order of the images.
+
+    Each class is shuffled as in `FewShot` with seed 0. Split s trains on the k images from number s of that order on,
+    the last followed by the first again. So with n images of each class, splits 0 to n - 1 train k times on each image.
+    Where the label is not the person, splits are those of `FewShot`. Arguments as for `FewShot`; `seed` is s.
+    """
+
+    def shuffler(self) -> Callable[[Indices], Indices]:
+        """One permutation of n numbers per person, rotated."""
+        random = np.random.RandomState(0)
+        return lambda members: np.roll(members[random.permutation(len(members))], -self.seed)

@@ -1,0 +1,169 @@
+"""What a study fixes before its first run."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+from facelab.config.compose import experiment_folder
+from facelab.config.load import load_yaml
+from facelab.errors import ConfigError
+from facelab.studies.grid import Axes
+from facelab.studies.rules import AnyGains, BetterThanAll, EachPays
+from facelab.tracking import SweepRow
+
+REGISTRATION, STUDY = "registration.toml", "study.yaml"
+
+Points = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """An expected standard deviation of the paired differences.
+
+    Args:
+        replicates: over replicates, in points.
+        people: of the mean differences of people, in points.
+    """
+
+    replicates: Points
+    people: Points = 0.0
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Registration:
+    """The question, the analysis and the rule of the verdict.
+
+    Args:
+        question: that the study answers.
+        metric: that is compared.
+        axes: swept keys.
+        condition: short name of what the conditions are, such as `k`.
+        intervals: over replicates, or over replicates and people; the latter takes the accuracy of each person.
+        rule: of the verdict.
+        expected: deviations for which the least detectable difference is shown.
+        beside: arms that are shown with their difference from the rule's first arm, and decide nothing.
+        people: number of test people, for intervals over people.
+    """
+
+    question: str
+    metric: str
+    axes: Axes
+    condition: str
+    intervals: Literal["replicates", "replicates_and_people"]
+    rule: Annotated[BetterThanAll | AnyGains | EachPays, Field(discriminator="kind")]
+    expected: Annotated[list[Deviation], Field(min_length=1)]
+    beside: list[str] = field(default_factory=list)
+    people: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def of_people(self) -> bool:
+        """Whether intervals are over people as well."""
+        return self.intervals == "replicates_and_people"
+
+
+@dataclass(frozen=True)
+class RegisteredStudy:
+    """A study's folder, read.
+
+    Args:
+        folder: its folder in experiments/.
+        plan: what is registered.
+        digest: SHA-256 of the registration, in hexadecimal.
+        listed: all values of each axis, as text of the command line.
+    """
+
+    folder: Path
+    plan: Registration
+    digest: str
+    listed: Mapping[str, Sequence[str]]
+
+    @property
+    def command(self) -> str:
+        """The end of the command that makes its runs."""
+        return f"+{self.folder.name}={Path(STUDY).stem}"
+
+
+def read_study(name: str) -> RegisteredStudy:
+    """Read a study of experiments/.
+
+    Args:
+        name: of its folder.
+
+    Raises:
+        ConfigError: there is no such study, or its files do not fit together.
+    """
+    folder = experiment_folder(name, REGISTRATION)
+    try:
+        content = (folder / REGISTRATION).read_bytes()
+        plan = TypeAdapter(Registration).validate_python(tomllib.loads(content.decode()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{folder / REGISTRATION} cannot be read ({error}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file as a whole"
+        raise ConfigError(
+            f"{folder / REGISTRATION}: {place}: {first['msg']}. Change it before the first run."
+        ) from error
+    listed = _listed(folder / STUDY)
+    _refuse_misfit(folder, plan, listed)
+    return RegisteredStudy(folder, plan, hashlib.sha256(content).hexdigest(), listed)
+
+
+def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
+    """Compare a registration with the one that a sweep was started with.
+
+    Raises:
+        ConfigError: they differ, or the sweep was started without one.
+    """
+    if sweep.registration == study.digest:
+        return
+    file = study.folder / REGISTRATION
+    if sweep.registration is None:
+        raise ConfigError(
+            f"study={study.folder.name}: the sweep '{sweep.name}' was not started from a registration, so nobody "
+            f"can tell what was fixed before its runs. Start it with: python train.py {study.command}"
+        )
+    raise ConfigError(
+        f"study={study.folder.name}: {file} was changed after the first run of the sweep '{sweep.name}' (SHA-256 "
+        f"{study.digest[:12]}, then {sweep.registration[:12]}). Its text of then is among the artifacts of run "
+        f"{sweep.id}: change it back, or repeat the study under another sweep.name."
+    )
+
+
+def _listed(file: Path) -> dict[str, list[str]]:
+    """All values of each axis of a study.yaml."""
+    try:
+        params = load_yaml(file)["hydra"]["sweeper"]["params"]
+        parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    except (OSError, KeyError, TypeError, AttributeError, HydraException) as error:
+        raise ConfigError(f"{file} has no axes under hydra.sweeper.params that can be read ({error}).") from error
+    found = {}
+    for one in parsed:
+        values = list(one.sweep_string_iterator()) if one.is_sweep_override() else [str(one.value())]
+        found[one.get_key_element().lstrip("+~")] = list(dict.fromkeys(values))
+    return found
+
+
+def _refuse_misfit(folder: Path, plan: Registration, listed: Mapping[str, Sequence[str]]) -> None:
+    axes = (plan.axes.arm, plan.axes.condition, plan.axes.replicate)
+    if set(axes) != set(listed):
+        raise ConfigError(
+            f"{folder / REGISTRATION}: axes are {', '.join(axes)}, but {STUDY} sweeps {', '.join(listed)}. "
+            "Make them equal."
+        )
+    named, arms = [*plan.rule.arms, *plan.beside], listed[plan.axes.arm]
+    odd = [*(set(named) - set(arms)), *(set(arms) - set(named))]
+    if odd or len(set(named)) < len(named):
+        wrong = f"'{sorted(odd)[0]}' is in one of them only" if odd else "an arm is named twice"
+        raise ConfigError(
+            f"{folder / REGISTRATION}: rule and beside must name each arm of {STUDY} once, but {wrong}. The arms are "
+            f"{', '.join(arms)}."
+        )

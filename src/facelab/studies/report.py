@@ -1,0 +1,134 @@
+"""A study's page in Markdown: design, verdict, tables."""
+
+from collections.abc import Sequence
+
+from facelab.compare.shown import shown_p
+from facelab.compare.statistics import Difference, Estimate, least_difference
+from facelab.errors import ConfigError
+from facelab.studies.grid import Grid, Pair
+from facelab.studies.registration import RegisteredStudy, Registration
+
+ACCURACY, DIFFERENCES = "accuracy.svg", "differences.svg"
+NOTHING = "No run has finished yet."
+_NAMED_CELLS = 10
+
+
+def refuse_holes(study: RegisteredStudy, grid: Grid) -> None:
+    """Raise if a cell has no value.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    if grid.missing:
+        raise ConfigError(
+            f"study={study.folder.name}: {_holes_in_words(study.plan, grid)} To finish them: python train.py "
+            f"{study.command}. For what there is, add partial=true."
+        )
+
+
+def page(study: RegisteredStudy, grid: Grid | None) -> str:
+    """The study in Markdown.
+
+    Args:
+        study: as registered.
+        grid: of its runs; None if there is none.
+    """
+    design = _design(study)
+    return f"{design}\n\n{NOTHING if grid is None or not grid.values else _results(study.plan, grid)}"
+
+
+def verdict_in_words(plan: Registration, grid: Grid) -> str:
+    """The question with its answers."""
+    found = grid.differences(plan.rule.pairs(grid.conditions))
+    answers = plan.rule.verdict(found, len(grid.replicates))
+    said = "; ".join(
+        f"**{answer}**" if not about else f"{_about(plan, about, grid)}: **{answer}**"
+        for about, answer in answers.items()
+    )
+    return f"{plan.question} {said}."
+
+
+def _about(plan: Registration, about: str, grid: Grid) -> str:
+    return f"{plan.condition}={about}" if about in grid.conditions else f"`{about}`"
+
+
+def _holes_in_words(plan: Registration, grid: Grid) -> str:
+    total = len(grid.arms) * len(grid.conditions) * len(grid.replicates)
+    some = [f"{arm} {plan.condition}={c} replicate {r}" for arm, c, r in grid.missing[:_NAMED_CELLS]]
+    more = f" and {len(grid.missing) - _NAMED_CELLS} more" if len(grid.missing) > _NAMED_CELLS else ""
+    return f"The grid is incomplete: {len(grid.missing)} of {total} cells are missing: {', '.join(some)}{more}."
+
+
+def _design(study: RegisteredStudy) -> str:
+    plan, replicates = study.plan, len(study.listed[study.plan.axes.replicate])
+    rows = [
+        [
+            f"{one.replicates:g}",
+            *([f"{one.people:g}"] if plan.of_people else []),
+            f"{least_difference(one.replicates, replicates, one.people, plan.people):.1f}",
+        ]
+        for one in plan.expected
+    ]
+    head = ["standard deviation of paired differences, points"]
+    head += [f"of the mean differences of {plan.people} people"] if plan.of_people else []
+    return (
+        "A difference can be told from 0 if it exceeds the half-width of its 95 % interval (Student's t), before the "
+        f"correction for several comparisons:\n\n{_table([*head, f'half-width over {replicates} replicates'], rows)}"
+    )
+
+
+def _results(plan: Registration, grid: Grid) -> str:
+    conditions = [f"{plan.condition}={condition}" for condition in grid.conditions]
+    over = "replicates and people" if plan.of_people else "replicates"
+    parts = [
+        *([f"**{_holes_in_words(plan, grid)}**"] if grid.missing else []),
+        verdict_in_words(plan, grid),
+        f"![Accuracy of the arms]({ACCURACY})",
+        f"`{plan.metric}` in %, mean ± 95 % interval over replicates"
+        + (" (in brackets their number, where some are missing)" if grid.missing else "")
+        + ":",
+        _accuracies(grid, conditions),
+        f"Differences, paired by replicate, in points ± 95 % interval over {over}, p corrected by Holm's method over "
+        "this table:",
+        _differences(grid, plan.rule.pairs(grid.conditions), conditions),
+        f"![Differences and their intervals]({DIFFERENCES})",
+    ]
+    if plan.beside:
+        first = plan.rule.arms[0]
+        pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
+        parts += ["Other arms, which decide nothing:", _differences(grid, pairs, conditions)]
+    return "\n\n".join(parts)
+
+
+def _accuracies(grid: Grid, conditions: Sequence[str]) -> str:
+    planned = len(grid.replicates)
+    rows = [[f"`{arm}`", *(_accuracy(grid.estimate(arm, c), planned) for c in grid.conditions)] for arm in grid.arms]
+    return _table(["", *conditions], rows)
+
+
+def _accuracy(found: Estimate | None, planned: int) -> str:
+    """Mean and interval in percent, and the number of replicates if some are missing."""
+    if found is None:
+        return "-"
+    interval = "" if found.half_width is None else f" ± {100 * found.half_width:.1f}"
+    return f"{100 * found.mean:.1f}{interval}{f' ({found.n})' if found.n < planned else ''}"
+
+
+def _differences(grid: Grid, pairs: Sequence[Pair], conditions: Sequence[str]) -> str:
+    found = grid.differences(pairs)
+    lines = dict.fromkeys((first, second) for first, second, _ in pairs)
+    rows = [[f"`{a}` less `{b}`", *(_difference(*found[a, b, c]) for c in grid.conditions)] for a, b in lines]
+    return _table(["", *conditions], rows)
+
+
+def _difference(found: Difference | None, p: float | None) -> str:
+    if found is None:
+        return "-"
+    mean, half = 100 * found.estimate.mean, found.estimate.half_width
+    interval = "" if half is None else f" ± {100 * half:.1f}"
+    return f"{mean:+.1f}{interval}" + ("" if p is None else f" (p {shown_p(p)})")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,100 @@
+"""Write a study's README and figures from the store."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from facelab.compare.people import FILE
+from facelab.compare.recorded import Recorded
+from facelab.errors import ConfigError
+from facelab.studies.figure import accuracy_figure, difference_figure
+from facelab.studies.grid import Grid, grid_of
+from facelab.studies.registration import RegisteredStudy, refuse_changed
+from facelab.studies.report import ACCURACY, DIFFERENCES, NOTHING, page, refuse_holes
+from facelab.tracking import ChildRow, Store, SweepRow, children
+
+README = "README.md"
+_END = "<!-- end of study -->"
+
+
+def study_grid(study: RegisteredStudy, sweep: SweepRow, store: Store, runs_folder: Path) -> Grid:
+    """The grid of a study's runs.
+
+    Args:
+        study: as registered.
+        sweep: that made the runs.
+        store: of the sweep.
+        runs_folder: where runs keep their files.
+
+    Raises:
+        ConfigError: the registration is not the one that the runs were started with, or a run lacks its predictions.
+        TrackingError: the store cannot be read.
+    """
+    refuse_changed(study, sweep)
+    recorded = Recorded(store, runs_folder)
+
+    def by_person(row: ChildRow) -> Mapping[str, float]:
+        return _accuracies(row, recorded)
+
+    people = by_person if study.plan.of_people else None
+    return grid_of(children(store, sweep.id), study.plan.axes, study.listed, study.plan.metric, people)
+
+
+def write_study(study: RegisteredStudy, grid: Grid | None, is_partial: bool) -> tuple[str, list[Path]]:
+    """Write README.md, between its marks, and the figures.
+
+    Args:
+        study: as registered.
+        grid: of its runs; None to write the design alone.
+        is_partial: whether an incomplete grid may be written.
+
+    Returns:
+        The written text in Markdown, and the files.
+
+    Raises:
+        ConfigError: the grid is incomplete, README.md has no marks or holds results where there are none now, or a file
+            cannot be written.
+    """
+    if grid is not None and not is_partial:
+        refuse_holes(study, grid)
+    text = page(study, grid)
+    readme = study.folder / README
+    try:
+        before, held, after = _at_marks(readme, study.folder.name)
+        has_results = grid is not None and bool(grid.values)
+        if not has_results and held.strip() and NOTHING not in held:
+            raise ConfigError(
+                f"study={study.folder.name}: {readme} holds results, and here is no finished run to replace them by. "
+                "Change to the folder of the runs, or name their store with tracking.folder=<folder>."
+            )
+        files = {readme: f"{before}\n{text}\n{after}"}
+        if grid is not None and grid.values:
+            files[study.folder / ACCURACY] = accuracy_figure(study.plan, grid)
+            files[study.folder / DIFFERENCES] = difference_figure(study.plan, grid)
+        for file, content in files.items():
+            file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"study={study.folder.name}: its files cannot be written ({error}).") from error
+    return text, list(files)
+
+
+def _at_marks(readme: Path, name: str) -> tuple[str, str, str]:
+    """The text up to the first mark, what is between the marks, and the text from the second."""
+    begin = f"<!-- study: written by facelab compare study={name} -->"
+    before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
+    held, end, after = rest.partition(_END)
+    if not (found and end):
+        raise ConfigError(f"{readme}: expected the lines {begin} and {_END}, between which the results are written.")
+    return before + begin, held, end + after
+
+
+def _accuracies(row: ChildRow, recorded: Recorded) -> dict[str, float]:
+    """Share of right answers by person."""
+    answers: dict[str, list[bool]] = {}
+    for line in recorded.rows(row, FILE):
+        answers.setdefault(line["label"], []).append(line["predicted"] == line["label"])
+    if not answers:
+        raise ConfigError(
+            f"{row.id} ({row.name}) has recorded no {FILE}, so there are no intervals over people. Add "
+            "protocol=classification, or repeat the run."
+        )
+    return {person: sum(right) / len(right) for person, right in answers.items()}

@@ -1,0 +1,79 @@
+"""A real sweep keeps the registration of its study, and refuses another."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+REGISTRATION = """
+question = "Do eigenfaces beat pixels?"
+metric = "test/accuracy"
+axes = { arm = "+tiny/arm", condition = "split.train_per_identity", replicate = "split.seed" }
+condition = "k"
+intervals = "replicates_and_people"
+people = 4
+expected = [{ replicates = 1.0, people = 2.0 }]
+[rule]
+kind = "any_gains"
+baseline = "pixels"
+others = ["eigenfaces"]
+gain_points = 2.0
+no_gain_points = 1.0
+""".replace("+tiny", "tiny")
+STUDY = """# @package _global_
+defaults:
+  - override /split: few_shot
+  - override /protocol: [classification]
+data:
+  last_person: 4
+  image_size: 16
+sweep:
+  name: tiny
+  study: tiny
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params:
+      split.seed: range(2)
+      split.train_per_identity: 1
+      +tiny/arm: pixels,eigenfaces
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study whose arms are files of their own."""
+    folder = tmp_path / "experiments" / "tiny"
+    (folder / "arm").mkdir(parents=True)
+    (folder / "registration.toml").write_text(REGISTRATION, encoding="utf-8")
+    (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
+    marks = "<!-- study: written by facelab compare study=tiny -->\n<!-- end of study -->\n"
+    (folder / "README.md").write_text(marks, encoding="utf-8")
+    for arm in ("pixels", "eigenfaces"):
+        text = f"# @package _global_\ndefaults:\n  - override /model: {arm}\n"
+        (folder / "arm" / f"{arm}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_study_runs_is_written_and_keeps_its_registration(
+    facelab: Command, experiment: tuple[str, str], study: Path
+) -> None:
+    outcome = facelab("train", "+tiny=study", *experiment)
+    assert outcome.status == 0, outcome.error
+    assert "4 jobs" in outcome.out
+    outcome = facelab("compare", "study=tiny", *experiment)
+    assert outcome.status == 0, outcome.error
+    page = (study / "README.md").read_text(encoding="utf-8")
+    assert "Do eigenfaces beat pixels? **" in page
+    assert "interval over replicates and people" in page
+    assert "| `eigenfaces` less `pixels` | " in page
+    assert (study / "differences.svg").is_file()
+    assert outcome.out.splitlines()[0] in page
+
+    (study / "registration.toml").write_text(REGISTRATION.replace("2.0\nno_gain", "1.5\nno_gain"), encoding="utf-8")
+    for command in (("train", "+tiny=study"), ("compare", "study=tiny")):
+        outcome = facelab(*command, *experiment)
+        assert outcome.status == 2
+        assert "registration.toml was changed after the first run of the sweep 'tiny'" in outcome.error
