@@ -81,6 +81,18 @@ def test_transforms_draw_independently(orl: FaceSet) -> None:
     assert len(outcomes) == 4  # in lockstep there would be two
 
 
+def test_a_transform_is_left_out_by_the_name_of_its_class(orl: FaceSet) -> None:
+    import albumentations
+
+    flip, invert = albumentations.HorizontalFlip(p=1.0), albumentations.InvertImg(p=1.0)
+    image = orl.pixels[0]
+    found = Augmentation([flip, invert], leave_out=["InvertImg"])(image, seed=0, epoch=0, index=0)
+    assert np.array_equal(found, image[:, ::-1])
+    assert Augmentation([flip], leave_out=["HorizontalFlip"]).transforms == ()
+    with pytest.raises(ValueError, match="no 'Invert' to leave out: transforms are HorizontalFlip, InvertImg"):
+        Augmentation([flip, invert], leave_out=["Invert"])
+
+
 def test_every_epoch_shows_every_picture_once() -> None:
     indices = np.arange(100, 117)
     draws = [draw for batch in EndlessBatchSampler(ByImage(indices, 8, seed=3), 17 * 8) for draw in batch]

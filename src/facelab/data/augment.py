@@ -22,11 +22,20 @@ class Augmentation:
 
     Args:
         transforms: albumentations transforms, applied in order; empty for no augmentation.
+        leave_out: class names of those that are not applied, such as `HeadTurn`.
+
+    Raises:
+        ValueError: none of the transforms has a name of `leave_out`.
     """
 
-    def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
-        self.transforms = tuple(transforms)
-        self._compose = A.Compose(list(transforms)) if transforms else None
+    def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose], leave_out: Sequence[str] = ()) -> None:
+        names = [type(one).__name__ for one in transforms]
+        if unknown := [name for name in leave_out if name not in names]:
+            raise ValueError(
+                f"leave_out has no '{unknown[0]}' to leave out: transforms are {', '.join(names) or 'none'}"
+            )
+        self.transforms = tuple(one for one, name in zip(transforms, names, strict=True) if name not in leave_out)
+        self._compose = A.Compose(list(self.transforms)) if self.transforms else None
 
     def __call__(self, image: NDArray[np.uint8], seed: int, epoch: int, index: int) -> NDArray[np.uint8]:
         """Augment one image.
