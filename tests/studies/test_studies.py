@@ -131,7 +131,7 @@ def test_a_study_is_written_from_the_store_and_refuses_holes(few_shot: Path, sto
     record_registration(sweep.store, sweep.row.id, few_shot / "registration.toml", study.digest)
     *points, last = product(listed["split.seed"], listed["split.train_per_identity"], ARMS)
     for seed, k, model in points:
-        point = {"split.seed": seed, "split.train_per_identity": k, "model": model}
+        point = {"split.seed": seed, "split.train_per_identity": k, "few_shot/arm": model}
         value = 0.6 + 0.05 * int(k) + 0.003 * int(seed) + (0.1 + 0.002 * int(seed) if model == "cnn" else 0.0)
         sweep.child(point, {"test/accuracy": value}, commit="")
     assert last == ("2", "5", "gan")

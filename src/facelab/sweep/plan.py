@@ -47,7 +47,9 @@ class Job:
         parts += [] if self.trial is None else [f"trial {self.trial}"]
         for key, value in self.point.items():
             if key != "model":
-                parts.append(f"{_SHORT.get(key, key.rpartition('.')[2])}={value[:_NAMED_CHARACTERS]}")
+                parts.append(
+                    f"{_SHORT.get(key, key.rpartition('.')[2].rpartition('/')[2])}={value[:_NAMED_CHARACTERS]}"
+                )
         return " · ".join(parts)
 
 
