@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import Command
 
@@ -14,10 +15,11 @@ condition = "k"
 intervals = "replicates_and_people"
 people = 4
 expected = [{ replicates = 1.0, people = 2.0 }]
+generator_metrics = ["generation/gan_test"]
 [rule]
 kind = "any_gains"
 baseline = "pixels"
-others = ["eigenfaces"]
+others = ["eigenfaces", "duplicates"]
 gain_points = 2.0
 no_gain_points = 1.0
 """.replace("+tiny", "tiny")
@@ -37,7 +39,7 @@ hydra:
     params:
       split.seed: range(2)
       split.train_per_identity: 1
-      +tiny/arm: pixels,eigenfaces
+      +tiny/arm: pixels,eigenfaces,duplicates
 """
 
 
@@ -53,6 +55,8 @@ def study(tmp_path: Path) -> Path:
     for arm in ("pixels", "eigenfaces"):
         text = f"# @package _global_\ndefaults:\n  - override /model: {arm}\n"
         (folder / "arm" / f"{arm}.yaml").write_text(text, encoding="utf-8")
+    text = "# @package _global_\ndefaults:\n  - override /model: pixels\n  - override /synthetic: duplicates\n"
+    (folder / "arm" / "duplicates.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -62,7 +66,7 @@ def test_a_study_runs_is_written_and_keeps_its_registration(
 ) -> None:
     outcome = facelab("train", "+tiny=study", *experiment)
     assert outcome.status == 0, outcome.error
-    assert "4 jobs" in outcome.out
+    assert "6 jobs" in outcome.out
     outcome = facelab("compare", "study=tiny", *experiment)
     assert outcome.status == 0, outcome.error
     page = (study / "README.md").read_text(encoding="utf-8")
@@ -70,6 +74,10 @@ def test_a_study_runs_is_written_and_keeps_its_registration(
     assert "interval over replicates and people" in page
     assert "| `eigenfaces` less `pixels` | " in page
     assert (study / "differences.svg").is_file()
+    assert "![Synthetic faces of duplicates](faces_duplicates.png)" in page
+    with Image.open(study / "faces_duplicates.png") as picture:
+        assert picture.width > picture.height
+    assert "| `duplicates` | 1 | " in page
     assert outcome.out.splitlines()[0] in page
 
     (study / "registration.toml").write_text(REGISTRATION.replace("2.0\nno_gain", "1.5\nno_gain"), encoding="utf-8")

@@ -124,7 +124,7 @@ def _write_study(options: Comparison) -> None:
     study, store = read_study(options.study or ""), options.tracking
     sweep = _sweep_of_study(study, options)
     grid = None if sweep is None else study_grid(study, sweep, store, Path(options.runs_folder))
-    text, files = write_study(study, grid, options.partial)
+    text, files = write_study(study, grid, store, Path(options.runs_folder), options.partial)
     print("\n".join([text, "", *map(str, files)]))
 
 

@@ -38,6 +38,7 @@ class Grid:
         replicates: likewise.
         values: of the finished runs, finite.
         by_person: the same of each person, whose mean it is; empty if differences have intervals over replicates only.
+        runs: the finished runs.
     """
 
     arms: Sequence[str]
@@ -45,6 +46,7 @@ class Grid:
     replicates: Sequence[str]
     values: Mapping[Cell, float]
     by_person: Mapping[Cell, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    runs: Mapping[Cell, ChildRow] = field(default_factory=dict, repr=False)
 
     @property
     def missing(self) -> list[Cell]:
@@ -107,4 +109,4 @@ def grid_of(
             found[place] = row
     values = {place: value for place, row in found.items() if (value := value_of(row, metric)) is not None}
     people = {} if by_person is None else {place: by_person(row) for place, row in found.items()}
-    return Grid(listed[axes.arm], listed[axes.condition], listed[axes.replicate], values, people)
+    return Grid(listed[axes.arm], listed[axes.condition], listed[axes.replicate], values, people, found)

@@ -51,6 +51,7 @@ class Registration:
         expected: deviations for which the least detectable difference is shown.
         beside: arms that are shown with their difference from the rule's first arm, and decide nothing.
         people: number of test people, for intervals over people.
+        generator_metrics: metrics of the runs that generated faces for an arm; they are shown beside its gain.
     """
 
     question: str
@@ -62,6 +63,7 @@ class Registration:
     expected: Annotated[list[Deviation], Field(min_length=1)]
     beside: list[str] = field(default_factory=list)
     people: Annotated[int, Field(ge=1)] = 1
+    generator_metrics: list[str] = field(default_factory=list)
 
     @property
     def of_people(self) -> bool:

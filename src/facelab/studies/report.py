@@ -1,10 +1,12 @@
 """A study's page in Markdown: design, verdict, tables."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from facelab.compare.shown import shown_p
 from facelab.compare.statistics import Difference, Estimate, least_difference
 from facelab.errors import ConfigError
+from facelab.studies.generators import Beside
 from facelab.studies.grid import Grid, Pair
 from facelab.studies.registration import RegisteredStudy, Registration
 
@@ -26,15 +28,29 @@ def refuse_holes(study: RegisteredStudy, grid: Grid) -> None:
         )
 
 
-def page(study: RegisteredStudy, grid: Grid | None) -> str:
+def page(study: RegisteredStudy, grid: Grid | None, costs: Sequence[Beside] = (), sheets: Iterable[str] = ()) -> str:
     """The study in Markdown.
 
     Args:
         study: as registered.
         grid: of its runs; None if there is none.
+        costs: of every arm under every condition, and the figures of its generators.
+        sheets: arms that have a picture of their synthetic faces, see `sheet_file`.
     """
-    design = _design(study)
-    return f"{design}\n\n{NOTHING if grid is None or not grid.values else _results(study.plan, grid)}"
+    if grid is None or not grid.values:
+        return f"{_design(study)}\n\n{NOTHING}"
+    parts = [_design(study), *_results(study.plan, grid)]
+    if costs:
+        parts += ["Beside the accuracy, means over replicates:", _costs(study.plan, grid, costs)]
+    for arm in sheets:
+        parts.append(f"Real faces (left) and synthetic ones of `{arm}`, {study.plan.condition}={grid.conditions[0]}:")
+        parts.append(f"![Synthetic faces of {arm}]({sheet_file(arm)})")
+    return "\n\n".join(parts)
+
+
+def sheet_file(arm: str) -> str:
+    """Name of the picture of an arm's synthetic faces."""
+    return f"faces_{re.sub(r'[^A-Za-z0-9_-]', '', arm)}.png"
 
 
 def verdict_in_words(plan: Registration, grid: Grid) -> str:
@@ -77,7 +93,7 @@ def _design(study: RegisteredStudy) -> str:
     )
 
 
-def _results(plan: Registration, grid: Grid) -> str:
+def _results(plan: Registration, grid: Grid) -> list[str]:
     conditions = [f"{plan.condition}={condition}" for condition in grid.conditions]
     over = "replicates and people" if plan.of_people else "replicates"
     parts = [
@@ -97,7 +113,19 @@ def _results(plan: Registration, grid: Grid) -> str:
         first = plan.rule.arms[0]
         pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
         parts += ["Other arms, which decide nothing:", _differences(grid, pairs, conditions)]
-    return "\n\n".join(parts)
+    return parts
+
+
+def _costs(plan: Registration, grid: Grid, costs: Sequence[Beside]) -> str:
+    first = plan.rule.arms[0]
+    gains = grid.differences([(one.arm, first, one.condition) for one in costs if one.arm != first])
+    rows = []
+    for one in costs:
+        gain, _ = gains.get((one.arm, first, one.condition), (None, None))
+        minutes = ["-" if value is None else f"{value:.1f}" for value in (one.minutes, one.generator_minutes)]
+        rows.append([f"`{one.arm}`", one.condition, _difference(gain, None), *minutes, *one.metrics.values()])
+    names = [name.removeprefix("generation/") for name in costs[0].metrics]
+    return _table(["", plan.condition, f"less `{first}`", "minutes", "minutes of the generator", *names], rows)
 
 
 def _accuracies(grid: Grid, conditions: Sequence[str]) -> str:

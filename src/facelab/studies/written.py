@@ -7,9 +7,10 @@ from facelab.compare.people import FILE
 from facelab.compare.recorded import Recorded
 from facelab.errors import ConfigError
 from facelab.studies.figure import accuracy_figure, difference_figure
+from facelab.studies.generators import beside, sheets
 from facelab.studies.grid import Grid, grid_of
 from facelab.studies.registration import RegisteredStudy, refuse_changed
-from facelab.studies.report import ACCURACY, DIFFERENCES, NOTHING, page, refuse_holes
+from facelab.studies.report import ACCURACY, DIFFERENCES, NOTHING, page, refuse_holes, sheet_file
 from facelab.tracking import ChildRow, Store, SweepRow, children
 
 README = "README.md"
@@ -39,12 +40,16 @@ def study_grid(study: RegisteredStudy, sweep: SweepRow, store: Store, runs_folde
     return grid_of(children(store, sweep.id), study.plan.axes, study.listed, study.plan.metric, people)
 
 
-def write_study(study: RegisteredStudy, grid: Grid | None, is_partial: bool) -> tuple[str, list[Path]]:
+def write_study(
+    study: RegisteredStudy, grid: Grid | None, store: Store, runs_folder: Path, is_partial: bool
+) -> tuple[str, list[Path]]:
     """Write README.md, between its marks, and the figures.
 
     Args:
         study: as registered.
         grid: of its runs; None to write the design alone.
+        store: of the runs.
+        runs_folder: where runs keep their files.
         is_partial: whether an incomplete grid may be written.
 
     Returns:
@@ -53,28 +58,43 @@ def write_study(study: RegisteredStudy, grid: Grid | None, is_partial: bool) -> 
     Raises:
         ConfigError: the grid is incomplete, README.md has no marks or holds results where there are none now, or a file
             cannot be written.
+        TrackingError: the store cannot be read.
     """
     if grid is not None and not is_partial:
         refuse_holes(study, grid)
-    text = page(study, grid)
     readme = study.folder / README
     try:
         before, held, after = _at_marks(readme, study.folder.name)
-        has_results = grid is not None and bool(grid.values)
-        if not has_results and held.strip() and NOTHING not in held:
-            raise ConfigError(
-                f"study={study.folder.name}: {readme} holds results, and here is no finished run to replace them by. "
-                "Change to the folder of the runs, or name their store with tracking.folder=<folder>."
-            )
-        files = {readme: f"{before}\n{text}\n{after}"}
-        if grid is not None and grid.values:
-            files[study.folder / ACCURACY] = accuracy_figure(study.plan, grid)
-            files[study.folder / DIFFERENCES] = difference_figure(study.plan, grid)
+        if grid is None or not grid.values:
+            _refuse_to_empty(study, held)
+            text, figures = page(study, None), {}
+        else:
+            faces = sheets(grid, Recorded(store, runs_folder))
+            names = study.plan.generator_metrics
+            text = page(study, grid, beside(grid, names, store) if names else [], faces)
+            figures = _figures(study, grid, faces)
+        files = {readme: f"{before}\n{text}\n{after}".encode(), **figures}
         for file, content in files.items():
-            file.write_text(content, encoding="utf-8")
+            file.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"study={study.folder.name}: its files cannot be written ({error}).") from error
     return text, list(files)
+
+
+def _figures(study: RegisteredStudy, grid: Grid, faces: Mapping[str, bytes]) -> dict[Path, bytes]:
+    drawn = {ACCURACY: accuracy_figure(study.plan, grid), DIFFERENCES: difference_figure(study.plan, grid)}
+    return {
+        **{study.folder / name: svg.encode() for name, svg in drawn.items()},
+        **{study.folder / sheet_file(arm): picture for arm, picture in faces.items()},
+    }
+
+
+def _refuse_to_empty(study: RegisteredStudy, held: str) -> None:
+    if held.strip() and NOTHING not in held:
+        raise ConfigError(
+            f"study={study.folder.name}: {study.folder / README} holds results, and here is no finished run to replace "
+            "them by. Change to the folder of the runs, or name their store with tracking.folder=<folder>."
+        )
 
 
 def _at_marks(readme: Path, name: str) -> tuple[str, str, str]:

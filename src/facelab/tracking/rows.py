@@ -12,11 +12,12 @@ from mlflow.exceptions import MlflowException
 
 from facelab.metrics.declaration import Metric, from_text
 from facelab.tracking.database import read_children, read_histories
-from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, METRICS, REASON
+from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, METRICS, NEEDS, REASON
 from facelab.tracking.store import SqliteStore, Store
 from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, reached
 
-_TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS)
+_GENERATOR = f"{NEEDS}generator"
+_TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS, _GENERATOR)
 _PARAMS = ("seed",)  # of the children of a sweep
 _PAGE = 1000
 
@@ -40,6 +41,7 @@ class ChildRow:
         metrics: last values by name.
         declared: declarations of its metrics, by name.
         params: its flat config, as text; of children of a sweep, only the seed.
+        generator: id of the run that generated faces for its training; empty without one.
     """
 
     id: str
@@ -56,6 +58,7 @@ class ChildRow:
     metrics: Mapping[str, float] = field(repr=False)
     declared: Mapping[str, Metric] = field(repr=False)
     params: Mapping[str, str] = field(repr=False)
+    generator: str = ""
 
 
 def children(store: Store, sweep_id: str) -> list[ChildRow]:
@@ -156,4 +159,5 @@ def _row(
         metrics=metrics,
         declared=from_text(tags.get(METRICS, "")),
         params=params,
+        generator=tags.get(_GENERATOR, ""),
     )
