@@ -10,9 +10,9 @@ from facelab.data import ORL, FaceSource, Folder
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import IMAGES, ImageList
+from facelab.data.other_people import known_faces
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
-from facelab.protocols.other_people import known_faces
 from facelab.runs.seen import Overlap, find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
 from tests.data.made import make_folder
 

@@ -1,11 +1,12 @@
 """Models: LightningModules that combine networks and losses."""
 
+from facelab.models.adversarial import AdversarialObjective, AdversarialOptimizers
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
 from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing
 from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
 from facelab.models.diffusion import ConditionalDiffusion, Diffusion
-from facelab.models.gan import GAN, AdversarialObjective, AdversarialOptimizers, ConditionalGAN
+from facelab.models.gan import GAN, ConditionalGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
 

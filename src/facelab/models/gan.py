@@ -1,74 +1,22 @@
 """The GAN family: a generator and a discriminator, trained against each other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from facelab.losses.adversarial import AdversarialTerms
-from facelab.metrics import Metric
-from facelab.models.base import FaceModule, Generative, StepOutput, as_grid
+from facelab.models.adversarial import AdversarialModule, AdversarialObjective, AdversarialOptimizers
+from facelab.models.base import Generative, StepOutput, as_grid
 from facelab.models.recipe import Recipe
 from facelab.models.sampling import between_latents, latents
-from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.encoders import ImageShape
 
 _GRID = (8, 8)  # rows and columns of a sample grid
 
 
-@dataclass(frozen=True)
-class AdversarialObjective:
-    """Losses, penalties and augmentation of adversarial training.
-
-    Args:
-        loss: called with logits of real and of generated images; returns one term for each network.
-        penalties: each called with the discriminator, real and generated images; added to the discriminator's loss.
-        penalty_every: apply the penalties in every n-th step, weighted n times (lazy regularisation, Karras et al.,
-            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1).
-        augment: augmentation of real and generated images before the discriminator; None for no augmentation.
-    """
-
-    loss: Callable[..., AdversarialTerms]
-    penalties: Sequence[Callable[..., Tensor]] = ()
-    penalty_every: Annotated[int, Field(ge=1)] = 1
-    augment: DiffAugment | None = None
-
-    def seen(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Augment images (N, C, H, W) for the discriminator; `draws` are the random numbers of the augmentation."""
-        return images if self.augment is None else self.augment(images, draws)
-
-    def penalty(self, step: int, logits: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor | None:
-        """Sum of the penalties, a scalar; None on steps that have none.
-
-        Args:
-            step: number of steps before this one.
-            logits: the discriminator, images (N, C, H, W) -> logits (N,).
-            real: augmented real images, (N, C, H, W).
-            generated: augmented generated images, (N, C, H, W).
-        """
-        if not self.penalties or step % self.penalty_every:
-            return None
-        return torch.stack([penalty(logits, real, generated) for penalty in self.penalties]).sum()
-
-
-@dataclass(frozen=True)
-class AdversarialOptimizers:
-    """Optimisers of the generator and the discriminator.
-
-    Args:
-        generator: called with the generator's parameters.
-        discriminator: called with the discriminator's parameters.
-    """
-
-    generator: Callable[..., torch.optim.Optimizer]
-    discriminator: Callable[..., torch.optim.Optimizer]
-
-
-class GAN(FaceModule, Generative):
+class GAN(AdversarialModule, Generative):
     """A generative adversarial network: generates faces from noise.
 
     Goodfellow et al., "Generative Adversarial Nets", 2014. The embedding consists of the discriminator's pooled feature
@@ -90,13 +38,6 @@ class GAN(FaceModule, Generative):
         ValueError: the networks do not support `image_shape`.
     """
 
-    term_metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("generator_loss", "loss of the generator", higher_is_better=False),
-        Metric("discriminator_loss", "loss of the discriminator", higher_is_better=False),
-        Metric("penalty", "penalties", higher_is_better=False),
-    )
-    optimizer_keys: ClassVar[str] = "model.optimizers.generator, model.optimizers.discriminator"
-
     def __init__(
         self,
         generator: Callable[..., nn.Module],
@@ -108,12 +49,10 @@ class GAN(FaceModule, Generative):
         image_shape: ImageShape,
         num_classes: int,
     ) -> None:
-        super().__init__(recipe)
-        self.automatic_optimization = False
-        self.latent_dim, self.num_classes = latent_dim, num_classes
+        super().__init__(objective, optimizers, recipe, latent_dim)
+        self.num_classes = num_classes
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
         self.discriminator = self._made(discriminator, image_shape=image_shape)
-        self._objective, self._optimizers = objective, optimizers
 
     def _made(self, network: Callable[..., nn.Module], **arguments: object) -> nn.Module:
         return network(**arguments)
@@ -136,67 +75,12 @@ class GAN(FaceModule, Generative):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         """One step of the discriminator, then one of the generator, on the same generated images."""
         real, labels = batch["image"], batch["label"]
-        drawn, draws_real, draws_generated, draws_generator = self._draws(len(real), real.device)
-        generated = self.generate(drawn, labels).float()
-        seen = self._objective.seen
-        real_logits, terms = self._discriminator_step(
-            seen(real, draws_real), seen(generated.detach(), draws_generated), labels
-        )
-        terms["generator_loss"] = self._generator_step(seen(generated, draws_generator), labels, real_logits)
-        terms = {name: term.detach() for name, term in terms.items()}
-        return {"loss": terms["generator_loss"], "terms": terms}
-
-    def _discriminator_step(self, real: Tensor, generated: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step on augmented images; returns the logits of the real ones before the step, and the step's terms."""
+        drawn, *draws = self.draws(len(real), real.device)
 
         def logits(images: Tensor) -> Tensor:
             return self.discriminate(images, labels).float()
 
-        objective, step = self._objective, self.images_seen // self.recipe.batch_size
-        real_logits, generated_logits = logits(real), logits(generated)
-        loss = objective.loss(real_logits, generated_logits).discriminator
-        terms = {
-            "discriminator_loss": loss,
-            "real_logit": real_logits.mean(),
-            "generated_logit": generated_logits.mean(),
-        }
-        penalty = objective.penalty(step, logits, real, generated)
-        if penalty is not None:
-            terms["penalty"] = penalty
-            loss = loss + objective.penalty_every * penalty
-        self._minimise(loss, self._optimizer(1))
-        return real_logits.detach(), terms
-
-    def _generator_step(self, generated: Tensor, labels: Tensor, real_logits: Tensor) -> Tensor:
-        """One step on augmented generated images; returns its loss."""
-        self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
-        generated_logits = self.discriminate(generated, labels).float()
-        # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.
-        loss = self._objective.loss(real_logits, generated_logits).generator
-        self._minimise(loss, self._optimizer(0))
-        self.discriminator.requires_grad_(True)
-        return loss
-
-    def _optimizer(self, place: int) -> LightningOptimizer:
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        return optimizers[place]
-
-    def _minimise(self, loss: Tensor, optimizer: LightningOptimizer) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
-    def _draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Latents and three sets of random numbers for augmentation.
-
-        All ranks draw the same numbers for the whole batch; each takes those of its own images.
-        """
-        random = torch.Generator().manual_seed(self.step_seed)
-        of_latents = torch.randn(self.recipe.batch_size, self.latent_dim, generator=random)
-        augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
-        share = slice(self.global_rank, None, self.recipe.batch_size // count)
-        return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
+        return self.adversarial_step(real, self.generate(drawn, labels).float(), draws, logits)
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: images of fixed latents."""
@@ -222,11 +106,6 @@ class GAN(FaceModule, Generative):
         """Images (rows, columns, C, H, W) of latents (rows, columns, latent_dim) and a label for each row."""
         of_each = torch.tensor(labels, device=self.device).repeat_interleave(rows.shape[1])
         return as_grid(self.generate(rows.flatten(0, 1), of_each), rows.shape[1])
-
-    def configure_optimizers(self) -> Any:
-        """The generator's optimiser, then the discriminator's."""
-        make = self._optimizers
-        return [make.generator(self.generator.parameters()), make.discriminator(self.discriminator.parameters())]
 
 
 class ConditionalGAN(GAN):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from facelab.nets.encoders import ImageShape
 from facelab.nets.initialise import SLOPE, dcgan_normal, he_normal, unit_gain
 
-_STYLE_DIM = 128
+STYLE_DIM = 128
 _MODULATION = 0.25  # standard deviation of the first scales and shifts
 
 
@@ -31,6 +31,10 @@ class UpBlock(nn.Module):
         super().__init__()
         self.conv = _doubling(in_channels, width)
         self.modulation = nn.Linear(style_dim, 2 * width)
+
+    def begin_near_identity(self) -> None:
+        """Initialise the modulation: scales near 1, shifts near 0."""
+        nn.init.normal_(self.modulation.weight, std=_MODULATION / self.modulation.in_features**0.5)
 
     def forward(self, features: Tensor, styles: Tensor) -> Tensor:
         """(N, in_channels, H, W) and (N, style_dim) float -> (N, width, 2 H, 2 W) float."""
@@ -59,24 +63,19 @@ class ConvDecoder(nn.Module):
     def __init__(self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int] = (256, 128, 64, 32)) -> None:
         super().__init__()
         height, width = smallest_map(latent_dim, image_shape, widths)
-        self.style = nn.Sequential(
-            nn.Linear(latent_dim, _STYLE_DIM),
-            nn.LeakyReLU(SLOPE, inplace=True),
-            nn.Linear(_STYLE_DIM, _STYLE_DIM),
-            nn.LeakyReLU(SLOPE, inplace=True),
-        )
+        self.style = style_network(latent_dim)
         self.project = nn.Sequential(
             nn.Linear(latent_dim, widths[0] * height * width),
             nn.Unflatten(1, (widths[0], height, width)),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
-        blocks = [UpBlock(a, b, _STYLE_DIM) for a, b in pairwise(widths)]
+        blocks = [UpBlock(a, b, STYLE_DIM) for a, b in pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
         self.output = _doubling(widths[-1], image_shape[0])
         self.apply(he_normal)
         unit_gain(self.output)
         for block in blocks:
-            nn.init.normal_(block.modulation.weight, std=_MODULATION / _STYLE_DIM**0.5)
+            block.begin_near_identity()
 
     def forward(self, latents: Tensor) -> Tensor:
         """(N, latent_dim) float -> (N, C, H, W) float in [-1, 1]."""
@@ -163,6 +162,16 @@ class DCGANGenerator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """(N, latent_dim) float -> (N, C, H, W) float in [-1, 1]."""
         return torch.tanh(self.layers(latents))
+
+
+def style_network(inputs: int) -> nn.Sequential:
+    """Two dense layers, (N, inputs) -> (N, STYLE_DIM)."""
+    return nn.Sequential(
+        nn.Linear(inputs, STYLE_DIM),
+        nn.LeakyReLU(SLOPE, inplace=True),
+        nn.Linear(STYLE_DIM, STYLE_DIM),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    )
 
 
 def _doubling(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:

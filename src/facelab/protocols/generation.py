@@ -15,6 +15,7 @@ from facelab.config.build import resolve_target
 from facelab.config.needs import Need
 from facelab.data.faces import FaceSet
 from facelab.data.images import resize
+from facelab.data.other_people import known_faces, other_people
 from facelab.data.sources.face_nonface import FaceNonFace
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
@@ -26,7 +27,6 @@ from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.generation_labels import LABEL_METRICS, Labelled, with_label_accuracy
 from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
 from facelab.protocols.inception import load_inception
-from facelab.protocols.other_people import known_faces, other_people
 
 _MOST_REAL_FACES = 2000
 

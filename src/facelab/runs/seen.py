@@ -10,10 +10,10 @@ import pandas as pd
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.image_list import ImageList, namings
 from facelab.data.listing import some_of
+from facelab.data.other_people import embedder_images
 from facelab.data.source import FaceSource
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
-from facelab.protocols.other_people import embedder_images
 from facelab.runs.experiment import Seen
 
 

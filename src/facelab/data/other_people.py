@@ -1,4 +1,4 @@
-"""The people that a face embedder learns: others than those whose generated faces it evaluates."""
+"""People who are not in the data of a run: for a face embedder that knows none of them, or as donors."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from facelab.data.image_list import IMAGES, ImageList, read_image_list
 from facelab.data.sources.orl import ORL
 from facelab.errors import ConfigError
 
-_FEWEST_PEOPLE = 10  # an embedder of fewer tells few people apart
+_FEWEST_PEOPLE = 10  # fewer tell little about how people differ
 
 
 def other_people(data: Mapping[str, Any], lfw: str | None) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def other_people(data: Mapping[str, Any], lfw: str | None) -> tuple[str, ...]:
     Returns:
         Overrides of a training config; empty if there are fewer than ten other people.
     """
-    shape = f"data.image_size={data['image_size']}", f"data.channels={data['channels']}"
+    shape = same_shape(data)
     if lfw is not None:
         return "data=lfw", f"data.root={json.dumps(lfw)}", *shape
     if resolve_target(data["_target_"]) is not ORL:
@@ -36,6 +36,11 @@ def other_people(data: Mapping[str, Any], lfw: str | None) -> tuple[str, ...]:
         return ()
     people = f"first_person={data['last_person'] + 1}" if after >= before else f"last_person={before}"
     return "data=orl", f"data.{people}", *shape
+
+
+def same_shape(data: Mapping[str, Any]) -> tuple[str, str]:
+    """Overrides that choose the image size and the channels of a run, given the checked config of its data."""
+    return f"data.image_size={data['image_size']}", f"data.channels={data['channels']}"
 
 
 def embedder_images(folder: Path) -> ImageList:

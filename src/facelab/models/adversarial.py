@@ -1,0 +1,168 @@
+"""Adversarial training of a generator and a discriminator: what all GANs share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from facelab.losses.adversarial import AdversarialTerms
+from facelab.metrics import Metric
+from facelab.models.base import FaceModule, StepOutput
+from facelab.models.recipe import Recipe
+from facelab.nets.diffaugment import DiffAugment
+
+
+@dataclass(frozen=True)
+class AdversarialObjective:
+    """Losses, penalties and augmentation of adversarial training.
+
+    Args:
+        loss: called with logits of real and of generated images; returns one term for each network.
+        penalties: each called with the discriminator, real and generated images; added to the discriminator's loss.
+        penalty_every: apply the penalties in every n-th step, weighted n times (lazy regularisation, Karras et al.,
+            "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1).
+        augment: augmentation of real and generated images before the discriminator; None for no augmentation.
+    """
+
+    loss: Callable[..., AdversarialTerms]
+    penalties: Sequence[Callable[..., Tensor]] = ()
+    penalty_every: Annotated[int, Field(ge=1)] = 1
+    augment: DiffAugment | None = None
+
+    def seen(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Augment images (N, C, H, W) for the discriminator; `draws` are the random numbers of the augmentation."""
+        return images if self.augment is None else self.augment(images, draws)
+
+    def penalty(self, step: int, logits: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor | None:
+        """Sum of the penalties, a scalar; None on steps that have none.
+
+        Args:
+            step: number of steps before this one.
+            logits: the discriminator, images (N, C, H, W) -> logits (N,).
+            real: augmented real images, (N, C, H, W).
+            generated: augmented generated images, (N, C, H, W).
+        """
+        if not self.penalties or step % self.penalty_every:
+            return None
+        return torch.stack([penalty(logits, real, generated) for penalty in self.penalties]).sum()
+
+
+@dataclass(frozen=True)
+class AdversarialOptimizers:
+    """Optimisers of the generator and the discriminator.
+
+    Args:
+        generator: called with the generator's parameters.
+        discriminator: called with the discriminator's parameters.
+    """
+
+    generator: Callable[..., torch.optim.Optimizer]
+    discriminator: Callable[..., torch.optim.Optimizer]
+
+
+class AdversarialModule(FaceModule):
+    """Base class of models that train a `generator` and a `discriminator` against each other.
+
+    Args:
+        objective: losses, penalties and augmentation.
+        optimizers: an optimiser for each network.
+        recipe: batch size, length, schedule and averaging.
+        latent_dim: length of the latents.
+    """
+
+    term_metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("generator_loss", "loss of the generator", higher_is_better=False),
+        Metric("discriminator_loss", "loss of the discriminator", higher_is_better=False),
+        Metric("penalty", "penalties", higher_is_better=False),
+    )
+    optimizer_keys: ClassVar[str] = "model.optimizers.generator, model.optimizers.discriminator"
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def __init__(
+        self, objective: AdversarialObjective, optimizers: AdversarialOptimizers, recipe: Recipe, latent_dim: int
+    ) -> None:
+        super().__init__(recipe)
+        self.automatic_optimization = False
+        self.latent_dim = latent_dim
+        self._objective, self._optimizers = objective, optimizers
+
+    def adversarial_step(
+        self, real: Tensor, generated: Tensor, draws: Sequence[Tensor], logits: Callable[[Tensor], Tensor]
+    ) -> StepOutput:
+        """One step of the discriminator, then one of the generator.
+
+        Args:
+            real: (N, C, H, W) float, what the discriminator takes for real.
+            generated: (N, C, H, W) float, with the gradients of the generator.
+            draws: three sets of random numbers for augmentation, as `draws` returns them.
+            logits: the discriminator, (N, C, H, W) -> (N,).
+        """
+        of_real, of_generated, of_generator = draws
+        seen = self._objective.seen
+        real_logits, terms = self._discriminator_step(
+            seen(real, of_real), seen(generated.detach(), of_generated), logits
+        )
+        terms["generator_loss"] = self._generator_step(seen(generated, of_generator), real_logits, logits)
+        terms = {name: term.detach() for name, term in terms.items()}
+        return {"loss": terms["generator_loss"], "terms": terms}
+
+    def _discriminator_step(
+        self, real: Tensor, generated: Tensor, logits: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step on augmented images; returns the logits of the real ones before the step, and the step's terms."""
+        objective, step = self._objective, self.images_seen // self.recipe.batch_size
+        real_logits, generated_logits = logits(real), logits(generated)
+        loss = objective.loss(real_logits, generated_logits).discriminator
+        terms = {
+            "discriminator_loss": loss,
+            "real_logit": real_logits.mean(),
+            "generated_logit": generated_logits.mean(),
+        }
+        penalty = objective.penalty(step, logits, real, generated)
+        if penalty is not None:
+            terms["penalty"] = penalty
+            loss = loss + objective.penalty_every * penalty
+        self._minimise(loss, self._optimizer(1))
+        return real_logits.detach(), terms
+
+    def _generator_step(self, generated: Tensor, real_logits: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
+        """One step on augmented generated images; returns its loss."""
+        self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
+        generated_logits = logits(generated)
+        # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.
+        loss = self._objective.loss(real_logits, generated_logits).generator
+        self._minimise(loss, self._optimizer(0))
+        self.discriminator.requires_grad_(True)
+        return loss
+
+    def _optimizer(self, place: int) -> LightningOptimizer:
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers[place]
+
+    def _minimise(self, loss: Tensor, optimizer: LightningOptimizer) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Latents (N, latent_dim), and three sets of random numbers for augmentation, (N, DiffAugment.DRAWS) each.
+
+        All ranks draw the same numbers for the whole batch; each takes those of its own images.
+        """
+        random = torch.Generator().manual_seed(self.step_seed)
+        of_latents = torch.randn(self.recipe.batch_size, self.latent_dim, generator=random)
+        augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
+        share = slice(self.global_rank, None, self.recipe.batch_size // count)
+        return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
+
+    def configure_optimizers(self) -> Any:
+        """The generator's optimiser, then the discriminator's."""
+        make = self._optimizers
+        return [make.generator(self.generator.parameters()), make.discriminator(self.discriminator.parameters())]
