@@ -24,6 +24,8 @@ OVERLAYS = sorted(
 ELSEWHERE = {"split=all", "trainer=gpu", "trainer=ddp", "tracking=server", "executor=slurm"}
 # Generators are trained by tests/runs/test_synthetic.py.
 ELSEWHERE |= {"synthetic=gan_conditional", "synthetic=mixed_identities"}
+# Learns from pairs of more people than are here: tests/synthetic/test_transferred.py.
+ELSEWHERE |= {"model=gan_transfer", "synthetic=gan_transfer"}
 # Have no recipe to shorten; tests/runs/test_classical.py trains them.
 FITTED_ONCE = {"model=pixels", "model=eigenfaces", "model=fisherfaces", "model=linear_svm"}
 # Like model=mobilefacenet but for the encoder, which tests/nets/test_published.py trains; a run takes half a minute.

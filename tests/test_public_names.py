@@ -18,17 +18,17 @@ PUBLIC = {
     "metrics": "Metric",
     "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalDiffusion ConditionalGAN Constant "
     "Cosine DenoisingAutoencoder Diffusion Eigenfaces FaceModule Fisherfaces FittedModule GAN Generative Length "
-    "LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule Transfer VariationalAutoencoder",
+    "LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule Transfer TransferGAN VariationalAutoencoder Varying",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
-    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet "
+    "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet ImageVariator "
     "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
     "ResidualTextureEncoder "
     "TimmEncoder UNet",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "
     "Table Templates Verification",
     "runs": "Experiment Runtime ValidationSettings",
-    "synthetic": "DuplicatedFaces GeneratedFaces MixedIdentities MixedPixels SyntheticFaces",
+    "synthetic": "DuplicatedFaces GeneratedFaces MixedIdentities MixedPixels SyntheticFaces TransferredFaces",
     "sweep": "CMAES Grid Local Random Slurm SweepSettings TPE",
     "training": "TrainerSettings",
 }

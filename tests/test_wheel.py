@@ -39,7 +39,7 @@ def _facelab(environment: dict[str, str], folder: Path, *arguments: str) -> str:
 
 def test_the_wheel_carries_configs_and_experiments(installed: dict[str, str], tmp_path: Path) -> None:
     text = _facelab(installed, tmp_path, "train", "--help")
-    assert "gan, gan_conditional, iresnet100" in text
+    assert "gan, gan_conditional, gan_transfer, iresnet100" in text
     assert "few_shot: study, sweep" in text
     assert "families: sweep" in text
 

@@ -46,6 +46,18 @@ def test_a_test_person_is_refused_where_the_split_keeps_people_apart(orl: FaceSe
         _refuse(tmp_path, orl, _parts([0, 1], [41], [50]))
 
 
+def test_donors_are_people_of_whom_a_run_has_no_further_images(orl: FaceSet, tmp_path: Path) -> None:
+    def refuse(train: list[int], test: list[int]) -> None:
+        refuse_informed(tmp_path, SOURCE, orl.only(np.arange(20)), _parts(train, [], test), "x", of_donors=True)
+
+    ImageList.of(SOURCE, orl, _parts([0, 1, 300, 301], [], [10])).write(tmp_path / "images.parquet")
+    refuse([0, 1], [10])  # none beside those of this training; s2 was tested there, and not learnt
+    with pytest.raises(
+        ConfigError, match="the donors are 1 of the people of this run, with further images of them: s1"
+    ):
+        refuse([0, 10], [11])  # /2.pgm of s1 is neither for training nor for testing here
+
+
 def test_what_is_not_recorded_is_refused(orl: FaceSet, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="which images it was trained on is not recorded"):
         _refuse(tmp_path, orl, _parts([0], [], [1]))

@@ -17,7 +17,7 @@ from facelab.commands.labelled import MANIFEST, labelled_plan, write_labelled
 from facelab.config.build import build
 from facelab.data.images import picture
 from facelab.errors import ConfigError
-from facelab.models.base import Generative
+from facelab.models.base import Generative, Varying
 from facelab.models.finished import find_run
 from facelab.models.sampling import interpolate, sample
 from facelab.models.trained import Trained, load
@@ -116,6 +116,12 @@ def _write_samples(options: Generation, trained: Trained, out: Path) -> None:
 
 def _generative(options: Generation, folder: Path) -> Trained:
     trained = load(folder)
+    if isinstance(trained.module, Varying):
+        raise ConfigError(
+            f"run={options.run}: its model, {type(trained.module).__name__}, makes other images of the person on a "
+            "given one, and no new people. Its page in MLflow shows some; to train on them, type "
+            f"synthetic=gan_transfer synthetic.run={options.run}."
+        )
     if not isinstance(trained.module, Generative):
         kind = type(trained.module).__name__
         raise ConfigError(

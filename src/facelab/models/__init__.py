@@ -2,11 +2,12 @@
 
 from facelab.models.adversarial import AdversarialObjective, AdversarialOptimizers
 from facelab.models.autoencoder import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder
-from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing
+from facelab.models.base import FaceModule, FittedModule, Generative, OneLossModule, Reconstructing, Varying
 from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
 from facelab.models.diffusion import ConditionalDiffusion, Diffusion
 from facelab.models.gan import GAN, ConditionalGAN
+from facelab.models.gan_transfer import TransferGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
 
@@ -35,5 +36,7 @@ __all__ = [
     "Reconstructing",
     "Schedule",
     "Transfer",
+    "TransferGAN",
     "VariationalAutoencoder",
+    "Varying",
 ]

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facelab.data.columns import Indices
+from facelab.data.faces import FaceSet
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.models.recipe import Constant, Recipe
@@ -132,6 +134,20 @@ class FaceModule(pl.LightningModule, ABC):
         By default, only the images themselves.
         """
         return [images]
+
+    @classmethod
+    def check_training(cls, faces: FaceSet, train: Indices, with_synthetic: bool) -> None:
+        """Check that the model can learn from training images; by default, from all.
+
+        Args:
+            faces: the face set.
+            train: (N,) indices of the real training images.
+            with_synthetic: whether synthetic faces are added to them.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        return
 
     def prepare_training(self, batches: Iterable[Tensor]) -> None:
         """Fit what is computed from the training images and not learned; by default nothing.
@@ -306,4 +322,23 @@ class Generative(ABC):
             latents: (N, latent_dim) standard normal.
             labels: (N,) int64 in [0, num_labels), or (N, num_labels) float, the weights of a mixture of labels;
                 unconditional models ignore them.
+        """
+
+
+class Varying(ABC):
+    """Interface of models that make other images of the person on a given image.
+
+    Attributes:
+        latent_dim: length of the latents.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def vary(self, images: Tensor, latents: Tensor) -> Tensor:
+        """Make other images (N, C, H, W) float in [-1, 1] of the same people.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+            latents: (N, latent_dim) standard normal.
         """

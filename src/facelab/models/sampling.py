@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facelab.models.base import FaceModule, Generative, Reconstructing, as_grid, to_uint8
+from facelab.models.base import FaceModule, Generative, Reconstructing, Varying, as_grid, to_float, to_uint8
 
 _BATCH = 256
 
@@ -85,6 +85,23 @@ def decoded(module: FaceModule, embeddings: Tensor) -> NDArray[np.uint8]:
     """Faces (N, H, W, C) uint8 that a model with a decoder makes of embeddings (N, D) float, in batches."""
     assert isinstance(module, Reconstructing)
     return _in_batches(module, module.decode, embeddings)
+
+
+def varied(module: FaceModule, images: NDArray[np.uint8], drawn: Tensor) -> NDArray[np.uint8]:
+    """Other images (N, H, W, C) uint8 of the people on given ones, in batches.
+
+    Args:
+        module: a model that varies images, on any device.
+        images: (N, H, W, C) uint8.
+        drawn: latents (N, latent_dim) float.
+    """
+    assert isinstance(module, Varying)
+    make = module.vary
+    return _in_batches(module, lambda given, latents: make(to_float(given), latents), _channels_first(images), drawn)
+
+
+def _channels_first(images: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def _in_batches(module: FaceModule, make: Callable[..., Tensor], *values: Tensor) -> NDArray[np.uint8]:

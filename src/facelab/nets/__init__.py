@@ -13,6 +13,7 @@ from facelab.nets.test_time_augmentation import AffineTestTimeAugmentation
 from facelab.nets.texture_encoders import ConvTextureEncoder, ResidualTextureEncoder
 from facelab.nets.timm_encoder import TimmEncoder
 from facelab.nets.unet import UNet
+from facelab.nets.variator import ImageVariator
 
 __all__ = [
     "AffineTestTimeAugmentation",
@@ -29,6 +30,7 @@ __all__ = [
     "DCGANGenerator",
     "DiffAugment",
     "IResNet",
+    "ImageVariator",
     "LocalContrastNormalisation",
     "MobileFaceNet",
     "NormAwareCosineHead",

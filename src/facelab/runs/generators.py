@@ -1,27 +1,33 @@
 """Check the run whose generator makes synthetic faces against the run that trains on them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
+from facelab.config.build import build, resolve_target
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import IMAGES, ImageList, namings, read_image_list
 from facelab.data.listing import some_of
 from facelab.data.source import FaceSource
-from facelab.data.splits.base import Splits
+from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
+from facelab.models.base import FaceModule
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
 from facelab.runs.seen import find_overlap
-from facelab.synthetic import GeneratedFaces
-from facelab.synthetic.generated import check_generator_class
+from facelab.synthetic import GeneratedFaces, TransferredFaces
 from facelab.tracking import Store
 
+_OTHER_DONORS = (
+    "Choose donors who are nobody in this run: other data in synthetic.donors, or people whom this run leaves out, as "
+    "with data.first_person=21 here and synthetic.donors=['data=orl','data.last_person=20']."
+)
 _WAY_OUT = (
     "Leave synthetic.run out, and a generator is trained on the training images of this run; or choose a run with the "
     "same data and split."
@@ -53,20 +59,22 @@ def check_generator(settings: GeneratedFaces, folder: Path, source: FaceSource, 
 
     Raises:
         ConfigError: its model makes no faces of given people, or images of another size; it was not trained on all
-            people of this training; it has seen a test image, a validation image or, if the split keeps people apart,
-            a person of these; or what it has seen is not known.
+            people of this training, unless it learns from donors; or as for `refuse_informed`.
     """
     trained, key = load(folder), f"synthetic.run={settings.run}"
     try:
-        check_generator_class(type(trained.module), settings.selection)
+        settings.check_model(type(trained.module), settings.selection)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
     _check_shape(trained, faces, key)
-    _check_people(trained, _images_of(folder, key), source, faces, splits, key)
-    refuse_informed(folder, source, faces, splits, key)
+    if not isinstance(settings, TransferredFaces):
+        _check_people(trained, _images_of(folder, key), source, faces, splits, key)
+    refuse_informed(folder, source, faces, splits, key, of_donors=isinstance(settings, TransferredFaces))
 
 
-def refuse_informed(folder: Path, source: FaceSource, faces: FaceSet, splits: Splits, key: str) -> None:
+def refuse_informed(
+    folder: Path, source: FaceSource, faces: FaceSet, splits: Splits, key: str, of_donors: bool = False
+) -> None:
     """Refuse a run that would carry what it knows of validation and test into the training faces.
 
     It may have chosen its weights by the validation images, as the run that trains does, and not have learnt from them.
@@ -77,14 +85,63 @@ def refuse_informed(folder: Path, source: FaceSource, faces: FaceSet, splits: Sp
         faces: the face set.
         splits: train, val and test.
         key: of the config that names the run, for messages.
+        of_donors: whether it learnt from donors, who are people of whom this run has no further images.
 
     Raises:
         ConfigError: it has seen a test image, was trained on a validation image or, if the split keeps people apart,
-            knows a person of these; or what it has seen is not known.
+            knows a person of these; or what it has seen is not known; or it learnt from donors, and knows people of
+            this run from further images.
     """
-    used = _images_of(folder, key)
-    _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key)
-    _refuse_seen("val", _without(used, ("test", "val")), source, faces, splits, key)
+    _refuse_informed(_images_of(folder, key), source, faces, splits, key, of_donors)
+
+
+def check_donors(config: Mapping[str, Any], source: FaceSource, faces: FaceSet, splits: Splits) -> None:
+    """As `refuse_informed`, for a generator that is to learn from donors.
+
+    Args:
+        config: of its run, checked.
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+
+    Raises:
+        ConfigError: it would see what this run is tested on, or further images of its people; or it cannot learn from
+            the donors' images.
+        DataError: the donors' images cannot be read or split.
+    """
+    built, key = build({"data": config["data"], "split": config["split"]}), "synthetic.donors"
+    donors, its_splits = prepare(built["data"].load(), built["split"])
+    _refuse_informed(ImageList.of(built["data"], donors, its_splits), source, faces, splits, key, of_donors=True)
+    try:
+        model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+        model.check_training(donors, its_splits.train, with_synthetic=False)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _refuse_informed(
+    used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str, of_donors: bool
+) -> None:
+    way_out = _OTHER_DONORS if of_donors else _WAY_OUT
+    _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key, way_out)
+    _refuse_seen("val", _without(used, ("test", "val")), source, faces, splits, key, way_out)
+    if of_donors:
+        _refuse_acquainted(_without(used, ("test",)), source, faces, splits, key)
+
+
+def _refuse_acquainted(used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str) -> None:
+    """Refuse a generator that knows people of a run from images that are in neither its training nor its validation."""
+    own = {bytes.fromhex(faces.digests[i]) for i in (*splits.train, *splits.val)}
+    is_further = pa.array([digest not in own for digest in used.table["digest"].to_pylist()], pa.bool_())
+    further, none = replace(used, table=used.table.filter(is_further)), splits.train[:0]
+    everyone = Splits(none, none, np.arange(len(faces)))
+    people = find_overlap(source, faces, everyone, further, with_people=True).people
+    if people:
+        raise ConfigError(
+            f"{key}: the donors are {len(people):,} of the people of this run, with further images of them: "
+            f"{some_of(list(people))}. What this run has of a person would be more than its training images. "
+            f"{_OTHER_DONORS}"
+        )
 
 
 def _images_of(folder: Path, key: str) -> ImageList:
@@ -131,7 +188,13 @@ def _check_people(
 
 
 def _refuse_seen(
-    part: Literal["test", "val"], used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str
+    part: Literal["test", "val"],
+    used: ImageList,
+    source: FaceSource,
+    faces: FaceSet,
+    splits: Splits,
+    key: str,
+    way_out: str,
 ) -> None:
     """Refuse a generator that has seen images of a part, or people of it who are not in training."""
     indices, none = dict(splits.items())[part], splits.train[:0]
@@ -147,5 +210,5 @@ def _refuse_seen(
         if found:
             raise ConfigError(
                 f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Its faces "
-                f"would show them to the model in training. {_WAY_OUT}"
+                f"would show them to the model in training. {way_out}"
             )

@@ -239,6 +239,7 @@ def _planned(experiment: Experiment, faces: FaceSet, splits: Splits) -> Plan | N
     source = experiment.synthetic
     if source is None:
         return None
+    source.check(faces)
     if isinstance(source, GeneratedFaces) and source.run is not None:
         folder = find_generator(source, Path(experiment.runtime.runs_folder), experiment.tracking)
         check_generator(source, folder, experiment.data, faces, splits)
@@ -265,6 +266,7 @@ def _data_module(
     plan: Plan | None,
 ) -> FaceDataModule:
     recipe = module.recipe
+    module.check_training(faces, splits.train, with_synthetic=plan is not None)
     indices, labels = splits.train, faces.labels[splits.train]
     if plan is not None:  # the real images come first, see `facelab.synthetic.base.joined`
         _refuse_few_real(recipe, len(splits.train), len(plan))

@@ -17,7 +17,7 @@ from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
-from facelab.runs.generators import find_generator
+from facelab.runs.generators import check_donors, find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import find_near_duplicates
 from facelab.runs.prepare import Prepared
@@ -25,7 +25,7 @@ from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
 from facelab.runs.seen import refuse_familiar
 from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
-from facelab.synthetic import GeneratedFaces
+from facelab.synthetic import GeneratedFaces, TransferredFaces
 from facelab.system import training_command
 from facelab.tracking import Store, TrackedRun
 from facelab.training.checkpoint import tidy
@@ -53,6 +53,7 @@ def train(
     """
     kept = resolved(config)
     prepared = Prepared.of(kept)  # also with several processes: errors appear before they start
+    _check_donors(prepared, dependencies or {})
     tracked = begin(kept, choices, command=command)
     return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
 
@@ -103,6 +104,7 @@ def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str,
 
 def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) -> Result:
     prepared = Prepared.of(interrupted.config)
+    _check_donors(prepared, dependencies)
     tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
     if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
         raise DataError(
@@ -117,6 +119,13 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
         rest = "Training is complete; evaluating." if trained else ""
         print(f"Resuming {tracked.name} after {checkpoint.images_seen:,} of {total}. {rest}".rstrip(), flush=True)
     return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
+
+
+def _check_donors(prepared: Prepared, dependencies: Mapping[str, Dependency]) -> None:
+    """Check the donors before a generator learns from them."""
+    if isinstance(prepared.experiment.synthetic, TransferredFaces) and "generator" in dependencies:
+        config = dependencies["generator"].config
+        check_donors(config, prepared.experiment.data, prepared.faces, prepared.splits)
 
 
 def _live(
@@ -159,8 +168,9 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
         its_images = weights / IMAGES
         used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
     source = prepared.experiment.synthetic
-    if isinstance(source, GeneratedFaces) and source.run is not None:  # others were trained on the same images
-        used = used.after(read_image_list(dependency_folders(tracked)["generator"] / IMAGES), source.run)
+    if isinstance(source, GeneratedFaces) and source.has_other_images:
+        generator = dependency_folders(tracked)["generator"]
+        used = used.after(read_image_list(generator / IMAGES), generator.name)
     record.images(used)
     if prepared.plan is not None:
         record.sheet(SHEET, synthetic_sheet(prepared.plan, prepared.data.training_faces))

@@ -18,6 +18,7 @@ from facelab.runs.description import sentence_on_synthetic
 from facelab.runs.generators import refuse_informed
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import CHECKPOINTS
+from facelab.synthetic import TransferredFaces
 from facelab.synthetic.base import Plan, SyntheticFaces, joined
 from facelab.synthetic.generated import ROLES
 from facelab.system import progress
@@ -55,7 +56,8 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
         runs = {}
         for name in folders.keys() & ROLES:
             data, key = prepared.experiment.data, f"synthetic.{name}"
-            refuse_informed(folders[name], data, prepared.faces, prepared.splits, key)
+            of_donors = name == "generator" and isinstance(source, TransferredFaces)
+            refuse_informed(folders[name], data, prepared.faces, prepared.splits, key, of_donors)
             runs[name] = load(folders[name])
         images = _made(source, plan, real, runs)
         _keep(images, tracked, plan)

@@ -98,6 +98,14 @@ class SyntheticFaces(NeedsRuns, ABC):
                 "synthetic.per_identity=20 and synthetic.per_identity=null synthetic.ratio=1.0"
             )
 
+    def check(self, faces: FaceSet) -> None:
+        """Check that faces of this set can be made; by default, of every set.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        return
+
     def plan(self, labels: Indices, names: Sequence[str]) -> Plan:
         """Which faces are made.
 

@@ -16,7 +16,7 @@ from facelab.config.needs import Need
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.errors import ConfigError
-from facelab.models.base import FaceModule, Generative, Reconstructing, refuse_without_head, to_float
+from facelab.models.base import FaceModule, Generative, Reconstructing, Varying, refuse_without_head, to_float
 from facelab.models.gan import GAN
 from facelab.models.sampling import decoded, generated
 from facelab.models.trained import Trained, embeddings, probabilities
@@ -59,6 +59,11 @@ class GeneratedFaces(SyntheticFaces):
     selection: Literal["none", "discriminator", "recogniser"] = "none"
     recogniser: list[str] = field(default_factory=lambda: ["model=cnn"])
 
+    @property
+    def has_other_images(self) -> bool:
+        """Whether the generator may have been trained on other images than the run."""
+        return self.run is not None
+
     @classmethod
     def needs(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[Need]:
         """The generator, unless a run is given, and the recogniser if it selects."""
@@ -71,9 +76,30 @@ class GeneratedFaces(SyntheticFaces):
         """Require a generator of given people with what the selection needs, and a recogniser with a head."""
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         if name == "generator":
-            check_generator_class(model, node.get("selection", "none"))
+            cls.check_model(model, node.get("selection", "none"))
         else:
             refuse_without_head(model, config["model"])
+
+    @classmethod
+    def check_model(cls, model: type[FaceModule], selection: str) -> None:
+        """Check that a class of models generates faces of given people, and can select them.
+
+        Raises:
+            ConfigError: it does not, or selection=discriminator and it has no discriminator.
+        """
+        if issubclass(model, Varying):
+            raise ConfigError(f"{model.__name__} varies given images. Set synthetic=gan_transfer.")
+        if not issubclass(model, Reconstructing) and not (issubclass(model, Generative) and model.is_conditional()):
+            why = "is not conditioned on a label" if issubclass(model, Generative) else "generates no faces"
+            raise ConfigError(
+                f"{model.__name__} {why}, so it cannot make faces of a given person. Choose model=gan_conditional, or "
+                "model=autoencoder, whose latents are varied within a person."
+            )
+        if selection == "discriminator" and not issubclass(model, GAN):
+            raise ConfigError(
+                f"{model.__name__} has no discriminator. Set synthetic.selection=recogniser, or "
+                "synthetic.selection=none."
+            )
 
     def make(self, plan: Plan, real: FaceSet, runs: Mapping[str, Trained]) -> NDArray[np.uint8]:
         """Generate the faces of a plan, or select them among four times as many."""
@@ -150,24 +176,6 @@ def conditional_faces(module: FaceModule, plan: Plan, seed: int, truncation: flo
     # Weights of unit length, so that the mixture of two embeddings is about as long as one.
     mixed = F.normalize(F.one_hot(labels, module.num_labels).float().mean(dim=1))
     return generated(module, truncation * torch.from_numpy(noise), mixed if plan.new_classes else labels[:, 0])
-
-
-def check_generator_class(model: type[FaceModule], selection: str) -> None:
-    """Check that a class of models generates faces of given people, and can select them.
-
-    Raises:
-        ConfigError: it does not, or selection=discriminator and it has no discriminator.
-    """
-    if not issubclass(model, Reconstructing) and not (issubclass(model, Generative) and model.is_conditional()):
-        why = "is not conditioned on a label" if issubclass(model, Generative) else "generates no faces"
-        raise ConfigError(
-            f"{model.__name__} {why}, so it cannot make faces of a given person. Choose model=gan_conditional, or "
-            "model=autoencoder, whose latents are varied within a person."
-        )
-    if selection == "discriminator" and not issubclass(model, GAN):
-        raise ConfigError(
-            f"{model.__name__} has no discriminator. Set synthetic.selection=recogniser, or synthetic.selection=none."
-        )
 
 
 def _labels_of(trained: Trained, real: FaceSet) -> Indices:
