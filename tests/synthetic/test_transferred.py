@@ -20,7 +20,6 @@ from facelab.synthetic import GeneratedFaces, TransferredFaces
 from facelab.synthetic.transferred import _given
 from tests.conftest import TINY_CNN, Command
 
-# Learns from s7 to s40, whom the runs here leave out.
 GENERATOR = [
     "model=gan_transfer",
     "protocol=classification",
@@ -35,6 +34,8 @@ GENERATOR = [
 ]
 NINE_TENTHS = ("split.train=0.9", "split.val=0", "split.test=0.1")
 SINGLE = ("split=few_shot", "split.train_per_identity=1")
+PEOPLE = ("split=identity_disjoint", "split.train_people=4")
+DONORS = "synthetic.donors=['data=orl','data.first_person=31']"
 TRANSFER = ("synthetic=gan_transfer", f"synthetic.generator={[*GENERATOR, *NINE_TENTHS]}", "synthetic.per_identity=3")
 
 
@@ -55,7 +56,7 @@ def runs_folder(place: Sequence[str]) -> Path:
 def run(place: Sequence[str], runs_folder: Path) -> Path:
     """The run of a recogniser of six people, one real and three generated images of each."""
     GlobalHydra.instance().clear()
-    assert cli.main(["train", *TINY_CNN, *SINGLE, *TRANSFER, *place]) == 0
+    assert cli.main(["train", *TINY_CNN, *SINGLE, *TRANSFER, DONORS, *place]) == 0
     (found,) = (
         path.parent
         for path in runs_folder.glob("*/metrics.json")
@@ -83,7 +84,7 @@ def test_one_image_of_each_becomes_many(run: Path, generator: Path, client: Mlfl
     assert "18 generated images of the same people" in tags["mlflow.note.content"]
     used = read_image_list(run / "images.parquet").table.to_pandas()
     donors = set(used.loc[used["part"] == "pretrained", "identity"])
-    assert donors == {f"s{person}" for person in range(7, 41)}  # an evaluation on them is refused
+    assert donors == {f"s{person}" for person in range(31, 41)}  # an evaluation on them is refused
     assert set(used.loc[used["part"] == "train", "identity"]) == {f"s{person}" for person in range(1, 7)}
     shown = {
         Path(item.path).name.partition("%")[0].partition("+")[0]
@@ -149,8 +150,8 @@ def test_what_cannot_be_transferred_is_refused_before_anything_is_trained(
     ("overrides", "says"),
     [
         ([*SINGLE, "data.image_size=16"], "images of 32 x 32 with 1 channels; those of this run have 16 x 16 and 1"),
-        ([*SINGLE, "data.last_person=7"], "of the test images of this run: s7/"),
-        (["split=identity_disjoint", "split.train_people=4", "data.last_person=8"], "18 of the test images"),
+        ([*SINGLE, "data.first_person=29", "data.last_person=31"], "of the test images of this run: s31/"),
+        ([*PEOPLE, "data.first_person=27", "data.last_person=32"], "18 of the test images"),
     ],
 )
 def test_a_given_generator_that_does_not_fit_or_knows_the_test_is_refused(
@@ -178,3 +179,15 @@ def test_models_and_labels_that_do_not_fit(orl: FaceSet) -> None:
     numbered = replace(orl, columns={**orl.columns, "number": number}, label="number")
     with pytest.raises(ConfigError, match="keeps the person on an image, and may change everything else, 'number'"):
         TransferredFaces(generator=[], per_identity=1).check(numbered)
+
+
+def test_donors_are_whom_the_run_leaves_out_unless_they_are_named() -> None:
+    people = {"_target_": "facelab.data.ORL", "first_person": 21, "last_person": 40}
+    config = {"data": {**people, "image_size": 48, "channels": 1}}
+    shape = ("data.image_size=48", "data.channels=1")
+    for donors, expected in ((None, ("data=orl", "data.last_person=20")), (["data=folder"], ("data=folder",))):
+        (generator,) = TransferredFaces.needs({"donors": donors}, config)
+        assert generator.overrides == (*expected, *shape)
+        assert generator.same == ()
+    (recogniser,) = TransferredFaces.needs({"run": "0123", "selection": "recogniser"}, config)
+    assert recogniser.same == ("data", "split")
