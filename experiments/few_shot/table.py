@@ -73,7 +73,7 @@ def cell(values: Iterable[float]) -> str:
 def main() -> None:
     """Print Markdown."""
     found = accuracies(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
-    print("| people | judge | " + " | ".join(f"k={k}" for k in KS) + " |")
+    print("| people | classifier | " + " | ".join(f"k={k}" for k in KS) + " |")
     print("|---|---|" + "---|" * len(KS))
     rows = dict.fromkeys((people, judge) for people, judge, _ in found)
     for people, judge in sorted(rows):

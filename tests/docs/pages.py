@@ -44,7 +44,7 @@ class Command:
 
         text = re.sub(r"<([a-z ]+)>", value, self.text).replace("...", "name")
         words = shlex.split(os.path.expandvars(text), comments=True)
-        for cut in ("|", "<"):
+        for cut in ("|", "<", ">"):
             words = words[: words.index(cut)] if cut in words else words
         while words and _ASSIGNMENT.fullmatch(words[0]):
             words.pop(0)

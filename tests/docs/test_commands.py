@@ -170,7 +170,7 @@ def _check_python(words: list[str]) -> None:
     elif words[:2] == ["-m", "pytest"]:
         _check_pytest(words[2:])
     else:
-        assert words[0].startswith("experiments/")
+        assert words[0].startswith(("experiments/", "docs/"))
         text = (ROOT / words[0]).read_text(encoding="utf-8")
         compile(text, words[0], "exec")
         assert '__name__ == "__main__"' in text

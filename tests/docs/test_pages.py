@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ import facelab.protocols
 from facelab import cli
 from facelab.metrics.classification import NAMES
 from facelab.models.base import FaceModule
+from facelab.nets import IResNet, MobileFaceNet
 from facelab.protocols import Protocol
 from facelab.runs.record import _OF_THE_FIT
 from tests.conftest import ROOT
@@ -89,6 +91,16 @@ def test_every_option_has_a_meaning() -> None:
     assert by_key["split.few"].type == "`error`, `drop` or `train`"
     assert by_key["model.objective.penalties.0.gamma"].value == "1.0"
     assert by_key["+model.recipe.sampling"].type == "`images`, `balanced` or `pk`"
+
+
+def test_the_numbers_of_weights_are_those_of_the_networks() -> None:
+    shape = (3, 112, 112)
+    with torch.device("meta"):
+        networks = [MobileFaceNet(shape), IResNet(shape, 18), IResNet(shape, 50), IResNet(shape, 100)]
+    millions = [f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f}" for network in networks]
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert f"MobileFaceNet: {millions[0]} million weights" in text
+    assert f"IResNet: {millions[1]}, {millions[2]} and {millions[3]} million weights at 112 x 112" in text
 
 
 @pytest.mark.parametrize(

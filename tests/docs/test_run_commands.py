@@ -48,6 +48,7 @@ ELSEWHERE = {
     "mlflow db": "tests/tracking/test_faults.py",
     "mlflow runs restore": "tests/tracking/test_faults.py",
     "experiments/": "tests/experiments/test_tables.py",
+    "docs/tables.py": "tests/docs/test_tables.py",
     "pytest ": "tests/docs/test_commands.py",
     "make ": "tests/docs/test_commands.py",
     "pip ": "tests/docs/test_commands.py",
