@@ -12,6 +12,7 @@ import skimage.data
 import yaml
 from PIL import Image
 
+from facelab.commands import identify
 from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.data.sources.orl import ORL
@@ -284,6 +285,27 @@ def test_the_people_of_a_folder_set_the_threshold(facelab: Command, here: Path, 
     outcome = facelab(*arguments, "development=probes")
     assert "the threshold of office is set by other people (people of others)" in outcome.error
     assert "enrolled with aligned=true" in facelab(*arguments, "aligned=false").error
+
+
+def test_an_index_of_few_people_is_no_index(
+    facelab: Command, here: Path, enrolling: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    done(facelab(*enrolling))
+    identifying = ("identify", "gallery=office", "source=probes")
+    done(facelab(*identifying, "out=exact"))
+    outcome = done(facelab(*identifying, "out=few", "index=faiss"))
+    assert "Note: index=faiss: 4 people are searched exactly; an index is made of 100,000 or more." in outcome.error
+    assert rows(here / "few" / "identify.csv") == rows(here / "exact" / "identify.csv")
+    monkeypatch.setattr(identify, "LEAST_PEOPLE", 4)
+    outcome = done(facelab(*identifying, "out=found", "index=faiss"))
+    says = "All faces were searched exactly: an index is made after 1,000 faces."
+    assert says in outcome.out
+    assert says in (here / "found" / "page.html").read_text(encoding="utf-8")
+    assert {path.name for path in (here / "office").iterdir()} == {"gallery.safetensors", ".lock"}
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    assert "pip install 'facelab[faiss]'" in facelab(*identifying, "index=faiss").error
+    assert "index: expected 'exact' or 'faiss'" in facelab(*identifying, "index=hnsw").error
 
 
 REFUSED = [

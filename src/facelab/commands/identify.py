@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from rich.table import Table
@@ -19,9 +19,10 @@ from facelab.errors import ConfigError, DataError
 from facelab.galleries.faces import FaceReader, Reading
 from facelab.galleries.gallery import Gallery
 from facelab.galleries.identification import Results, as_csv, identify, limit_in_words
+from facelab.galleries.index import LEAST_PEOPLE, IndexedSearch, refuse_missing
 from facelab.galleries.page import MOST_FACES, page
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import make_console, progress, visible
+from facelab.system import make_console, progress, say, visible
 from facelab.tracking import Store
 
 STDIN = "-"
@@ -41,6 +42,7 @@ class Identifying:
         out: folder for the CSV file and the page; created if it does not exist.
         aligned: whether the images are faces, cropped as those the run was trained on; null for what the gallery has.
         min_size_pixels: side of the smallest faces to use.
+        index: whether to compare each face with everybody, or to search an approximate index of faiss.
         runs_folder: where runs keep their files.
     """
 
@@ -50,6 +52,7 @@ class Identifying:
     out: str = "identified"
     aligned: bool | None = None
     min_size_pixels: Annotated[int, Field(ge=20, le=10_000)] = 40
+    index: Literal["exact", "faiss"] = "exact"
     runs_folder: str = "runs"
 
 
@@ -60,10 +63,13 @@ def identify_faces(config: Mapping[str, Any]) -> None:
         config: a checked config of `Identifying`.
 
     Raises:
-        ConfigError: the gallery is empty, damaged or of other weights, or the folder cannot be written.
+        ConfigError: the gallery is empty, damaged or of other weights, faiss is asked for and not installed, or the
+            folder cannot be written.
         DataError: no photo shows a face that can be used.
     """
     options = Identifying(**build(config))
+    if options.index == "faiss":
+        refuse_missing()
     gallery = Gallery.open(Path(options.gallery))
     if not len(gallery):
         raise ConfigError(f"gallery: nobody is enrolled in {options.gallery}. Add people with facelab enroll.")
@@ -71,12 +77,15 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     recogniser = recogniser_of(gallery, Path(options.runs_folder), options.tracking)
     aligned = gallery.origin.aligned if options.aligned is None else options.aligned
     reader = FaceReader(recogniser.image_size, recogniser.channels, aligned, options.min_size_pixels)
+    indexed = _indexed(gallery) if options.index == "faiss" else None
+    search = indexed.search if indexed else gallery.search
     with progress("photos searched", len(photos)) as advance:
-        results = identify(gallery, recogniser, _readings(photos, reader, advance), MOST_FACES)
+        results = identify(gallery, recogniser, _readings(photos, reader, advance), MOST_FACES, search)
     if not results.faces:
         lines = [f"{visible(name)} {visible(problem)}." for name, problem in results.problems.items()]
         more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
         raise DataError("\n  - ".join(["no face could be judged:", *lines[:_SHOWN], *more]))
+    results.searched = indexed.in_words() if indexed else ""
     _print(results, gallery)
     out = _write(results, gallery, options)
     print(f"{len(results.faces):,} faces in {out / CSV}, and with pictures in {out / PAGE}")
@@ -98,6 +107,15 @@ def recogniser_of(gallery: Gallery, runs_folder: Path, store: Store) -> Recognis
             f"{recogniser.folder}, or enrol the people again in another gallery."
         )
     return recogniser
+
+
+def _indexed(gallery: Gallery) -> IndexedSearch | None:
+    """A search of the gallery by an index; None, with a note, for so few people that they need none."""
+    people = len(gallery)
+    if people < LEAST_PEOPLE:
+        say(f"Note: index=faiss: {people:,} people are searched exactly; an index is made of {LEAST_PEOPLE:,} or more.")
+        return None
+    return IndexedSearch(gallery.embeddings, progress)
 
 
 def _photos(source: str) -> dict[str, Path | bytes | str]:
@@ -166,11 +184,14 @@ def _print(results: Results, gallery: Gallery) -> None:
         print(f"and {len(results.problems) - _SHOWN:,} more photos in {CSV}")
     limit = visible(limit_in_words(gallery))
     console.print(f"{limit[0].upper()}{limit[1:]}.", highlight=False, soft_wrap=True)
+    if results.searched:
+        console.print(results.searched, highlight=False, soft_wrap=True)
 
 
 def _write(results: Results, gallery: Gallery, options: Identifying) -> Path:
     out = Path(options.out).absolute()
     command = f"facelab identify gallery={options.gallery} source={options.source}"
+    command += " index=faiss" if results.searched else ""
     texts = {CSV: as_csv(results, gallery), PAGE: page(results, gallery, options.gallery, command)}
     try:
         out.mkdir(parents=True, exist_ok=True)

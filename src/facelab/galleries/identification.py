@@ -2,14 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facelab.galleries.faces import Face, Reading, embedded
 from facelab.galleries.gallery import Gallery
 from facelab.galleries.recogniser import Recogniser
+from facelab.galleries.search import Nearest
 
 SHOWN_PEOPLE = 3
+Search = Callable[[NDArray[np.float32], int], Nearest]
 _QUALITY = 85
 _HEADER = (
     *("photo", "face", "left", "top", "right", "bottom", "decision", "person", "threshold", "fpir"),
@@ -48,14 +53,20 @@ class Results:
     Attributes:
         faces: of all photos, in their order.
         problems: why a photo has no face, by its name; sentences without their subject.
+        searched: how an index searched, in sentences; empty if none was asked for.
     """
 
     faces: list[Identified] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    searched: str = ""
 
 
 def identify(
-    gallery: Gallery, recogniser: Recogniser, readings: Iterable[tuple[str, Reading]], pictures: int
+    gallery: Gallery,
+    recogniser: Recogniser,
+    readings: Iterable[tuple[str, Reading]],
+    pictures: int,
+    search: Search,
 ) -> Results:
     """Search the gallery with every face.
 
@@ -64,6 +75,7 @@ def identify(
         recogniser: with the weights that made the gallery.
         readings: name and faces of each photo.
         pictures: number of faces whose pictures are kept.
+        search: finds the nearest people, as `Gallery.search` does.
     """
     results = Results()
 
@@ -74,7 +86,7 @@ def identify(
             yield from (((photo, i + 1), face) for i, face in enumerate(reading.faces))
 
     for batch, embeddings in embedded(faces(), recogniser):
-        found = gallery.search(embeddings, SHOWN_PEOPLE)  # at once: each search reads the whole gallery
+        found = search(embeddings, SHOWN_PEOPLE)  # at once: each search reads the whole gallery
         nearest = zip(found.people.tolist(), found.scores.tolist(), strict=True)
         for ((photo, number), face), (people, scores) in zip(batch, nearest, strict=True):
             picture = _jpeg(face) if len(results.faces) < pictures else b""

@@ -29,6 +29,7 @@ def page(results: Results, gallery: Gallery, name: str, command: str) -> str:
         command=visible(command),
         summary=f"{len(results.faces):,} faces: {known:,} identified, {len(results.faces) - known:,} nobody known.",
         limit=visible(limit_in_words(gallery)),
+        searched=results.searched,
         threshold=_percent(gallery.threshold.score if gallery.threshold else 1),
         faces=[_shown(face, gallery) for face in shown],
         more=len(results.faces) - len(shown),

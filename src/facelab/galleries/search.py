@@ -32,7 +32,7 @@ def nearest(gallery: Tensor, probes: Tensor, k: int) -> Nearest:
         k: rows for each probe, at least 1; all N if there are fewer.
     """
     k = min(k, len(gallery))
-    blocks = [_nearest(gallery, some, k) for some in torch.split(_unit(probes), _PROBES)]
+    blocks = [_nearest(gallery, some, k) for some in torch.split(unit(probes), _PROBES)]
     people, scores = (torch.cat(of) for of in zip(*blocks, strict=True))
     return Nearest(people, scores.clamp_(-1, 1))
 
@@ -49,5 +49,6 @@ def _nearest(gallery: Tensor, probes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return people, scores
 
 
-def _unit(embeddings: Tensor) -> Tensor:
+def unit(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) of any float type, each scaled to length 1, in float32; a zero vector stays zero."""
     return F.normalize(embeddings.float(), dim=1)
