@@ -63,7 +63,7 @@ def main() -> None:
     index = Index(people)
     made, memory = time.process_time() - began, (process.memory_info().rss - before) / 2**20
     for share in SHARES:
-        index.searched = index.lists // share
+        index.searched = max(1, index.lists // share)
         row(f"{index.searched} of {index.lists:,} lists", index.nearest, probes, best)
     beside = f"{people.nbytes / 2**20:,.0f} MiB of embeddings"
     print(f"\nMaking the index takes {made:.0f} s, and {memory:,.0f} MiB beside {beside}.")

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from facelab.config.compose import config_folder
 from facelab.data.faces import FaceSet
@@ -41,6 +42,20 @@ def test_the_table_of_the_face_sets(
     assert {"cnn", "linear SVM, standardised pixels", "cnn less linear SVM, standardised pixels"} <= rows.keys()
     assert rows["cnn"].split("|")[3].strip() == "-"
     assert rows["cnn"].split("|")[4].strip().endswith("(1)")
+
+
+def test_the_index_of_a_gallery_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("sys.argv", ["measure.py", "2000", "16"])
+    threads = torch.get_num_threads()
+    script("gallery_index/measure.py").main()
+    torch.set_num_threads(threads)  # the script sets one
+    head, _, exact, *approximate = capsys.readouterr().out.splitlines()
+    assert head.startswith("| 2,000 people, 16 numbers each |")
+    assert exact.count("256 of 256") == 2
+    assert approximate[3].startswith("| 5 of 45 lists |")
 
 
 def test_an_interval_by_hand() -> None:
