@@ -16,9 +16,10 @@ PUBLIC = {
     "losses": "absolute_error adaface arcface cosface cross_entropy hinge interpolated_gradient_penalty non_saturating "
     "normalised_softmax r1 r2 relativistic_logistic squared_error supervised_contrastive triplet wasserstein",
     "metrics": "Metric",
-    "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalDiffusion ConditionalGAN Constant "
-    "Cosine DenoisingAutoencoder Diffusion Eigenfaces FaceModule Fisherfaces FittedModule GAN Generative Length "
-    "LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule Transfer TransferGAN VariationalAutoencoder Varying",
+    "models": "AdversarialObjective AdversarialOptimizers Autoencoder CNN ConditionalDiffusion ConditionalGAN "
+    "ConditionalVAEGAN Constant Cosine DenoisingAutoencoder Diffusion Eigenfaces EncodingObjective FaceModule "
+    "Fisherfaces FittedModule GAN Generative Length LinearSVM OneLossModule Pixels Recipe Reconstructing Schedule "
+    "Transfer TransferGAN VAEGAN VariationalAutoencoder Varying",
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet ImageVariator "

@@ -1,7 +1,12 @@
 """Losses of autoencoders."""
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_LEAST = 1e-3  # mean of a feature map that is divided by
 
 
 def squared_error(reconstruction: Tensor, original: Tensor) -> Tensor:
@@ -28,6 +33,27 @@ def absolute_error(reconstruction: Tensor, original: Tensor) -> Tensor:
         Scalar, not below 0.
     """
     return F.l1_loss(reconstruction, original)
+
+
+def feature_error(reconstructed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
+    """Sum over feature maps of the mean absolute error, relative to the mean absolute value of the original's map.
+
+    Larsen et al., "Autoencoding beyond Pixels Using a Learned Similarity Metric", 2016, section 2.3, compare
+    reconstructions by the discriminator's feature maps; here by absolute errors, the same for maps of any scale.
+
+    Args:
+        reconstructed: maps (N, C_i, H_i, W_i) float of reconstructions.
+        original: the same of the originals.
+
+    Returns:
+        Scalar, not below 0.
+    """
+    return torch.stack(
+        [
+            F.l1_loss(made, true) / (true.abs().mean() + _LEAST)
+            for made, true in zip(reconstructed, original, strict=True)
+        ]
+    ).sum()
 
 
 def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -10,20 +10,24 @@ from facelab.models.gan import GAN, ConditionalGAN
 from facelab.models.gan_transfer import TransferGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
+from facelab.models.vae_gan import VAEGAN, ConditionalVAEGAN, EncodingObjective
 
 __all__ = [
     "CNN",
     "GAN",
+    "VAEGAN",
     "AdversarialObjective",
     "AdversarialOptimizers",
     "Autoencoder",
     "ConditionalDiffusion",
     "ConditionalGAN",
+    "ConditionalVAEGAN",
     "Constant",
     "Cosine",
     "DenoisingAutoencoder",
     "Diffusion",
     "Eigenfaces",
+    "EncodingObjective",
     "FaceModule",
     "Fisherfaces",
     "FittedModule",

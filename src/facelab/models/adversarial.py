@@ -1,6 +1,6 @@
 """Adversarial training of a generator and a discriminator: what all GANs share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -93,7 +93,12 @@ class AdversarialModule(FaceModule):
         self._objective, self._optimizers = objective, optimizers
 
     def adversarial_step(
-        self, real: Tensor, generated: Tensor, draws: Sequence[Tensor], logits: Callable[[Tensor], Tensor]
+        self,
+        real: Tensor,
+        generated: Tensor,
+        draws: Sequence[Tensor],
+        logits: Callable[[Tensor], Tensor],
+        further: Callable[[], dict[str, Tensor]] = dict,
     ) -> StepOutput:
         """One step of the discriminator, then one of the generator.
 
@@ -102,13 +107,14 @@ class AdversarialModule(FaceModule):
             generated: (N, C, H, W) float, with the gradients of the generator.
             draws: three sets of random numbers for augmentation, as `draws` returns them.
             logits: the discriminator, (N, C, H, W) -> (N,).
+            further: returns terms that are added to the generator's loss, by name.
         """
         of_real, of_generated, of_generator = draws
         seen = self._objective.seen
         real_logits, terms = self._discriminator_step(
             seen(real, of_real), seen(generated.detach(), of_generated), logits
         )
-        terms["generator_loss"] = self._generator_step(seen(generated, of_generator), real_logits, logits)
+        terms |= self._generator_step(seen(generated, of_generator), real_logits, logits, further)
         terms = {name: term.detach() for name, term in terms.items()}
         return {"loss": terms["generator_loss"], "terms": terms}
 
@@ -131,15 +137,21 @@ class AdversarialModule(FaceModule):
         self._minimise(loss, self._optimizer(1))
         return real_logits.detach(), terms
 
-    def _generator_step(self, generated: Tensor, real_logits: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
-        """One step on augmented generated images; returns its loss."""
+    def _generator_step(
+        self,
+        generated: Tensor,
+        real_logits: Tensor,
+        logits: Callable[[Tensor], Tensor],
+        further: Callable[[], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """One step on augmented generated images; returns its terms."""
         self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
         generated_logits = logits(generated)
         # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.
-        loss = self._objective.loss(real_logits, generated_logits).generator
-        self._minimise(loss, self._optimizer(0))
+        terms = {"generator_loss": self._objective.loss(real_logits, generated_logits).generator, **further()}
+        self._minimise(torch.stack(list(terms.values())).sum(), self._optimizer(0))
         self.discriminator.requires_grad_(True)
-        return loss
+        return terms
 
     def _optimizer(self, place: int) -> LightningOptimizer:
         optimizers = self.optimizers()
@@ -159,10 +171,18 @@ class AdversarialModule(FaceModule):
         random = torch.Generator().manual_seed(self.step_seed)
         of_latents = torch.randn(self.recipe.batch_size, self.latent_dim, generator=random)
         augment = torch.rand(3, self.recipe.batch_size, DiffAugment.DRAWS, generator=random)
+        return self.own(count, device, of_latents, *augment)
+
+    def own(self, count: int, device: torch.device, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """The part of random numbers for the whole batch that belongs to the N images of this rank."""
         share = slice(self.global_rank, None, self.recipe.batch_size // count)
-        return tuple(drawn[share].to(device, non_blocking=True) for drawn in (of_latents, *augment))
+        return tuple(one[share].to(device, non_blocking=True) for one in drawn)
 
     def configure_optimizers(self) -> Any:
         """The generator's optimiser, then the discriminator's."""
         make = self._optimizers
-        return [make.generator(self.generator.parameters()), make.discriminator(self.discriminator.parameters())]
+        return [make.generator(self.generator_parameters()), make.discriminator(self.discriminator.parameters())]
+
+    def generator_parameters(self) -> Iterator[nn.Parameter]:
+        """What the generator's optimiser trains."""
+        return self.generator.parameters()

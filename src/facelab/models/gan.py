@@ -80,7 +80,17 @@ class GAN(AdversarialModule, Generative):
         def logits(images: Tensor) -> Tensor:
             return self.discriminate(images, labels).float()
 
-        return self.adversarial_step(real, self.generate(drawn, labels).float(), draws, logits)
+        generated = self.generate(drawn, labels).float()
+        return self.adversarial_step(real, generated, draws, logits, lambda: self.further_terms(real, labels))
+
+    def further_terms(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Scalar terms that are added to the generator's loss, by name; none.
+
+        Args:
+            real: images (N, C, H, W) float in [-1, 1].
+            labels: (N,) int64.
+        """
+        return {}
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: images of fixed latents."""

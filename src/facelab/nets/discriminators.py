@@ -47,6 +47,19 @@ class Discriminator(nn.Module):
             maps.append(F.adaptive_max_pool2d(images, 4).flatten(1))
         return torch.cat(maps, dim=1)
 
+    def maps(self, images: Tensor, count: int) -> list[Tensor]:
+        """The first feature maps of images (N, C, H, W) float in [-1, 1].
+
+        Args:
+            images: to look at.
+            count: number of maps; all if there are fewer.
+        """
+        found = []
+        for block in list(self.blocks)[:count]:
+            images = block(images)
+            found.append(images)
+        return found
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N,) logits."""
         logits: Tensor = self.output(self.blocks(images).flatten(1)).squeeze(1)
