@@ -134,7 +134,7 @@ def test_a_selection_keeps_a_quarter(orl: FaceSet, run: Path, generator: Path, s
         ),
         (["data.last_person=40"], "fewer than ten AT&T people are left"),
         ([f"synthetic.generator={[*GENERATOR, *SINGLE]}"], "synthetic.donors: model=gan_transfer learns from pairs"),
-        (["synthetic.generator=['model=gan_conditional']"], "ConditionalGAN cannot vary a given image"),
+        (["synthetic.generator=['model=gan_conditional']"], "ConditionalVAEGAN cannot vary a given image"),
     ],
 )
 def test_what_cannot_be_transferred_is_refused_before_anything_is_trained(
