@@ -23,7 +23,8 @@ PUBLIC = {
     "nets": "AffineTestTimeAugmentation BottleneckEncoder "
     "ClassicEncoder ClassicHead ConditionalDecoder ConvDecoder ConvDiscriminator ConvEncoder ConvTextureEncoder "
     "CosineHead DCGANDiscriminator DCGANGenerator DiffAugment IResNet ImageVariator "
-    "LocalContrastNormalisation MobileFaceNet NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
+    "LatentEncoder LocalContrastNormalisation MobileFaceNet "
+    "NormAwareCosineHead ProjectionDiscriminator ResidualEncoder "
     "ResidualTextureEncoder "
     "TimmEncoder UNet",
     "protocols": "Attributes Classification Generation Identification Outputs Protocol Reconstruction Report Subject "

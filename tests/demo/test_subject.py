@@ -66,7 +66,7 @@ def test_people_of_a_gallery_and_strangers() -> None:
 
 
 def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ConditionalGAN, makes faces and recognises none\. Remove gallery="):
+    with pytest.raises(ConfigError, match=r"ConditionalVAEGAN, makes faces and recognises none\. Remove gallery="):
         Subject.of(gan_folder.name, load(gan_folder), progress, made_gallery())
 
 

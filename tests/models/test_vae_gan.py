@@ -17,7 +17,7 @@ from facelab.models import (
     EncodingObjective,
     Recipe,
 )
-from facelab.nets import BottleneckEncoder, ConditionalDecoder, ConvDecoder, ConvDiscriminator, ProjectionDiscriminator
+from facelab.nets import ConditionalDecoder, ConvDecoder, ConvDiscriminator, LatentEncoder, ProjectionDiscriminator
 
 
 def _model(kind: type[VAEGAN] = VAEGAN, **objective: Any) -> VAEGAN:
@@ -30,7 +30,7 @@ def _model(kind: type[VAEGAN] = VAEGAN, **objective: Any) -> VAEGAN:
         objective=EncodingObjective(
             loss=relativistic_logistic,
             penalties=[partial(r1, gamma=1.0)],
-            encoder=partial(BottleneckEncoder, widths=[4, 8]),
+            encoder=partial(LatentEncoder, widths=[4, 8]),
             **objective,
         ),
         optimizers=AdversarialOptimizers(torch.optim.SGD, torch.optim.SGD),
@@ -40,7 +40,7 @@ def _model(kind: type[VAEGAN] = VAEGAN, **objective: Any) -> VAEGAN:
         num_classes=3,
     )
     module.step_seed = 5
-    return module.eval()  # batch normalisation would make images of a batch depend on each other
+    return module
 
 
 def _batch() -> dict[str, Tensor]:
@@ -60,10 +60,10 @@ class _Given(nn.Module):
 
 
 def test_the_error_of_feature_maps_by_hand() -> None:
-    original = [torch.tensor([[1.0, -3.0]]), torch.tensor([[0.0, 0.0]])]
-    made = [torch.tensor([[2.0, -3.0]]), torch.tensor([[0.001, 0.001]])]
-    # 0.5 / (2 + 0.001), and 0.001 / (0 + 0.001).
-    assert float(feature_error(made, original)) == pytest.approx(0.5 / 2.001 + 1.0)
+    original = [torch.tensor([[1.0, -3.0], [0.0, 1.0]]), torch.tensor([[0.0, 0.0], [4.0, 0.0]])]
+    made = [torch.tensor([[2.0, -3.0], [0.0, 1.0]]), torch.tensor([[0.001, 0.001], [2.0, 0.0]])]
+    # First image: 0.5 / (2 + 0.001), and 0.001 / (0 + 0.001); second image: 0, and 1 / (2 + 0.001).
+    assert float(feature_error(made, original)) == pytest.approx((0.5 / 2.001 + 1.0 + 1 / 2.001) / 2)
 
 
 def test_the_terms_by_hand() -> None:
@@ -87,13 +87,13 @@ def test_the_terms_by_hand() -> None:
 def test_the_terms_depend_on_the_seed_of_the_step_alone_and_average_over_parts(kind: type[VAEGAN]) -> None:
     batch, found = _batch(), []
     for step_seed, state in ((5, 1), (5, 2), (6, 1)):
-        module = _model(kind, feature_weight=0.0)
+        module = _model(kind)
         module.step_seed = step_seed
         torch.manual_seed(state)
         found.append(module.further_terms(batch["image"], batch["label"]))
     assert found[0] == found[1]
     assert found[0]["reconstruction"] != found[2]["reconstruction"]
-    module = _model(kind, feature_weight=0.0)
+    module = _model(kind)
     parts = []
     for rank in (0, 1):  # two processes, of which each takes every other image
         own, share = slice(rank, None, 2), module._encoder_draws(8, module.device)

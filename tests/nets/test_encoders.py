@@ -9,6 +9,7 @@ from torch import nn
 
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvBlocks, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead
+from facelab.nets.latent_encoder import LatentEncoder
 
 
 def test_the_seed_network_is_the_founding_documents() -> None:
@@ -117,3 +118,15 @@ def test_cosines_are_cosines() -> None:
     head, embeddings = CosineHead(embedding_dim=8, num_classes=5), torch.randn(3, 8)
     expected = nn.functional.cosine_similarity(embeddings[:, None], head.centres[None], dim=2)
     assert torch.allclose(head(embeddings), expected, atol=1e-6)
+
+
+def test_a_latent_encoder_sees_each_image_alone() -> None:
+    torch.manual_seed(0)
+    encoder, images = LatentEncoder((1, 16, 16), 6, widths=[4, 8]), torch.rand(5, 1, 16, 16)
+    latents = encoder(images)
+    assert latents.shape == (5, 6)
+    torch.testing.assert_close(encoder(images[3:]), latents[3:])
+    with pytest.raises(ValueError, match="latent_dim must be above 0"):
+        LatentEncoder((1, 16, 16), 0)
+    with pytest.raises(ValueError, match="at least 16 x 16 pixels"):
+        LatentEncoder((1, 8, 8), 6)

@@ -192,7 +192,7 @@ def conditional(tmp_path_factory: pytest.TempPathFactory, store_folder: Path) ->
         output, _ = process.communicate(timeout=180)
         assert process.returncode == 0, output
     configs = {path.parent: path.read_text() for path in folder.glob("runs/*/config.yaml")}
-    return next(path for path, text in configs.items() if "ConditionalGAN" in text)
+    return next(path for path, text in configs.items() if "ConditionalVAEGAN" in text)
 
 
 def test_generate_writes_pictures_a_grid_and_a_manifest(facelab: Command, conditional: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_damaged_model_is_refused(conditional: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(_config(conditional).replace("latent_dim: 4", "latent_dim: 5"))
     with pytest.raises(ConfigError, match="do not fit its config"):
         load(tmp_path)
-    (tmp_path / "config.yaml").write_text(_config(conditional).replace("facelab.models.ConditionalGAN", "os.system"))
+    (tmp_path / "config.yaml").write_text(_config(conditional).replace("facelab.models.ConditionalVAEGAN", "os.system"))
     with pytest.raises(ConfigError, match="outside the allowed packages"):
         load(tmp_path)
 

@@ -105,7 +105,7 @@ def test_float32_gradients_of_a_gan_agree() -> None:
     two = {**one, "trainer": {**one["trainer"], "devices": 2}}
     alone, shared = _one_step(one), launch(2, _one_step, two)
     assert alone.keys() == shared.keys()
-    assert {name.split(".")[0] for name in alone} == {"generator", "discriminator"}
+    assert {name.split(".")[0] for name in alone} == {"generator", "discriminator", "encoder"}
     for name, gradient in alone.items():
         torch.testing.assert_close(shared[name], gradient, rtol=1e-5, atol=1e-5)
     assert max(float(gradient.abs().max()) for name, gradient in alone.items() if "generator" in name) > 1e-3

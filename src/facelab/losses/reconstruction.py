@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LEAST = 1e-3  # mean of a feature map that is divided by
+_LEAST = 1e-3  # added to the means that are divided by
 
 
 def squared_error(reconstruction: Tensor, original: Tensor) -> Tensor:
@@ -36,10 +36,10 @@ def absolute_error(reconstruction: Tensor, original: Tensor) -> Tensor:
 
 
 def feature_error(reconstructed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
-    """Sum over feature maps of the mean absolute error, relative to the mean absolute value of the original's map.
+    """Absolute error relative to the original's mean absolute value, summed over feature maps, averaged over images.
 
     Larsen et al., "Autoencoding beyond Pixels Using a Learned Similarity Metric", 2016, section 2.3, compare
-    reconstructions by the discriminator's feature maps; here by absolute errors, the same for maps of any scale.
+    reconstructions by the discriminator's feature maps; here by relative errors, so that maps of any scale count alike.
 
     Args:
         reconstructed: maps (N, C_i, H_i, W_i) float of reconstructions.
@@ -48,12 +48,15 @@ def feature_error(reconstructed: Sequence[Tensor], original: Sequence[Tensor]) -
     Returns:
         Scalar, not below 0.
     """
-    return torch.stack(
-        [
-            F.l1_loss(made, true) / (true.abs().mean() + _LEAST)
-            for made, true in zip(reconstructed, original, strict=True)
-        ]
-    ).sum()
+    errors = [
+        _per_image(made - true) / (_per_image(true) + _LEAST)
+        for made, true in zip(reconstructed, original, strict=True)
+    ]
+    return torch.stack(errors).sum(dim=0).mean()
+
+
+def _per_image(maps: Tensor) -> Tensor:
+    return maps.abs().flatten(1).mean(dim=1)
 
 
 def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from facelab.nets.discriminators import ConvDiscriminator, DCGANDiscriminator, P
 from facelab.nets.encoders import BottleneckEncoder, ClassicEncoder, ConvEncoder
 from facelab.nets.heads import ClassicHead, CosineHead, NormAwareCosineHead
 from facelab.nets.iresnet import IResNet
+from facelab.nets.latent_encoder import LatentEncoder
 from facelab.nets.light import LocalContrastNormalisation
 from facelab.nets.mobilefacenet import MobileFaceNet
 from facelab.nets.residual import ResidualEncoder
@@ -31,6 +32,7 @@ __all__ = [
     "DiffAugment",
     "IResNet",
     "ImageVariator",
+    "LatentEncoder",
     "LocalContrastNormalisation",
     "MobileFaceNet",
     "NormAwareCosineHead",
