@@ -333,8 +333,7 @@ def test_what_is_refused_writes_nothing(
 
 
 def test_a_generator_is_no_recogniser(facelab: Command, here: Path, enrolling: tuple[str, ...], tmp_path: Path) -> None:
-    config = yaml.safe_load((config_folder() / "model" / "gan.yaml").read_text(encoding="utf-8"))
-    del config["defaults"]
+    config = yaml.safe_load((config_folder() / "model" / "base" / "gan.yaml").read_text(encoding="utf-8"))
     config["generator"]["widths"], config["discriminator"]["widths"] = [16, 8], [8, 16]
     folder = tmp_path / "generators" / ("0" * 32)
     folder.mkdir(parents=True)
