@@ -40,12 +40,15 @@ SLOW = {
     "model=dcgan",
     "model=diffusion",
     "model=diffusion_conditional",
+    "model=gan_conditional",
+    "model=gan_transfer",
     "model=vae",
     "protocol=generation_same_people",
     "search=cmaes",
     "search=grid",
     "search=random",
     "search=tpe",
+    "split=few_shot_rotated",
 }
 GENERATIVE = {
     "protocol=generation",
