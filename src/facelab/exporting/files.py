@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.data.sources.orl import ORL
@@ -116,11 +117,21 @@ def difference(run: Run, module: FaceModule, part: Part, metadata: ModelMetadata
         expected, given = reference(module, part, batch), run(batch)
         compared += len(batch[part.inputs[0]])
         for name in part.outputs:
-            apart = np.abs(expected[name] - given[name]).max()
-            # NaN compares as neither more nor less, so it is made the largest.
-            found.append((float(np.nan_to_num(apart, nan=np.inf)), name, max(1.0, float(np.abs(expected[name]).max()))))
+            found.append((_apart(expected[name], given[name]), name, max(1.0, _largest(expected[name]))))
     largest, output, scale = max(found, key=lambda one: one[0] / one[2])
     return Difference(largest, output, scale, compared)
+
+
+def _apart(expected: NDArray[Any], given: NDArray[Any]) -> float:
+    """The largest absolute difference; infinity where one of two values is NaN, or they are not the same infinity."""
+    with np.errstate(invalid="ignore"):
+        apart = np.where(expected == given, 0.0, np.abs(expected - given))  # a person without images scores -infinity
+    return float(np.where(np.isnan(apart), np.inf, apart).max())
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """The largest finite absolute value; 0 without any."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def _batches(module: FaceModule, part: Part, metadata: ModelMetadata) -> Iterator[Arrays]:

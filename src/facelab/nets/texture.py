@@ -91,7 +91,9 @@ def _patterns(grey: Tensor, radius: float) -> Tensor:
         top, left = math.floor(y), math.floor(x)
         above, below = (torch.lerp(moved(row, left), moved(row, left + 1), x - left) for row in (top, top + 1))
         brighter = torch.lerp(above, below, y - top) >= least
-        pattern = pattern | (brighter.to(torch.uint8) << neighbour)
+        # Shifted by a number instead, ONNX gets operands of two types.
+        bit = torch.full((), 1 << neighbour, dtype=torch.uint8, device=grey.device)
+        pattern = pattern | torch.where(brighter, bit, torch.zeros_like(bit))
     return pattern.long()
 
 
