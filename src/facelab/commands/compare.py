@@ -135,7 +135,7 @@ def _sweep_of_study(study: RegisteredStudy, options: Comparison) -> SweepRow | N
         options.tracking.refuse_missing()
         return _sweep(options.tracking, name)
     except ConfigError as error:
-        if options.partial:
+        if options.partial and options.sweep is None:
             return None
         raise ConfigError(f"{error} To start the study: python train.py {study.command}") from error
 

@@ -26,7 +26,9 @@ def accuracy_figure(plan: Registration, grid: Grid) -> str:
             at, means = [at for at, _ in known], [one.mean for _, one in known]
             ends = [one.half_width or 0 for _, one in known]
             colour = COLOURS[number % len(COLOURS)]
-            axis.plot(at, means, f"{_MARKERS[number // len(COLOURS)]}-", color=colour, markersize=4, label=arm)
+            axis.plot(
+                at, means, f"{_MARKERS[number // len(COLOURS)]}-", color=colour, markersize=4, label=plan.name(arm)
+            )
             low, high = ([m + s * e for m, e in zip(means, ends, strict=True)] for s in (-1, 1))
             axis.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
     axis.set_xticks(places, list(grid.conditions))
@@ -44,12 +46,12 @@ def difference_figure(plan: Registration, grid: Grid) -> str:
     lines = list(dict.fromkeys((first, second) for first, second, _ in pairs))
     size = (2.2 + 2.2 * len(grid.conditions), 1.0 + 0.3 * len(lines))
     drawing = Figure(figsize=size, layout="constrained")
-    panels = drawing.subplots(1, len(grid.conditions), sharey=True, squeeze=False)[0]
+    panels = drawing.subplots(1, len(grid.conditions), sharex=True, sharey=True, squeeze=False)[0]
     for condition, panel in zip(grid.conditions, panels, strict=True):
         _panel(panel, [(first, second, condition) for first, second in lines], found)
         panel.set_title(f"{plan.condition}={condition}", fontsize=9)
-    panels[0].set_yticks(range(len(lines)), [f"{first} less {second}" for first, second in lines], fontsize=8)
-    panels[0].invert_yaxis()
+    panels[0].set_yticks(range(len(lines)), [f"{plan.name(a)} less {plan.name(b)}" for a, b in lines], fontsize=8)
+    panels[0].set_ylim(len(lines) - 0.5, -0.5)
     drawing.supxlabel("points, with 95 % intervals", fontsize=9)
     return svg(drawing)
 

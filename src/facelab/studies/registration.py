@@ -51,6 +51,7 @@ class Registration:
         expected: deviations for which the least detectable difference is shown.
         beside: arms that are shown with their difference from the rule's first arm, and decide nothing.
         people: number of test people, for intervals over people.
+        names: of arms, shown instead of their text on the command line.
         generator_metrics: metrics of the runs that generated faces for an arm; they are shown beside its gain.
     """
 
@@ -64,6 +65,11 @@ class Registration:
     beside: list[str] = field(default_factory=list)
     people: Annotated[int, Field(ge=1)] = 1
     generator_metrics: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def name(self, arm: str) -> str:
+        """What an arm is called."""
+        return self.names.get(arm, arm)
 
     @property
     def of_people(self) -> bool:
@@ -162,6 +168,8 @@ def _refuse_misfit(folder: Path, plan: Registration, listed: Mapping[str, Sequen
             "Make them equal."
         )
     named, arms = [*plan.rule.arms, *plan.beside], listed[plan.axes.arm]
+    if unknown := plan.names.keys() - set(arms):
+        raise ConfigError(f"{folder / REGISTRATION}: names: '{min(unknown)}' is no arm. Arms are {', '.join(arms)}.")
     odd = [*(set(named) - set(arms)), *(set(arms) - set(named))]
     if odd or len(set(named)) < len(named):
         wrong = f"'{sorted(odd)[0]}' is in one of them only" if odd else "an arm is named twice"

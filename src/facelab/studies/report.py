@@ -43,7 +43,8 @@ def page(study: RegisteredStudy, grid: Grid | None, costs: Sequence[Beside] = ()
     if costs:
         parts += ["Beside the accuracy, means over replicates:", _costs(study.plan, grid, costs)]
     for arm in sheets:
-        parts.append(f"Real faces (left) and synthetic ones of `{arm}`, {study.plan.condition}={grid.conditions[0]}:")
+        where = f"{study.plan.condition}={grid.conditions[0]}"
+        parts.append(f"Real faces (left) and synthetic ones of `{study.plan.name(arm)}`, {where}:")
         parts.append(f"![Synthetic faces of {arm}]({sheet_file(arm)})")
     return "\n\n".join(parts)
 
@@ -70,7 +71,7 @@ def _about(plan: Registration, about: str, grid: Grid) -> str:
 
 def _holes_in_words(plan: Registration, grid: Grid) -> str:
     total = len(grid.arms) * len(grid.conditions) * len(grid.replicates)
-    some = [f"{arm} {plan.condition}={c} replicate {r}" for arm, c, r in grid.missing[:_NAMED_CELLS]]
+    some = [f"{plan.name(arm)} {plan.condition}={c} replicate {r}" for arm, c, r in grid.missing[:_NAMED_CELLS]]
     more = f" and {len(grid.missing) - _NAMED_CELLS} more" if len(grid.missing) > _NAMED_CELLS else ""
     return f"The grid is incomplete: {len(grid.missing)} of {total} cells are missing: {', '.join(some)}{more}."
 
@@ -103,16 +104,16 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         f"`{plan.metric}` in %, mean ± 95 % interval over replicates"
         + (" (in brackets their number, where some are missing)" if grid.missing else "")
         + ":",
-        _accuracies(grid, conditions),
+        _accuracies(plan, grid, conditions),
         f"Differences, paired by replicate, in points ± 95 % interval over {over}, p corrected by Holm's method over "
         "this table:",
-        _differences(grid, plan.rule.pairs(grid.conditions), conditions),
+        _differences(plan, grid, plan.rule.pairs(grid.conditions), conditions),
         f"![Differences and their intervals]({DIFFERENCES})",
     ]
     if plan.beside:
         first = plan.rule.arms[0]
         pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
-        parts += ["Other arms, which decide nothing:", _differences(grid, pairs, conditions)]
+        parts += ["Other arms, which decide nothing:", _differences(plan, grid, pairs, conditions)]
     return parts
 
 
@@ -123,14 +124,21 @@ def _costs(plan: Registration, grid: Grid, costs: Sequence[Beside]) -> str:
     for one in costs:
         gain, _ = gains.get((one.arm, first, one.condition), (None, None))
         minutes = ["-" if value is None else f"{value:.1f}" for value in (one.minutes, one.generator_minutes)]
-        rows.append([f"`{one.arm}`", one.condition, _difference(gain, None), *minutes, *one.metrics.values()])
+        rows.append(
+            [f"`{plan.name(one.arm)}`", one.condition, _difference(gain, None), *minutes, *one.metrics.values()]
+        )
     names = [name.removeprefix("generation/") for name in costs[0].metrics]
-    return _table(["", plan.condition, f"less `{first}`", "minutes", "minutes of the generator", *names], rows)
+    return _table(
+        ["", plan.condition, f"less `{plan.name(first)}`", "minutes", "minutes of the generator", *names], rows
+    )
 
 
-def _accuracies(grid: Grid, conditions: Sequence[str]) -> str:
+def _accuracies(plan: Registration, grid: Grid, conditions: Sequence[str]) -> str:
     planned = len(grid.replicates)
-    rows = [[f"`{arm}`", *(_accuracy(grid.estimate(arm, c), planned) for c in grid.conditions)] for arm in grid.arms]
+    rows = [
+        [f"`{plan.name(arm)}`", *(_accuracy(grid.estimate(arm, c), planned) for c in grid.conditions)]
+        for arm in grid.arms
+    ]
     return _table(["", *conditions], rows)
 
 
@@ -142,10 +150,13 @@ def _accuracy(found: Estimate | None, planned: int) -> str:
     return f"{100 * found.mean:.1f}{interval}{f' ({found.n})' if found.n < planned else ''}"
 
 
-def _differences(grid: Grid, pairs: Sequence[Pair], conditions: Sequence[str]) -> str:
+def _differences(plan: Registration, grid: Grid, pairs: Sequence[Pair], conditions: Sequence[str]) -> str:
     found = grid.differences(pairs)
     lines = dict.fromkeys((first, second) for first, second, _ in pairs)
-    rows = [[f"`{a}` less `{b}`", *(_difference(*found[a, b, c]) for c in grid.conditions)] for a, b in lines]
+    rows = [
+        [f"`{plan.name(a)}` less `{plan.name(b)}`", *(_difference(*found[a, b, c]) for c in grid.conditions)]
+        for a, b in lines
+    ]
     return _table(["", *conditions], rows)
 
 

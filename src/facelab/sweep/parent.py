@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from facelab.tracking import (
     SweepRow,
     TrackedRun,
     begin_sweep,
+    children,
     find_sweep,
     record_registration,
     record_sweep,
@@ -75,13 +76,14 @@ def claimed(
     with FileLock(runs_folder / "sweeps.lock"):  # parallel first starts must not create two sweeps
         row = find_sweep(store, name)
         if row is None:
-            begun = begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
-            if study is not None:
-                record_registration(store, begun.id, study.folder / REGISTRATION, study.digest)
+            begin_sweep(store, name, axes, plan.identity, plan.command, search, threads, runs_folder)
             row = find_sweep(store, name)
             assert row is not None
         _refuse_another(row, name, axes, plan)
         if study is not None:
+            if row.registration is None and not children(store, row.id):
+                record_registration(store, row.id, study.folder / REGISTRATION, study.digest)
+                row = replace(row, registration=study.digest)
             refuse_changed(study, row)
         run = _open(row, name, store, runs_folder)
     lock = FileLock(run.folder / "sweep.lock")
