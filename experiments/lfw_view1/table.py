@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,14 @@ def line(name: str, metrics: dict[str, float]) -> str:
     return f"| {name} | {cells[0]} ({low:.1f} to {high:.1f}) | " + " | ".join(cells[1:]) + " |"
 
 
+def mean(seeds: Sequence[dict[str, float]]) -> str:
+    """The row of the means, with 95 % intervals over the seeds (Student's t)."""
+    values = 100 * np.array([[metrics[name] for name in NAMES] for metrics in seeds])
+    halves = t.ppf(0.975, len(seeds) - 1) * values.std(axis=0, ddof=1) / len(seeds) ** 0.5
+    cells = [f"{value:.1f} ± {half:.1f}" for value, half in zip(values.mean(axis=0), halves, strict=True)]
+    return f"| mean of {len(seeds)} seeds | {' | '.join(cells)} |"
+
+
 def flat(report: Report) -> dict[str, float]:
     """Metrics with the ends of their intervals, named as in metrics.json."""
     pairs = report.intervals.items()
@@ -88,23 +97,24 @@ def main() -> None:
         config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
         metrics = json.loads(path.read_text(encoding="utf-8"))
         if config["split"]["_target_"] == "facelab.data.Official" and NAMES[0] in metrics:
-            found.append((f"{config['name'] or 'run'}, seed {config['seed']}", config, metrics, path.parent))
+            found.append((config["seed"], config, metrics, path.parent))
+    found.sort(key=lambda run: run[0])
     print("| | accuracy, % | AUC | EER | TAR at FAR 1e-1 |\n|---|---|---|---|---|")
-    for name, _, metrics, _ in found:
-        print(line(name, metrics), flush=True)
-    accuracies = 100 * np.array([metrics[NAMES[0]] for _, _, metrics, _ in found])
+    for seed, _, metrics, _ in found:
+        print(line(f"seed {seed}, with the run's views and backend", metrics), flush=True)
     if len(found) > 1:
-        half = t.ppf(0.975, len(found) - 1) * accuracies.std(ddof=1) / len(found) ** 0.5
-        print(f"| mean of {len(found)} seeds | {accuracies.mean():.1f} ± {half:.1f} | | | |")
-    _, config, _, folder = found[0]
+        print(mean([metrics for _, _, metrics, _ in found]))
+    seed, config, _, folder = found[0]
     faces, splits = prepare(build({"data": config["data"]})["data"].load(), build({"split": config["split"]})["split"])
     pairs = config["protocol"]["verification"]["pairs"]
     for name, vectors in parts(faces, folder).items():
-        report = evaluated(faces, splits, vectors, load(folder).module, pairs, "plda")
-        print(line(f"first seed, one view an image: {name}", flat(report)), flush=True)
+        report = flat(evaluated(faces, splits, vectors, load(folder).module, pairs, "plda"))
+        print(line(f"seed {seed}, one view an image, PLDA: {name}", report), flush=True)
     module, vectors = untrained(faces, config, seed=1)
-    print(line("the same network, untrained", flat(evaluated(faces, splits, vectors, module, pairs))), flush=True)
-    print(line("eigenfaces", flat(evaluated(faces, splits, eigenfaces(faces, splits), module, pairs))), flush=True)
+    report = flat(evaluated(faces, splits, vectors, module, pairs))
+    print(line("the same network, untrained, cosine", report), flush=True)
+    report = flat(evaluated(faces, splits, eigenfaces(faces, splits), module, pairs))
+    print(line("eigenfaces, cosine", report), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from facelab.config.compose import config_folder
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.order import PK, Balanced, ByImage, Order
+from facelab.data.order import PK, Balanced, ByImage, Order, WithShare
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
@@ -117,6 +117,7 @@ def test_images_come_in_the_order_of_a_permutation_an_epoch() -> None:
 INDICES, LABELS = np.arange(100, 113), np.array([7, 0, 0, 2, 0, 0, 2, 0, 0, 2, 0, 0, 0])
 ORDERS = {
     "images": lambda: ByImage(INDICES, 8, seed=5),
+    "share": lambda: WithShare(INDICES[:4], INDICES[4:], 0.3, 8, seed=5),
     "balanced": lambda: Balanced(INDICES, LABELS, 8, seed=5),
     "pk": lambda: PK(INDICES, LABELS, 8, seed=5, images_per_class=4),
 }
@@ -144,6 +145,19 @@ def test_ranks_share_each_batch(world_size: int, order: Callable[[], Order]) -> 
 def test_no_draw_comes_twice(order: Callable[[], Order]) -> None:
     draws = [draw for batch in EndlessBatchSampler(order(), 800) for draw in batch]
     assert len(set(draws)) == len(draws) == 800  # each has an augmentation of its own
+
+
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.5, 0.95])
+def test_a_share_of_the_draws_whatever_the_numbers_of_images(share: float) -> None:
+    batches = list(EndlessBatchSampler(WithShare(np.arange(3), np.arange(10, 60), share, 8, seed=5), 800))
+    seen = 0
+    for number, batch in enumerate(batches):
+        seen += sum(index >= 10 for _, index in batch)
+        assert abs(seen - share * 8 * (number + 1)) < 1
+    for kind in (range(3), range(10, 60)):
+        draws = [draw for batch in batches for draw in batch if draw[1] in kind]
+        for place in range(0, len(draws) - len(kind) + 1, len(kind)):
+            assert sorted(index for _, index in draws[place : place + len(kind)]) == list(kind)
 
 
 def test_balanced_shows_classes_equally_often_and_their_images_in_turn() -> None:

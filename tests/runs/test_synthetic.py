@@ -141,7 +141,7 @@ def test_a_generator_that_saw_the_test_or_does_not_fit_is_refused(
         (["synthetic=gan_conditional", "synthetic.generator=['model=gan']"], "GAN is not conditioned on a label"),
         (["synthetic=mixed_identities", "synthetic.generator=['model=cnn']"], "CNN generates no faces"),
         (["synthetic=autoencoder", "synthetic.selection=discriminator"], "Autoencoder has no discriminator"),
-        (["synthetic=duplicates", "synthetic.per_identity=2000"], "leave less than one real image in a batch of 16"),
+        (["synthetic=duplicates", "model.recipe.sampling=balanced"], "Set synthetic.share=null"),
         (["synthetic=duplicates", "synthetic.ratio=2"], "and both are given"),
         (["synthetic.per_identity=3"], "It is a key of synthetic=autoencoder"),
     ],

@@ -40,13 +40,40 @@ class ByImage(Order):
 
     def batch(self, number: int) -> list[Draw]:
         """The images at positions `number * batch_size` and following, with their epochs."""
+        return self.draws(number * self.batch_size, (number + 1) * self.batch_size)
+
+    def draws(self, begin: int, end: int) -> list[Draw]:
+        """The images at positions from `begin` to before `end`, with their epochs."""
         draws = []
-        for position in range(number * self.batch_size, (number + 1) * self.batch_size):
+        for position in range(begin, end):
             epoch, place = divmod(position, len(self.indices))
             if epoch != self._epoch:
                 self._epoch, self._permuted = epoch, _permutation(self.indices, [self.seed, epoch])
             draws.append((epoch, int(self._permuted[place])))
         return draws
+
+
+class WithShare(Order):
+    """Two kinds of images, of which the second has a given share of the draws; within a kind as `ByImage`.
+
+    Args:
+        first: indices (N,) of the first kind.
+        second: indices (M,) of the second kind.
+        share: of the second kind, in (0, 1).
+        batch_size: images per step, over all processes together.
+        seed: of the run.
+    """
+
+    def __init__(self, first: Indices, second: Indices, share: float, batch_size: int, seed: int) -> None:
+        super().__init__(np.concatenate([first, second]), batch_size, seed)
+        self._first, self._second = ByImage(first, batch_size, seed), ByImage(second, batch_size, seed)
+        self._share = share
+
+    def batch(self, number: int) -> list[Draw]:
+        """Images of the first kind, then of the second; their number differs from the share by less than one."""
+        begin, end = number * self.batch_size, (number + 1) * self.batch_size
+        before, after = int(begin * self._share), int(end * self._share)
+        return self._first.draws(begin - before, end - after) + self._second.draws(before, after)
 
 
 class _ByClass(Order):

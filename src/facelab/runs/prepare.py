@@ -16,7 +16,7 @@ from facelab.config.build import build, configured, nearest
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
-from facelab.data.order import PK, Balanced, ByImage, Order
+from facelab.data.order import PK, Balanced, ByImage, Order, WithShare
 from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.classification import NAMES
@@ -247,13 +247,26 @@ def _planned(experiment: Experiment, faces: FaceSet, splits: Splits) -> Plan | N
     return source.plan(labels, faces.label_names[: labels.max() + 1])
 
 
-def _refuse_few_real(recipe: Recipe, real: int, synthetic: int) -> None:
-    """Raise if the average batch has less than one real image."""
-    if recipe.batch_size * real < real + synthetic:
+def _check_batch_size(recipe: Recipe, devices: int) -> None:
+    if recipe.batch_size % devices:
         raise ConfigError(
-            f"synthetic: {synthetic:,} synthetic faces beside {real:,} real images leave less than one real image in a "
-            f"batch of {recipe.batch_size}. Set synthetic.per_identity=null synthetic.ratio={recipe.batch_size - 1} or "
-            "less, or a smaller synthetic.per_identity; the usual ratio is 1 to 5."
+            f"model.recipe.batch_size={recipe.batch_size} is not divisible by "
+            f"trainer.devices={devices}; choose a multiple."
+        )
+    if recipe.batch_size < 2 * devices:
+        raise ConfigError(
+            f"model.recipe.batch_size={recipe.batch_size} leaves each of trainer.devices={devices} processes "
+            "one image a step, and batch norm needs at least two. Choose at least "
+            f"model.recipe.batch_size={2 * devices}."
+        )
+
+
+def _refuse_share(share: float | None, recipe: Recipe) -> None:
+    """Raise if the share of synthetic faces follows from their number, and yet one is given."""
+    if share is not None and recipe.sampling != "images":
+        raise ConfigError(
+            f"synthetic.share={share}: model.recipe.sampling={recipe.sampling} draws classes first and then images of "
+            "them, so the share of synthetic faces is that among a class's images. Set synthetic.share=null."
         )
 
 
@@ -268,25 +281,24 @@ def _data_module(
     recipe = module.recipe
     module.check_training(faces, splits.train, with_synthetic=plan is not None)
     indices, labels = splits.train, faces.labels[splits.train]
-    if plan is not None:  # the real images come first, see `facelab.synthetic.base.joined`
-        _refuse_few_real(recipe, len(splits.train), len(plan))
+    share = None
+    if plan is not None and experiment.synthetic is not None:
+        share = experiment.synthetic.share
+        _refuse_share(share, recipe)
+        # The real images come first, see `facelab.synthetic.base.joined`.
         indices, labels = np.arange(len(labels) + len(plan)), np.concatenate([labels, plan.labels])
-    if recipe.batch_size % settings.devices:
-        raise ConfigError(
-            f"model.recipe.batch_size={recipe.batch_size} is not divisible by "
-            f"trainer.devices={settings.devices}; choose a multiple."
-        )
-    if recipe.batch_size < 2 * settings.devices:
-        raise ConfigError(
-            f"model.recipe.batch_size={recipe.batch_size} leaves each of trainer.devices={settings.devices} processes "
-            "one image a step, and batch norm needs at least two. Choose at least "
-            f"model.recipe.batch_size={2 * settings.devices}."
-        )
+    _check_batch_size(recipe, settings.devices)
+    order: Order
+    if share is None:
+        order = configured("model.recipe", lambda: _order(recipe, indices, labels, experiment.seed, settings.devices))
+    else:
+        real, synthetic = np.split(indices, [len(splits.train)])
+        order = WithShare(real, synthetic, share, recipe.batch_size, experiment.seed)
     return FaceDataModule(
         faces,
         splits,
         experiment.augment,
-        configured("model.recipe", lambda: _order(recipe, indices, labels, experiment.seed, settings.devices)),
+        order,
         # As many steps as without synthetic faces; a model that is fitted once sees each of them, too.
         module.total_images(len(indices if isinstance(module, FittedModule) else splits.train)),
         experiment.seed,

@@ -78,6 +78,8 @@ class SyntheticFaces(NeedsRuns, ABC):
     Args:
         per_identity: number of faces of each class, usually a person.
         ratio: number of faces for each real training image, instead of `per_identity`.
+        share: of synthetic faces among the images that are drawn in training; None to draw each as often as any other
+            image, which sampling by classes needs.
         seed: of their randomness.
 
     Raises:
@@ -88,6 +90,7 @@ class SyntheticFaces(NeedsRuns, ABC):
 
     per_identity: Annotated[int, Field(ge=1)] | None = None
     ratio: Annotated[float, Field(gt=0)] | None = None
+    share: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def __post_init__(self) -> None:
