@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from facelab.tracking import TrackedRun
+
 FOLDS = 10
 NAMES = {"accuracy": "accuracy, %", "auc": "AUC, %", "eer": "EER, %"}
 
@@ -18,7 +20,8 @@ def folds(runs: Path) -> dict[str, dict[int, dict[str, float]]]:
         config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
         if config["split"]["_target_"] == "facelab.data.PairFolds":
             metrics = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault(f"{config['name'] or 'run'}, seed {config['seed']}", {})[config["split"]["fold"]] = metrics
+            name = config["name"] or TrackedRun.open(path.parent).name.split(" · ")[0]
+            found.setdefault(f"`{name}`, seed {config['seed']}", {})[config["split"]["fold"]] = metrics
     return found
 
 

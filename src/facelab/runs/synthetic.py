@@ -119,16 +119,20 @@ def synthetic_sheet(plan: Plan, faces: FaceSet) -> NDArray[np.uint8]:
     first = len(faces) - len(plan)
     shown = np.unique(plan.labels)
     shown = shown[np.unique(np.linspace(0, len(shown) - 1, _ROWS).astype(int))]
-    return contact_sheet([_row(int(label), plan, faces, first) for label in shown], _SIDE)
+    rows = [_row(int(label), plan, faces, first) for label in shown]
+    columns = 1 + max(len(real) for real, _ in rows)
+    blank: Cell = (np.full(faces.pixels[0].shape, 255, np.uint8), "")
+    return contact_sheet([[*real, *[blank] * (columns - len(real)), *made] for real, made in rows], _SIDE)
 
 
-def _row(label: int, plan: Plan, faces: FaceSet, first: int) -> list[Cell]:
+def _row(label: int, plan: Plan, faces: FaceSet, first: int) -> tuple[list[Cell], list[Cell]]:
+    """The real and the synthetic images of a label."""
     made = np.flatnonzero(plan.labels == label)
     parents = dict.fromkeys(plan.parents[made[0]].tolist())
     of_each = [np.flatnonzero(faces.labels[:first] == parent) for parent in parents]
     real = [own[n] for n in range(_REAL) for own in of_each if n < len(own)][:_REAL]
-    blank = np.full(faces.pixels[0].shape, 255, np.uint8)
-    cells: list[Cell] = [(faces.pixels[int(i)], f"{faces.label_names[faces.labels[i]]}, real") for i in real]
-    cells += [(blank, "")] * (_REAL - len(cells) + 1)
-    names = [f"{faces.label_names[label]}, synthetic", *[""] * (_SYNTHETIC - 1)]
-    return [*cells, *((faces.pixels[int(first + i)], name) for i, name in zip(made, names, strict=False))]
+    names = [f"{faces.label_names[label]}\nsynthetic", *[""] * (_SYNTHETIC - 1)]
+    return (
+        [(faces.pixels[int(i)], f"{faces.label_names[faces.labels[i]]}\nreal") for i in real],
+        [(faces.pixels[int(first + i)], name) for i, name in zip(made, names, strict=False)],
+    )
