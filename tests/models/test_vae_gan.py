@@ -17,7 +17,14 @@ from facelab.models import (
     EncodingObjective,
     Recipe,
 )
-from facelab.nets import ConditionalDecoder, ConvDecoder, ConvDiscriminator, LatentEncoder, ProjectionDiscriminator
+from facelab.nets import (
+    ConditionalDecoder,
+    ConvDecoder,
+    ConvDiscriminator,
+    LatentEncoder,
+    LocalContrastNormalisation,
+    ProjectionDiscriminator,
+)
 
 
 def _model(kind: type[VAEGAN] = VAEGAN, **objective: Any) -> VAEGAN:
@@ -115,3 +122,17 @@ def test_the_terms_come_every_nth_step_and_do_not_train_the_discriminator() -> N
     assert all(weight.grad is not None for weight in module.encoder.parameters())
     trained = {id(weight) for weight in module.generator_parameters()}
     assert trained == {id(weight) for part in (module.generator, module.encoder) for weight in part.parameters()}
+
+
+@pytest.mark.parametrize("kind", [VAEGAN, ConditionalVAEGAN])
+def test_the_discriminator_sees_detail_beside_the_images(kind: type[VAEGAN]) -> None:
+    normalised = LocalContrastNormalisation()
+    plain, model, batch = _model(kind), _model(kind, detail=normalised), _batch()
+    images, labels = batch["image"], batch["label"]
+    weights = plain.discriminator.state_dict()
+    first = next(name for name, value in weights.items() if value.dim() == 4)
+    none = torch.zeros_like(weights[first])
+    for ours, theirs in (([weights[first], none], images), ([none, weights[first]], 0.5 * normalised(images))):
+        model.discriminator.load_state_dict({**weights, first: torch.cat(ours, dim=1)})
+        assert torch.allclose(model.discriminate(images, labels), plain.discriminate(theirs, labels), atol=1e-6)
+        assert torch.allclose(model.embed(images), plain.embed(theirs), atol=1e-6)

@@ -14,6 +14,8 @@ from facelab.metrics import Metric
 from facelab.models.base import FaceModule, StepOutput
 from facelab.models.recipe import Recipe
 from facelab.nets.diffaugment import DiffAugment
+from facelab.nets.encoders import ImageShape
+from facelab.nets.light import LocalContrastNormalisation
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,37 @@ class AdversarialObjective:
         penalty_every: apply the penalties in every n-th step, weighted n times (lazy regularisation, Karras et al.,
             "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1).
         augment: augmentation of real and generated images before the discriminator; None for no augmentation.
+        detail: called with images; what it returns, halved, is shown to the discriminator beside the images, as further
+            channels. Of low contrast alone, a discriminator learns little. None for the images alone.
     """
 
     loss: Callable[..., AdversarialTerms]
     penalties: Sequence[Callable[..., Tensor]] = ()
     penalty_every: Annotated[int, Field(ge=1)] = 1
     augment: DiffAugment | None = None
+    detail: LocalContrastNormalisation | None = None
 
-    def seen(self, images: Tensor, draws: Tensor) -> Tensor:
+    def augmented(self, images: Tensor, draws: Tensor) -> Tensor:
         """Augment images (N, C, H, W) for the discriminator; `draws` are the random numbers of the augmentation."""
         return images if self.augment is None else self.augment(images, draws)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """What the discriminator sees of images: (N, C, H, W), or (N, 2 C, H, W) with `detail`."""
+        return images if self.detail is None else torch.cat([images, 0.5 * self.detail(images)], dim=1)
+
+    def seen_shape(self, image_shape: ImageShape) -> ImageShape:
+        """The shape of what the discriminator sees of images of shape (C, H, W)."""
+        channels, height, width = image_shape
+        return (channels if self.detail is None else 2 * channels), height, width
 
     def penalty(self, step: int, logits: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor) -> Tensor | None:
         """Sum of the penalties, a scalar; None on steps that have none.
 
         Args:
             step: number of steps before this one.
-            logits: the discriminator, images (N, C, H, W) -> logits (N,).
-            real: augmented real images, (N, C, H, W).
-            generated: augmented generated images, (N, C, H, W).
+            logits: the discriminator, (N, C, H, W) -> logits (N,).
+            real: what it sees of augmented real images, (N, C, H, W).
+            generated: what it sees of augmented generated images, (N, C, H, W).
         """
         if not self.penalties or step % self.penalty_every:
             return None
@@ -106,22 +120,25 @@ class AdversarialModule(FaceModule):
             real: (N, C, H, W) float, what the discriminator takes for real.
             generated: (N, C, H, W) float, with the gradients of the generator.
             draws: three sets of random numbers for augmentation, as `draws` returns them.
-            logits: the discriminator, (N, C, H, W) -> (N,).
+            logits: the discriminator, from what it sees of images to (N,).
             further: returns terms that are added to the generator's loss, by name.
         """
         of_real, of_generated, of_generator = draws
-        seen = self._objective.seen
         real_logits, terms = self._discriminator_step(
-            seen(real, of_real), seen(generated.detach(), of_generated), logits
+            self._shown(real, of_real), self._shown(generated.detach(), of_generated), logits
         )
-        terms |= self._generator_step(seen(generated, of_generator), real_logits, logits, further)
+        terms |= self._generator_step(self._shown(generated, of_generator), real_logits, logits, further)
         terms = {name: term.detach() for name, term in terms.items()}
         return {"loss": terms["generator_loss"], "terms": terms}
+
+    def _shown(self, images: Tensor, draws: Tensor) -> Tensor:
+        """What the discriminator sees of images in training."""
+        return self._objective.seen(self._objective.augmented(images, draws))
 
     def _discriminator_step(
         self, real: Tensor, generated: Tensor, logits: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step on augmented images; returns the logits of the real ones before the step, and the step's terms."""
+        """One step on what is seen; returns the logits of the real images before the step, and the step's terms."""
         objective, step = self._objective, self.images_seen // self.recipe.batch_size
         real_logits, generated_logits = logits(real), logits(generated)
         loss = objective.loss(real_logits, generated_logits).discriminator
@@ -144,7 +161,7 @@ class AdversarialModule(FaceModule):
         logits: Callable[[Tensor], Tensor],
         further: Callable[[], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """One step on augmented generated images; returns its terms."""
+        """One step on what is seen of generated images; returns its terms."""
         self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
         generated_logits = logits(generated)
         # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.

@@ -52,14 +52,14 @@ class GAN(AdversarialModule, Generative):
         super().__init__(objective, optimizers, recipe, latent_dim)
         self.num_classes = num_classes
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
-        self.discriminator = self._made(discriminator, image_shape=image_shape)
+        self.discriminator = self._made(discriminator, image_shape=objective.seen_shape(image_shape))
 
     def _made(self, network: Callable[..., nn.Module], **arguments: object) -> nn.Module:
         return network(**arguments)
 
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings (N, D) float of images (N, C, H, W) float in [-1, 1]: the discriminator's pooled feature maps."""
-        features: Tensor = self.discriminator.features(images)  # type: ignore[operator]
+        features: Tensor = self.discriminator.features(self._objective.seen(images))  # type: ignore[operator]
         return features
 
     def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -69,16 +69,20 @@ class GAN(AdversarialModule, Generative):
 
     def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
         """Logits (N,) of images (N, C, H, W) float in [-1, 1] with labels (N,) int64."""
-        logits: Tensor = self.discriminator(images)
-        return logits
+        return self._judged(self._objective.seen(images), labels)
+
+    def _judged(self, seen: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N,) of what the discriminator sees of images."""
+        logits: Tensor = self.discriminator(seen)
+        return logits.float()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:
         """One step of the discriminator, then one of the generator, on the same generated images."""
         real, labels = batch["image"], batch["label"]
         drawn, *draws = self.draws(len(real), real.device)
 
-        def logits(images: Tensor) -> Tensor:
-            return self.discriminate(images, labels).float()
+        def logits(seen: Tensor) -> Tensor:
+            return self._judged(seen, labels)
 
         generated = self.generate(drawn, labels).float()
         return self.adversarial_step(real, generated, draws, logits, lambda: self.further_terms(real, labels))
@@ -139,10 +143,9 @@ class ConditionalGAN(GAN):
         images: Tensor = self.generator(latents, labels)
         return images
 
-    def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N,) of images (N, C, H, W) float in [-1, 1] with labels (N,) int64."""
-        logits: Tensor = self.discriminator(images, labels)
-        return logits
+    def _judged(self, seen: Tensor, labels: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(seen, labels)
+        return logits.float()
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: a row for each of the first identities, with the same latents in all rows."""

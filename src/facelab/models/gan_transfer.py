@@ -64,7 +64,7 @@ class TransferGAN(AdversarialModule, Varying):
         super().__init__(objective, optimizers, recipe, latent_dim)
         channels, height, width = image_shape
         self.generator = generator(image_shape=image_shape, latent_dim=latent_dim)
-        self.discriminator = discriminator(image_shape=(2 * channels, height, width))
+        self.discriminator = discriminator(image_shape=objective.seen_shape((2 * channels, height, width)))
 
     @classmethod
     def check_training(cls, faces: FaceSet, train: Indices, with_synthetic: bool) -> None:
@@ -100,10 +100,10 @@ class TransferGAN(AdversarialModule, Varying):
 
     def discriminate(self, images: Tensor, others: Tensor) -> Tensor:
         """Logits (N,) of pairs of images, (N, C, H, W) float in [-1, 1] each."""
-        return self._logits(torch.cat([images, others], dim=1))
+        return self._logits(self._objective.seen(torch.cat([images, others], dim=1)))
 
-    def _logits(self, pairs: Tensor) -> Tensor:
-        logits: Tensor = self.discriminator(pairs)
+    def _logits(self, seen: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(seen)
         return logits.float()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> StepOutput:

@@ -101,8 +101,8 @@ class VAEGAN(GAN):
     def _feature_error(self, made: Tensor, images: Tensor) -> Tensor:
         assert isinstance(self.discriminator, Discriminator)
         with torch.no_grad():
-            original = self.discriminator.maps(images, self._encoding.maps)
-        return feature_error(self.discriminator.maps(made, self._encoding.maps), original)
+            original = self.discriminator.maps(self._encoding.seen(images), self._encoding.maps)
+        return feature_error(self.discriminator.maps(self._encoding.seen(made), self._encoding.maps), original)
 
     def _encoder_draws(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
         """Uniform numbers (N,) that mirror images, and standard normal noise (N, latent_dim)."""
