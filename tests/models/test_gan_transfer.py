@@ -16,22 +16,26 @@ from facelab.data.faces import FaceSet
 from facelab.data.order import PK
 from facelab.errors import ConfigError
 from facelab.losses import r1, relativistic_logistic
-from facelab.models import AdversarialObjective, AdversarialOptimizers, Constant, Recipe, TransferGAN
+from facelab.models import AdversarialOptimizers, Constant, EncodingObjective, Recipe, TransferGAN
 from facelab.models.sampling import varied
-from facelab.nets import ConvDiscriminator, DiffAugment, ImageVariator
+from facelab.nets import ConvDiscriminator, DiffAugment, ImageVariator, LatentEncoder
+from facelab.nets.discriminators import Discriminator
 from facelab.training.callbacks.images_seen import ImagesSeen
 
 NONE = np.arange(0)
 PAIRS = Recipe(batch_size=8, schedule=Constant(), max_images=16, sampling="pk", images_per_class=2)
 
 
-class _Recorder(nn.Module):
+class _Recorder(Discriminator):
     """Keeps the pairs that it judges."""
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
+        super().__init__(nn.Sequential(), 1)
         self.weight = nn.Parameter(torch.ones(image_shape[0]))
         self.judged: list[Tensor] = []
+
+    def maps(self, pairs: Tensor, count: int) -> list[Tensor]:
+        return [pairs]
 
     def forward(self, pairs: Tensor) -> Tensor:
         self.judged.append(pairs.detach().clone())
@@ -46,7 +50,14 @@ def _model(recipe: Recipe = PAIRS, **changed: Any) -> TransferGAN:
     arguments: dict[str, Any] = {
         "generator": partial(ImageVariator, widths=[8, 4], code_dim=6),
         "discriminator": partial(ConvDiscriminator, widths=[4, 8]),
-        "objective": AdversarialObjective(relativistic_logistic, [penalty], penalty_every=2, augment=augment),
+        "objective": EncodingObjective(
+            relativistic_logistic,
+            [penalty],
+            penalty_every=2,
+            augment=augment,
+            encoder=partial(LatentEncoder, widths=[4, 8]),
+            **changed.pop("terms", {}),
+        ),
         "optimizers": AdversarialOptimizers(adam, adam),
         "latent_dim": 4,
     }
@@ -94,6 +105,22 @@ def test_the_augmentation_of_a_pair_is_that_of_one_image(orl: FaceSet) -> None:
     model = _trained(_model(discriminator=_Recorder, augment=shifts, generator=_Copy), orl, steps=1)
     generated = cast(_Recorder, model.discriminator).judged[1]
     assert torch.equal(generated[:, :1], generated[:, 1:])
+
+
+def test_the_second_image_is_reconstructed_from_the_first() -> None:
+    model = _model(discriminator=_Recorder, generator=_Copy, terms={"weight": 2.0, "feature_weight": 0.5, "every": 2})
+    images, others = torch.rand(2, 8, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model.step_seed = 5
+    terms = model.further_terms(images, others)
+    error = (images - others).abs().mean()  # of a copy; its one feature map is the pair, of which half is right
+    pairs = torch.cat([images, others], dim=1).abs().mean(dim=(1, 2, 3))
+    of_features = ((images - others).abs().mean(dim=(1, 2, 3)) / 2 / pairs).mean()
+    assert terms["reconstruction"].item() == pytest.approx(2 * (error + 0.5 * of_features).item(), rel=1e-3)
+    mean, log_variance = model.encoder(torch.cat([images, others], dim=1)).chunk(2, dim=1)
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    assert terms["kl"].item() == pytest.approx(2 * 0.05 * divergence.mean().item(), rel=1e-4)
+    model.images_seen = 8
+    assert model.further_terms(images, others) == {}
 
 
 class _Copy(nn.Module):

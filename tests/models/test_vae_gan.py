@@ -80,7 +80,7 @@ def test_the_terms_by_hand() -> None:
     terms = module.further_terms(batch["image"], batch["label"])
     assert list(terms) == ["reconstruction", "kl"]
     assert float(terms["kl"]) == pytest.approx(2 * 0.5 * float(normal_kl(mean, log_variance)) / 6)
-    flips, noise = module._encoder_draws(8, module.device)
+    flips, noise = module.encoder_draws(8, module.device)
     assert 0 < int((flips < 0.5).sum()) < 8
     errors = [
         (module.generate(mean + 0.018315638 * noise[i : i + 1], batch["label"][i : i + 1]) - image).abs().mean()
@@ -103,10 +103,10 @@ def test_the_terms_depend_on_the_seed_of_the_step_alone_and_average_over_parts(k
     module = _model(kind)
     parts = []
     for rank in (0, 1):  # two processes, of which each takes every other image
-        own, share = slice(rank, None, 2), module._encoder_draws(8, module.device)
-        module._encoder_draws = lambda count, device, own=own, share=share: tuple(one[own] for one in share)  # type: ignore[method-assign, misc]
+        own, share = slice(rank, None, 2), module.encoder_draws(8, module.device)
+        module.encoder_draws = lambda count, device, own=own, share=share: tuple(one[own] for one in share)  # type: ignore[method-assign, misc]
         parts.append(module.further_terms(batch["image"][own], batch["label"][own])["reconstruction"])
-        del module._encoder_draws
+        del module.encoder_draws
     torch.testing.assert_close((parts[0] + parts[1]) / 2, found[0]["reconstruction"])
 
 

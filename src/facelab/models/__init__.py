@@ -6,11 +6,12 @@ from facelab.models.base import FaceModule, FittedModule, Generative, OneLossMod
 from facelab.models.classical import Eigenfaces, Fisherfaces, LinearSVM, Pixels
 from facelab.models.cnn import CNN
 from facelab.models.diffusion import ConditionalDiffusion, Diffusion
+from facelab.models.encoding import EncodingObjective
 from facelab.models.gan import GAN, ConditionalGAN
 from facelab.models.gan_transfer import TransferGAN
 from facelab.models.recipe import Constant, Cosine, Length, Recipe, Schedule
 from facelab.models.transfer import Transfer
-from facelab.models.vae_gan import VAEGAN, ConditionalVAEGAN, EncodingObjective
+from facelab.models.vae_gan import VAEGAN, ConditionalVAEGAN
 
 __all__ = [
     "CNN",

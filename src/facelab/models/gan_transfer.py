@@ -12,8 +12,9 @@ from facelab.data.columns import Indices
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.listing import some_of
 from facelab.errors import ConfigError
-from facelab.models.adversarial import AdversarialModule, AdversarialObjective, AdversarialOptimizers
+from facelab.models.adversarial import AdversarialOptimizers
 from facelab.models.base import StepOutput, Varying, as_grid
+from facelab.models.encoding import EncodingModule, EncodingObjective
 from facelab.models.recipe import Recipe
 from facelab.models.sampling import arc, latents
 from facelab.nets.encoders import ImageShape
@@ -21,13 +22,17 @@ from facelab.nets.encoders import ImageShape
 _GRID = (8, 8)  # rows and columns of a grid, the image itself in the first column
 
 
-class TransferGAN(AdversarialModule, Varying):
+class TransferGAN(EncodingModule, Varying):
     """A GAN that turns an image of a person and a latent into another image of this person.
 
     Antoniou, Storkey and Edwards, "Data Augmentation Generative Adversarial Networks", 2017. The discriminator judges
     pairs: two real images of one person, or a real one and what the generator made of it, with the channels of both
-    concatenated. It is trained on people with several images each, the donors, and applied to others, of whom one image
-    is enough. Every batch holds two images each of `batch_size` / 2 people, and each image is once the given one. Pairs
+    concatenated. An encoder, used in training only, sees two real images and gives the latent from which the generator
+    reconstructs the second of the first, as in Zhu et al., "Toward Multimodal Image-to-Image Translation" (BicycleGAN),
+    2017, section 3.2 (cVAE-GAN): without it, the generator ignores its latent.
+
+    The model is trained on people with several images each, the donors, and applied to others, of whom one image is
+    enough. Every batch holds two images each of `batch_size` / 2 people, and each image is once the given one. Pairs
     are augmented as a whole, and every second batch is mirrored. The embedding is the generator's code of the image. If
     the recipe averages weights, sample grids, evaluation and the saved model use the averages of both networks.
 
@@ -35,7 +40,7 @@ class TransferGAN(AdversarialModule, Varying):
         generator: called with `image_shape` and `latent_dim`; images (N, C, H, W) in [-1, 1] and latents
             (N, latent_dim) -> images in [-1, 1], and `encode(images)` -> (N, D).
         discriminator: called with the `image_shape` of pairs, (2 C, H, W); pairs -> logits (N,).
-        objective: losses, penalties and augmentation.
+        objective: losses, penalties, augmentation and encoder; the encoder is made for pairs, (2 C, H, W).
         optimizers: an optimiser for each network.
         recipe: batch size, length, schedule and averaging; with sampling=pk and images_per_class=2.
         latent_dim: length of the latents.
@@ -43,14 +48,15 @@ class TransferGAN(AdversarialModule, Varying):
         num_classes: number of people; not used.
 
     Raises:
-        ValueError: the networks do not support `image_shape`, or the recipe does not draw pairs.
+        ValueError: the networks do not support `image_shape`, the discriminator has no feature maps, or the recipe does
+            not draw pairs.
     """
 
     def __init__(
         self,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
-        objective: AdversarialObjective,
+        objective: EncodingObjective,
         optimizers: AdversarialOptimizers,
         recipe: Recipe,
         latent_dim: Annotated[int, Field(ge=1)],
@@ -65,6 +71,7 @@ class TransferGAN(AdversarialModule, Varying):
         channels, height, width = image_shape
         self.generator = generator(image_shape=image_shape, latent_dim=latent_dim)
         self.discriminator = discriminator(image_shape=objective.seen_shape((2 * channels, height, width)))
+        self.add_encoder(objective, (2 * channels, height, width))
 
     @classmethod
     def check_training(cls, faces: FaceSet, train: Indices, with_synthetic: bool) -> None:
@@ -116,7 +123,23 @@ class TransferGAN(AdversarialModule, Varying):
         drawn, *draws = self.draws(len(images), images.device)
         generated = self.vary(images, drawn).float()
         real, made = (torch.cat([images, second], dim=1) for second in (others, generated))
-        return self.adversarial_step(real, made, draws, self._logits)
+        return self.adversarial_step(real, made, draws, self._logits, lambda: self.further_terms(images, others))
+
+    def further_terms(self, images: Tensor, others: Tensor) -> dict[str, Tensor]:
+        """`reconstruction` of the others from the images, and `kl`, weighted, in every n-th step.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+            others: other images (N, C, H, W) of the same people.
+        """
+        if not self.encodes:
+            return {}
+        pairs, (_, noise) = torch.cat([images, others], dim=1), self.encoder_draws(len(images), images.device)
+
+        def make(latents: Tensor) -> Tensor:
+            return self.vary(images, latents)
+
+        return self.encoding_terms(pairs, others, make, lambda made: torch.cat([images, made], dim=1), noise)
 
     def sample_grids(self, faces: Tensor) -> dict[str, Tensor]:
         """`samples`: a row for each of the first faces, the face itself and what fixed latents make of it."""
