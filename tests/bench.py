@@ -30,8 +30,9 @@ from facelab.data.order import ByImage
 from facelab.data.splits.base import Splits, split
 from facelab.losses.adversarial import r1, relativistic_logistic
 from facelab.models.base import FaceModule, OneLossModule, to_float
-from facelab.models.gan import GAN
+from facelab.models.vae_gan import VAEGAN
 from facelab.nets.diffaugment import DiffAugment
+from facelab.nets.light import LocalContrastNormalisation
 from facelab.runs.evaluate import outputs
 from facelab.runs.experiment import Experiment
 from facelab.tracking import SqliteStore, TrackedRun, environment
@@ -107,17 +108,23 @@ def _bare(experiment: Experiment, steps: int, bf16: bool, fast: bool = True) -> 
 
 def _bare_gan(experiment: Experiment, steps: int, bf16: bool) -> float:
     """Milliseconds a step of the plainest loop that does the arithmetic of model=gan."""
-    module, augment = _module(experiment), DiffAugment()
-    assert isinstance(module, GAN)
+    module, augment, normalised = _module(experiment), DiffAugment(), LocalContrastNormalisation()
+    assert isinstance(module, VAEGAN)
+
+    def seen(images: Tensor, draws: Tensor) -> Tensor:
+        images = augment(images, draws)
+        return torch.cat([images, 0.5 * normalised(images)], dim=1)
+
     generator, discriminator = module.generator, module.discriminator
     generator_optimizer, discriminator_optimizer = module.configure_optimizers()
     begun = time.perf_counter()
     for step, batch in enumerate(_batches(steps)):
+        module.images_seen = step * module.recipe.batch_size
         real, latents = to_float(batch["image"]), torch.randn(BATCH, module.latent_dim)
         draws = torch.rand(3, BATCH, DiffAugment.DRAWS)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             generated = generator(latents).float()
-            seen_real, seen_generated = augment(real, draws[0]), augment(generated.detach(), draws[1])
+            seen_real, seen_generated = seen(real, draws[0]), seen(generated.detach(), draws[1])
             real_logits, logits = discriminator(seen_real).float(), discriminator(seen_generated).float()
             loss = relativistic_logistic(real_logits, logits).discriminator
             if step % 8 == 0:
@@ -127,8 +134,10 @@ def _bare_gan(experiment: Experiment, steps: int, bf16: bool) -> float:
         discriminator_optimizer.step()
         discriminator.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = discriminator(augment(generated, draws[2])).float()
+            logits = discriminator(seen(generated, draws[2])).float()
             loss = relativistic_logistic(real_logits.detach(), logits).generator
+            for term in module.further_terms(real, batch["label"]).values():
+                loss = loss + term
         generator_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         generator_optimizer.step()

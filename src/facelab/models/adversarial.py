@@ -28,8 +28,8 @@ class AdversarialObjective:
         penalty_every: apply the penalties in every n-th step, weighted n times (lazy regularisation, Karras et al.,
             "Analyzing and Improving the Image Quality of StyleGAN", 2020, section 3.1).
         augment: augmentation of real and generated images before the discriminator; None for no augmentation.
-        detail: called with images; what it returns, halved, is shown to the discriminator beside the images, as further
-            channels. Of low contrast alone, a discriminator learns little. None for the images alone.
+        detail: called with images (N, C, H, W); what it returns, halved, is shown to the discriminator as C further
+            channels, since one that sees grey levels alone overlooks details of low contrast. None for images alone.
     """
 
     loss: Callable[..., AdversarialTerms]

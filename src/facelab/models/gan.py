@@ -26,7 +26,8 @@ class GAN(AdversarialModule, Generative):
 
     Args:
         generator: called with `image_shape` and `latent_dim`; latents (N, latent_dim) -> images in [-1, 1].
-        discriminator: called with `image_shape`; images -> logits (N,), and `features` -> (N, D).
+        discriminator: called with `image_shape`, with twice the channels if the objective has `detail`; images ->
+            logits (N,), and `features` -> (N, D).
         objective: losses, penalties and augmentation.
         optimizers: an optimiser for each network.
         recipe: batch size, length, schedule and averaging.

@@ -28,8 +28,8 @@ class TransferGAN(EncodingModule, Varying):
     Antoniou, Storkey and Edwards, "Data Augmentation Generative Adversarial Networks", 2017. The discriminator judges
     pairs: two real images of one person, or a real one and what the generator made of it, with the channels of both
     concatenated. An encoder, used in training only, sees two real images and gives the latent from which the generator
-    reconstructs the second of the first, as in Zhu et al., "Toward Multimodal Image-to-Image Translation" (BicycleGAN),
-    2017, section 3.2 (cVAE-GAN): without it, the generator ignores its latent.
+    reconstructs the second from the first, as in Zhu et al., "Toward Multimodal Image-to-Image Translation"
+    (BicycleGAN), 2017, section 3.2 (cVAE-GAN). In trials without it, the generator ignored its latent.
 
     The model is trained on people with several images each, the donors, and applied to others, of whom one image is
     enough. Every batch holds two images each of `batch_size` / 2 people, and each image is once the given one. Pairs
@@ -39,7 +39,8 @@ class TransferGAN(EncodingModule, Varying):
     Args:
         generator: called with `image_shape` and `latent_dim`; images (N, C, H, W) in [-1, 1] and latents
             (N, latent_dim) -> images in [-1, 1], and `encode(images)` -> (N, D).
-        discriminator: called with the `image_shape` of pairs, (2 C, H, W); pairs -> logits (N,).
+        discriminator: called with the `image_shape` of pairs, (2 C, H, W), or (4 C, H, W) if the objective has
+            `detail`; pairs -> logits (N,).
         objective: losses, penalties, augmentation and encoder; the encoder is made for pairs, (2 C, H, W).
         optimizers: an optimiser for each network.
         recipe: batch size, length, schedule and averaging; with sampling=pk and images_per_class=2.
