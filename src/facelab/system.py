@@ -1,13 +1,17 @@
-"""Utilities for the machine and the terminal: CPU cores, temporary folders, printable text, progress."""
+"""Utilities for the machine and the terminal: CPU cores, processes, temporary folders, printable text, progress."""
 
 import codecs
+import ctypes
 import os
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import connection, parent_process
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ _LOOK_ALIKES = {"·": "-", "–": "-", "—": "-", "…": "...", "±": "+-", "×
 _REPORT_S = 30.0  # between two lines of progress
 _PRINTABLE = "facelab.printable"
 _TRAINING_COMMAND = "FACELAB_TRAINING_COMMAND"  # an environment variable, which processes of a sweep inherit
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _SOCKET_PATH_CHARACTERS = 107  # of sun_path, without its terminating zero; on macOS 103
 _SOCKET_NAME_CHARACTERS = 36  # appended by multiprocessing: /pymp-12345678/listener-12345678, with a margin
 
@@ -24,6 +29,17 @@ _SOCKET_NAME_CHARACTERS = 36  # appended by multiprocessing: /pymp-12345678/list
 def cores() -> int:
     """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def die_with_parent() -> None:
+    """Kill this process with SIGKILL as soon as its parent process ends; call it in the main thread."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = parent_process()
+    if parent is not None:
+        # Linux takes the fork server that started a process for another one as its parent. Other systems lack the call
+        # above, which also comes too late if the parent has ended.
+        threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def training_command(arguments: Iterable[str] = ()) -> str:
@@ -142,3 +158,8 @@ def short_temporary_folder() -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+
+
+def _die_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -89,8 +90,11 @@ def test_a_killed_run_goes_on_bit_for_bit(
 
     process = start(tmp_path, *overrides, "runtime.workers=2")
     folder = wait_for_checkpoint(tmp_path, process)
-    os.killpg(process.pid, signal.SIGKILL)  # mid-step, as likely as not
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()  # mid-step, as likely as not, and as the kernel does when memory is exhausted: this process alone
     process.communicate(timeout=60)
+    assert len(started) >= 2, "the loader's processes"
+    assert not psutil.wait_procs(started, timeout=30)[1]
     process = start(tmp_path, f"resume={folder.name}", "runtime.workers=0")
     wait_for_checkpoint(tmp_path, process, after=int(newest(folder / "checkpoints")[0].images_seen))  # type: ignore[union-attr]
     process.send_signal(signal.SIGTERM)

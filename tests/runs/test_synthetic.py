@@ -25,7 +25,6 @@ from tests.conftest import TINY, TINY_CNN, Command
 # A conditional GAN that trains in a moment, as needed runs are described; its faces are noise of a kind.
 GAN = (
     "trainer=cpu",
-    "trainer.threads=1",
     "trainer.validations=2",
     "model.latent_dim=4",
     "model.generator.widths=[16,8]",
@@ -173,6 +172,7 @@ def test_an_interrupted_generator_is_resumed_and_new_classes_are_not_tested(
     assert "after 160 of 160 images" in outcome.out
     assert client.get_run(run.name).data.tags["needs.generator"] == needed.name
     assert client.get_run(needed.name).info.status == "FINISHED"
+    assert client.get_run(needed.name).data.params["trainer.threads"] == "1"  # the run's, since it says nothing of them
 
     trained = load(run)
     assert (trained.metadata.num_classes, trained.metadata.synthetic_classes) == (6, 6)

@@ -19,6 +19,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.order import Draw, Order
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
 from facelab.data.splits.base import Splits
+from facelab.system import die_with_parent
 
 EVALUATION_BATCH_SIZE = 256
 Arrays = dict[str, NDArray[Any]]
@@ -188,8 +189,9 @@ def _can_start_workers(rank: int, wanted: int) -> bool:
 
 
 def _begin_worker(_worker: int) -> None:
-    """Limit a loader worker to one thread, so that it does not compete with the training threads, and make it ignore
-    signals to the whole process group, which the training process handles after its step."""
+    """Limit a loader worker to one thread, so that it does not compete with the training threads; make it ignore
+    signals to the whole process group, which the training process handles after its step; end it with that process."""
+    die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -1,7 +1,7 @@
 """Dependencies: runs that another run needs, found among finished runs or trained first."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ class Dependency:
     choices: Mapping[str, str]
     need: Need
     dependencies: Mapping[str, "Dependency"] = field(default_factory=dict)
+
+    def with_threads(self, threads: int | None) -> "Dependency":
+        """The same with as many CPU threads as the run that needs it, which may have to leave cores to others.
+
+        Args:
+            threads: of that run; its own config may set another number.
+        """
+        trainer = self.config["trainer"]
+        return replace(self, config={**self.config, "trainer": {**trainer, "threads": trainer["threads"] or threads}})
 
 
 def find_or_train(

@@ -158,11 +158,11 @@ class PreparedEvaluation:
         known_people = any(protocol.tests_known_people for protocol in protocols.values())
         if known_people and run.trained.module.classifies and not with_head:
             notes.append("The classes are not those the model was trained on, so its own head is not used.")
-        own_needs = _has_own_needs(run, config)
+        own_needs, threads = _has_own_needs(run, config), evaluation.trainer.threads
         folders = {
             name: find_run(run.recorded.tags[f"{NEEDS}{name}"], runs_folder, store)
             if own_needs and f"{NEEDS}{name}" in run.recorded.tags
-            else dependency_run(name, dependency, None, store, runs_folder)[0]
+            else dependency_run(name, dependency.with_threads(threads), None, store, runs_folder)[0]
             for name, dependency in dependencies.items()
             if is_own or "split" not in dependency.need.same  # those learn the labels that the run learnt
         }

@@ -20,7 +20,7 @@ from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS
 from facelab.runs.summary import print_summary
 from facelab.runs.synthetic import with_synthetic
-from facelab.system import make_console, print_anything
+from facelab.system import die_with_parent, make_console, print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
 from facelab.training.callbacks.checkpoints import Checkpoints
@@ -31,7 +31,7 @@ from facelab.training.callbacks.stop_on_nan import StopOnNaN
 from facelab.training.callbacks.training_log import TrainingLog
 from facelab.training.callbacks.validation import Further, Validation
 from facelab.training.fitting import fit_once
-from facelab.training.interrupt import StopRequest, die_with_parent
+from facelab.training.interrupt import StopRequest
 from facelab.training.trainer import TrainerSettings
 
 

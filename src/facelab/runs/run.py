@@ -201,6 +201,7 @@ def _dependency_run(
     name: str, dependency: Dependency, prepared: "Prepared", config: Mapping[str, Any]
 ) -> tuple[Path, str]:
     faces = prepared.faces if dependency.config["data"] == config["data"] else None
+    dependency = dependency.with_threads(config["trainer"]["threads"])
     experiment = prepared.experiment
     runs_folder = Path(experiment.runtime.runs_folder)
     folder, its_hash = dependency_run(name, dependency, faces, experiment.tracking, runs_folder)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from facelab.errors import FacelabError, Interrupted
 from facelab.sweep.executor import Call
-from facelab.system import print_anything
+from facelab.system import die_with_parent, print_anything
 from facelab.tracking import TrackedRun
-from facelab.training.interrupt import die_with_parent, heed_stops
+from facelab.training.interrupt import heed_stops
 
 LOG = "log.txt"
 DONE = "done"

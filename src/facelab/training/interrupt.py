@@ -1,31 +1,16 @@
-"""Handle signals that stop a run, and end child processes with their parent."""
+"""Handle signals that stop a run."""
 
-import ctypes
-import os
 import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import connection, parent_process
 from types import FrameType
 from typing import Any
 
 from facelab.errors import Interrupted
 
 _IGNORABLE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # stays ignored under nohup
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *_IGNORABLE)
 _heeded: dict[int, Any] = {}  # what `ignore_stops` replaced
-
-
-def die_with_parent() -> None:
-    """Kill this process with SIGKILL as soon as its parent process ends; call it in the main thread."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = parent_process()
-    if parent is not None:  # other systems, and a parent that ended before the call above
-        threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def ignore_stops() -> None:
@@ -42,11 +27,6 @@ def heed_stops() -> None:
     """Undo `ignore_stops` in a process that was forked from the one that called it."""
     for number, handler in _heeded.items():
         signal.signal(number, handler)
-
-
-def _die_after(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class StopRequest:
