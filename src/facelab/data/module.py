@@ -22,6 +22,9 @@ from facelab.data.splits.base import Splits
 from facelab.system import die_with_parent
 
 EVALUATION_BATCH_SIZE = 256
+# A job of a sweep comes from a fork server, and so would its loader workers: each would import everything again, which
+# takes 7 s of a core.
+_START_METHOD = "fork" if sys.platform == "linux" else None
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -126,6 +129,7 @@ class FaceDataModule(pl.LightningDataModule):
             cast(Dataset[Sample], FaceDataset(self.training_faces, self.augmentation, self.seed, self.with_originals)),
             batch_sampler=sampler,
             num_workers=workers,
+            multiprocessing_context=_START_METHOD if workers else None,
             worker_init_fn=_begin_worker,
             collate_fn=_collate,
             prefetch_factor=4 if workers else None,
