@@ -24,7 +24,7 @@ Views = Callable[[Tensor], Iterable[Tensor]]
 VIEWS: dict[str, Views] = {
     "the image alone": lambda images: [images],
     "with its mirror image": lambda images: [images, images.flip(3)],
-    "18 views": AffineTestTimeAugmentation(max_images=None),
+    "18 variants": AffineTestTimeAugmentation(max_images=None),
 }
 
 

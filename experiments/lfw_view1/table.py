@@ -101,7 +101,7 @@ def main() -> None:
     found.sort(key=lambda run: run[0])
     print("| | accuracy, % | AUC | EER | TAR at FAR 1e-1 |\n|---|---|---|---|---|")
     for seed, _, metrics, _ in found:
-        print(line(f"seed {seed}, with the run's views and backend", metrics), flush=True)
+        print(line(f"seed {seed}, test-time augmentation and PLDA", metrics), flush=True)
     if len(found) > 1:
         print(mean([metrics for _, _, metrics, _ in found]))
     seed, config, _, folder = found[0]
@@ -109,7 +109,7 @@ def main() -> None:
     pairs = config["protocol"]["verification"]["pairs"]
     for name, vectors in parts(faces, folder).items():
         report = flat(evaluated(faces, splits, vectors, load(folder).module, pairs, "plda"))
-        print(line(f"seed {seed}, one view an image, PLDA: {name}", report), flush=True)
+        print(line(f"seed {seed}, the image alone, PLDA: {name}", report), flush=True)
     module, vectors = untrained(faces, config, seed=1)
     report = flat(evaluated(faces, splits, vectors, module, pairs))
     print(line("the same network, untrained, cosine", report), flush=True)
