@@ -56,6 +56,7 @@ def test_holms_correction_by_hand() -> None:
     # Sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.5 x 1, and never less than the one before.
     assert holm([0.03, 0.01, None, 0.5, 0.02]) == pytest.approx([0.06, 0.04, None, 0.5, 0.06], nan_ok=True)
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([0.03, 0.01, None], 3) == pytest.approx([0.06, 0.03, None], nan_ok=True)
     assert holm([]) == []
 
 

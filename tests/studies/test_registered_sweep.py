@@ -37,7 +37,7 @@ hydra:
   mode: MULTIRUN
   sweeper:
     params:
-      split.seed: range(2)
+      split.seed: range(3)
       split.train_per_identity: 1
       +tiny/arm: pixels,eigenfaces,duplicates
 """
@@ -66,7 +66,7 @@ def test_a_study_runs_is_written_and_keeps_its_registration(
 ) -> None:
     outcome = facelab("train", "+tiny=study", *experiment)
     assert outcome.status == 0, outcome.error
-    assert "6 jobs" in outcome.out
+    assert "9 jobs" in outcome.out
     outcome = facelab("compare", "study=tiny", *experiment)
     assert outcome.status == 0, outcome.error
     page = (study / "README.md").read_text(encoding="utf-8")
@@ -84,4 +84,12 @@ def test_a_study_runs_is_written_and_keeps_its_registration(
     for command in (("train", "+tiny=study"), ("compare", "study=tiny")):
         outcome = facelab(*command, *experiment)
         assert outcome.status == 2
-        assert "registration.toml was changed after the first run of the sweep 'tiny'" in outcome.error
+        assert "was changed after the first run of the sweep 'tiny'" in outcome.error
+    (study / "registration.toml").write_text(REGISTRATION, encoding="utf-8")
+    arm = study / "arm" / "pixels.yaml"
+    arm.write_text(arm.read_text(encoding="utf-8") + "data:\n  first_person: 2\n", encoding="utf-8")
+    outcome = facelab("train", "+tiny=study", *experiment)
+    assert "was changed after the first run of the sweep 'tiny'" in outcome.error
+    outcome = facelab("train", "+tiny=study", "data.image_size=32", "sweep.name=larger", *experiment)
+    assert outcome.status == 2
+    assert "the sweep 'larger' has further overrides, data.image_size=32" in outcome.error

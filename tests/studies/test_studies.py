@@ -1,5 +1,6 @@
 """Studies: grid, rules and pages, against figures by hand."""
 
+import math
 import shutil
 from itertools import product
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_missing_cells_are_named_by_replicate_first() -> None:
         ([_difference(0.05, 0.02), _difference(0.005, 0.01)], "no"),
         ([_difference(0.05, 0.02), _difference(0.05, 0.01, p=0.06)], "undecided"),
         ([_difference(0.05, 0.02), (None, None)], OPEN),
+        ([_difference(0.05, 0.02), (Difference(Estimate(0.05, None, 10), None), None)], OPEN),
+        ([_difference(0.05, 0.02), _difference(math.nextafter(0.02, 0), 0.01)], "yes"),  # a sum that is rounded
         ([_difference(0.05, 0.02), (Difference(Estimate(0.05, 0.01, 9), 0.5), 0.001)], OPEN),
     ],
 )
@@ -128,7 +131,7 @@ def test_a_study_is_written_from_the_store_and_refuses_holes(few_shot: Path, sto
     sweep = RecordedSweep(SqliteStore(str(store_folder)), Path("runs"), "few_shot_by_hand", {**listed})  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match="was not started from a registration"):
         _compare(store_folder, **here)
-    record_registration(sweep.store, sweep.row.id, few_shot / "registration.toml", study.digest)
+    record_registration(sweep.store, sweep.row.id, study.files, study.digest)
     *points, last = product(listed["split.seed"], listed["split.train_per_identity"], ARMS)
     for seed, k, model in points:
         point = {"split.seed": seed, "split.train_per_identity": k, "few_shot/arm": model}
@@ -170,6 +173,8 @@ def test_a_study_is_written_from_the_store_and_refuses_holes(few_shot: Path, sto
         ('replicate = "split.seed"', 'replicate = "seed"', "study.yaml sweeps split.seed"),
         ("[rule]", "[rule", "cannot be read"),
         ("question =", "wish = 1\nquestion =", "wish"),
+        ('"replicates"', '"replicates_and_people"', "people = <number of test people>"),
+        ("question =", "people = 3\nquestion =", "people goes with intervals"),
     ],
 )
 def test_a_faulty_registration_is_refused(few_shot: Path, old: str, new: str, said: str) -> None:

@@ -132,16 +132,21 @@ def least_difference(deviation: float, replicates: int, of_people: float = 0.0, 
     return float(student.ppf((1 + _LEVEL) / 2, replicates - 1) * variance**0.5)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p values for multiple comparisons by Holm's method; None stays None and does not count.
+def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
+    """Correct p values for multiple comparisons by Holm's method; None stays None.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    Args:
+        p_values: one for each comparison.
+        comparisons: their number if those without a p value count; None to count the others alone.
     """
     known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
+    count = len(known) if comparisons is None else comparisons
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0
     for rank, (p, position) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        highest = max(highest, min(1.0, (count - rank) * p))
         corrected[position] = highest
     return corrected
 

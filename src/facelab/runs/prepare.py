@@ -91,8 +91,8 @@ class Prepared:
         for note in (*faces.notes, *splits.notes) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note)
         experiment.augment.check(faces.pixels[int(splits.train[0])])
+        plan = _planned(experiment, faces, splits)  # may load a generator, which draws weights first
         pl.seed_everything(experiment.seed, verbose=False)
-        plan = _planned(experiment, faces, splits)
         metadata = _model_metadata(faces, splits, plan)
         module = configured("model", lambda: _make_model(experiment, metadata))
         configured(module.optimizer_keys, module.configure_optimizers)

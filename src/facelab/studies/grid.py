@@ -64,13 +64,13 @@ class Grid:
         return estimate(found) if found else None
 
     def differences(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[Difference | None, float | None]]:
-        """Paired differences, and their p values corrected for all of them by Holm's method.
+        """Paired differences, and their p values corrected for all of them by Holm's method, missing ones included.
 
         Returns:
             First minus second, and p, by pair; None where the arms share no replicate, or p cannot be computed.
         """
         found = [self._difference(*pair) for pair in pairs]
-        corrected = holm([None if one is None else one.p for one in found])
+        corrected = holm([None if one is None else one.p for one in found], len(pairs))
         return dict(zip(pairs, zip(found, corrected, strict=True), strict=True))
 
     def _difference(self, first: str, second: str, condition: str) -> Difference | None:

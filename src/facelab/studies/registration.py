@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
@@ -18,7 +19,9 @@ from facelab.studies.grid import Axes
 from facelab.studies.rules import AnyGains, BetterThanAll, EachPays
 from facelab.tracking import SweepRow
 
-REGISTRATION, STUDY = "registration.toml", "study.yaml"
+REGISTRATION, STUDY, ARMS = "registration.toml", "study.yaml", "arm"
+PEOPLE_METRIC = "test/accuracy"  # of which each person's share is recorded, in predictions.csv
+_FEWEST_REPLICATES = 3
 
 Points = Annotated[float, Field(ge=0)]
 
@@ -43,14 +46,14 @@ class Registration:
 
     Args:
         question: that the study answers.
-        metric: that is compared.
+        metric: that is compared; with intervals over people, test/accuracy.
         axes: swept keys.
         condition: short name of what the conditions are, such as `k`.
         intervals: over replicates, or over replicates and people; the latter takes the accuracy of each person.
         rule: of the verdict.
         expected: deviations for which the least detectable difference is shown.
         beside: arms that are shown with their difference from the rule's first arm, and decide nothing.
-        people: number of test people, for intervals over people.
+        people: number of test people, for intervals over people and only for these.
         names: of arms, shown instead of their text on the command line.
         generator_metrics: metrics of the runs that generated faces for an arm; they are shown beside its gain.
     """
@@ -84,19 +87,26 @@ class RegisteredStudy:
     Args:
         folder: its folder in experiments/.
         plan: what is registered.
-        digest: SHA-256 of the registration, in hexadecimal.
+        digest: SHA-256 of registration.toml, study.yaml and the files of arm/, in hexadecimal.
+        of_registration: SHA-256 of registration.toml alone, which is what earlier versions recorded.
         listed: all values of each axis, as text of the command line.
     """
 
     folder: Path
     plan: Registration
     digest: str
+    of_registration: str
     listed: Mapping[str, Sequence[str]]
 
     @property
     def command(self) -> str:
         """The end of the command that makes its runs."""
         return f"+{self.folder.name}={Path(STUDY).stem}"
+
+    @property
+    def files(self) -> list[Path]:
+        """What must not change after the first run."""
+        return _files(self.folder)
 
 
 def read_study(name: str) -> RegisteredStudy:
@@ -122,28 +132,39 @@ def read_study(name: str) -> RegisteredStudy:
         ) from error
     listed = _listed(folder / STUDY)
     _refuse_misfit(folder, plan, listed)
-    return RegisteredStudy(folder, plan, hashlib.sha256(content).hexdigest(), listed)
+    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in _files(folder)))
+    return RegisteredStudy(folder, plan, digest.hexdigest(), hashlib.sha256(content).hexdigest(), listed)
 
 
 def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
-    """Compare a registration with the one that a sweep was started with.
+    """Compare a study's files with those that a sweep was started with.
 
     Raises:
-        ConfigError: they differ, or the sweep was started without one.
+        ConfigError: they differ, or the sweep was started without a registration or with further overrides.
     """
-    if sweep.registration == study.digest:
+    if further := [one for one in sweep.fixed if one != study.command and not one.startswith("trainer")]:
+        raise ConfigError(
+            f"study={study.folder.name}: the sweep '{sweep.name}' has further overrides, {', '.join(further)}, so it "
+            f"is not the registered study. Start that under another name: python train.py {study.command} "
+            "sweep.name=<name>"
+        )
+    if sweep.registration in (study.digest, study.of_registration):
         return
-    file = study.folder / REGISTRATION
     if sweep.registration is None:
         raise ConfigError(
             f"study={study.folder.name}: the sweep '{sweep.name}' was not started from a registration, so nobody "
             f"can tell what was fixed before its runs. Start it with: python train.py {study.command}"
         )
     raise ConfigError(
-        f"study={study.folder.name}: {file} was changed after the first run of the sweep '{sweep.name}' (SHA-256 "
-        f"{study.digest[:12]}, then {sweep.registration[:12]}). Its text of then is among the artifacts of run "
-        f"{sweep.id}: change it back, or repeat the study under another sweep.name."
+        f"study={study.folder.name}: {REGISTRATION}, {STUDY} or a file of {ARMS}/ in {study.folder} was changed after "
+        f"the first run of the sweep '{sweep.name}' (SHA-256 {study.digest[:12]}, then {sweep.registration[:12]}). "
+        f"Their text of then is among the artifacts of run {sweep.id}: change it back, or repeat the study under "
+        "another sweep.name."
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / REGISTRATION, folder / STUDY, *sorted((folder / ARMS).glob("*.yaml"))]
 
 
 def _listed(file: Path) -> dict[str, list[str]]:
@@ -151,13 +172,15 @@ def _listed(file: Path) -> dict[str, list[str]]:
     try:
         params = load_yaml(file)["hydra"]["sweeper"]["params"]
         parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+        found = {one.get_key_element().lstrip("+~"): _values(one) for one in parsed}
     except (OSError, KeyError, TypeError, AttributeError, HydraException) as error:
         raise ConfigError(f"{file} has no axes under hydra.sweeper.params that can be read ({error}).") from error
-    found = {}
-    for one in parsed:
-        values = list(one.sweep_string_iterator()) if one.is_sweep_override() else [str(one.value())]
-        found[one.get_key_element().lstrip("+~")] = list(dict.fromkeys(values))
     return found
+
+
+def _values(override: Override) -> list[str]:
+    values = override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
+    return list(dict.fromkeys(values))
 
 
 def _refuse_misfit(folder: Path, plan: Registration, listed: Mapping[str, Sequence[str]]) -> None:
@@ -167,6 +190,7 @@ def _refuse_misfit(folder: Path, plan: Registration, listed: Mapping[str, Sequen
             f"{folder / REGISTRATION}: axes are {', '.join(axes)}, but {STUDY} sweeps {', '.join(listed)}. "
             "Make them equal."
         )
+    _refuse_odd_intervals(folder / REGISTRATION, plan, listed)
     named, arms = [*plan.rule.arms, *plan.beside], listed[plan.axes.arm]
     if unknown := plan.names.keys() - set(arms):
         raise ConfigError(f"{folder / REGISTRATION}: names: '{min(unknown)}' is no arm. Arms are {', '.join(arms)}.")
@@ -177,3 +201,18 @@ def _refuse_misfit(folder: Path, plan: Registration, listed: Mapping[str, Sequen
             f"{folder / REGISTRATION}: rule and beside must name each arm of {STUDY} once, but {wrong}. The arms are "
             f"{', '.join(arms)}."
         )
+
+
+def _refuse_odd_intervals(file: Path, plan: Registration, listed: Mapping[str, Sequence[str]]) -> None:
+    if len(listed[plan.axes.replicate]) < _FEWEST_REPLICATES:
+        raise ConfigError(
+            f"{file}: {STUDY} lists {len(listed[plan.axes.replicate])} values of {plan.axes.replicate}. List at least "
+            f"{_FEWEST_REPLICATES}, better ten: intervals over fewer replicates say nothing."
+        )
+    if plan.of_people and (plan.metric != PEOPLE_METRIC or plan.people < 2):
+        raise ConfigError(
+            f'{file}: intervals over people need metric = "{PEOPLE_METRIC}", of which the share of each person is '
+            f"recorded, and people = <number of test people>; got {plan.metric} and {plan.people}."
+        )
+    if not plan.of_people and (plan.people != 1 or any(one.people for one in plan.expected)):
+        raise ConfigError(f'{file}: people goes with intervals = "replicates_and_people" only. Remove it.')

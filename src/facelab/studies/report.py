@@ -1,6 +1,7 @@
 """A study's page in Markdown: design, verdict, tables."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from facelab.compare.shown import shown_p
@@ -46,6 +47,9 @@ def page(study: RegisteredStudy, grid: Grid | None, costs: Sequence[Beside] = ()
         where = f"{study.plan.condition}={grid.conditions[0]}"
         parts.append(f"Real faces (left) and synthetic ones of `{study.plan.name(arm)}`, {where}:")
         parts.append(f"![Synthetic faces of {arm}]({sheet_file(arm)})")
+    if commits := Counter(row.commit[:9] for row in grid.runs.values() if row.commit):
+        made = ", ".join(f"{count} by commit {commit}" for commit, count in sorted(commits.items()))
+        parts.append(f"Runs: {made}.")
     return "\n\n".join(parts)
 
 
@@ -105,8 +109,8 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         + (" (in brackets their number, where some are missing)" if grid.missing else "")
         + ":",
         _accuracies(plan, grid, conditions),
-        f"Differences, paired by replicate, in points ± 95 % interval over {over}, p corrected by Holm's method over "
-        "this table:",
+        f"Differences, paired by replicate, in points ± 95 % interval over {over}, p corrected by Holm's method for "
+        "all comparisons of this table:",
         _differences(plan, grid, plan.rule.pairs(grid.conditions), conditions),
         f"![Differences and their intervals]({DIFFERENCES})",
     ]

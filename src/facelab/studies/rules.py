@@ -26,7 +26,8 @@ class Interval:
         low: lower end of the 95 % interval, in points.
         mean: in points.
         high: upper end, in points.
-        is_significant: whether p, corrected for all differences that decide, is below 0.05, or cannot be computed.
+        is_significant: whether p, corrected for all differences that decide, is below 0.05, or the difference is the
+            same in all replicates, so that there is none.
     """
 
     low: float
@@ -188,15 +189,17 @@ class EachPays(Rule):
 def points(found: Difference) -> tuple[float, float, float]:
     """Lower end, mean and upper end in points, whose interval is their mean alone if it is unknown."""
     mean, half_width = 100 * found.estimate.mean, 100 * (found.estimate.half_width or 0.0)
-    return mean - half_width, mean, mean + half_width
+    # Shares are fractions of few images, so a mean can lie exactly on a margin, but for the rounding of its sum.
+    low, mean, high = (round(value, 9) for value in (mean - half_width, mean, mean + half_width))
+    return low, mean, high
 
 
 def _known(found: Found, pairs: Sequence[Pair], planned: int) -> list[Interval] | None:
-    """The differences of some pairs; None if one of them lacks a replicate."""
+    """The differences of some pairs; None if one of them lacks a replicate, or its interval is unknown."""
     known = []
     for pair in pairs:
         one, p = found[pair]
-        if one is None or one.estimate.n < planned:
+        if one is None or one.estimate.n < planned or one.estimate.half_width is None:
             return None
         known.append(Interval(*points(one), is_significant=p is None or p < _P))
     return known

@@ -37,7 +37,9 @@ def study_grid(study: RegisteredStudy, sweep: SweepRow, store: Store, runs_folde
         return _accuracies(row, recorded)
 
     people = by_person if study.plan.of_people else None
-    return grid_of(children(store, sweep.id), study.plan.axes, study.listed, study.plan.metric, people)
+    grid = grid_of(children(store, sweep.id), study.plan.axes, study.listed, study.plan.metric, people)
+    _refuse_other_people(study, grid)
+    return grid
 
 
 def write_study(
@@ -79,6 +81,16 @@ def write_study(
     except OSError as error:
         raise ConfigError(f"study={study.folder.name}: its files cannot be written ({error}).") from error
     return text, list(files)
+
+
+def _refuse_other_people(study: RegisteredStudy, grid: Grid) -> None:
+    for (arm, condition, replicate), shares in grid.by_person.items():
+        if len(shares) != study.plan.people or shares.keys() != next(iter(grid.by_person.values())).keys():
+            row = grid.runs[arm, condition, replicate]
+            raise ConfigError(
+                f"study={study.folder.name}: {row.id} ({row.name}) was tested on {len(shares)} people, or others than "
+                f"other runs. The registration says {study.plan.people}, whom every run must be tested on."
+            )
 
 
 def _figures(study: RegisteredStudy, grid: Grid, faces: Mapping[str, bytes]) -> dict[Path, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError, TrackingError
-from facelab.studies.registration import REGISTRATION, read_study, refuse_changed
+from facelab.studies.registration import read_study, refuse_changed
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
 from facelab.tracking import (
@@ -82,7 +82,7 @@ def claimed(
         _refuse_another(row, name, axes, plan)
         if study is not None:
             if row.registration is None and not children(store, row.id):
-                record_registration(store, row.id, study.folder / REGISTRATION, study.digest)
+                record_registration(store, row.id, study.files, study.digest)
                 row = replace(row, registration=study.digest)
             refuse_changed(study, row)
         run = _open(row, name, store, runs_folder)

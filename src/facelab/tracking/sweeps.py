@@ -1,7 +1,7 @@
 """Sweeps in MLflow: a parent run with one child for each point."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class SweepRow:
         command: that started it.
         search: `metric`, `direction`, `sampler` and `trials` of a search; None for a plain sweep.
         threads: CPU threads of each job, if the sweep divides the cores; None if the config sets them.
-        registration: SHA-256 of the registration of its study; None if it is of no study.
+        registration: SHA-256 of the files of its study; None if it is of no study.
     """
 
     id: str
@@ -105,14 +105,15 @@ def begin_sweep(
     return TrackedRun.create(store, name, params, runs_folder, tags)
 
 
-def record_registration(store: Store, sweep_id: str, registration: Path, digest: str) -> None:
-    """Keep what a study has fixed before its first run: the file among the artifacts, and its SHA-256.
+def record_registration(store: Store, sweep_id: str, files: Sequence[Path], digest: str) -> None:
+    """Keep what a study has fixed before its first run: its files among the artifacts, and their SHA-256.
 
     Raises:
         TrackingError: the store cannot be written.
     """
     with reached(store, "written") as (client, _):
-        client.log_artifact(sweep_id, str(registration))
+        for file in files:
+            client.log_artifact(sweep_id, str(file), "registration")
         client.set_tag(sweep_id, REGISTRATION, digest)
 
 

@@ -242,11 +242,18 @@ class RotatedFewShot(FewShot):
     """Few-shot protocol in which every image trains equally often: the splits rotate one random order of the images.
 
     Each class is shuffled as in `FewShot` with seed 0. Split s trains on the k images from number s of that order on,
-    the last followed by the first again. So with n images of each class, splits 0 to n - 1 train k times on each image.
-    Where the label is not the person, splits are those of `FewShot`. Arguments as for `FewShot`; `seed` is s.
+    the last followed by the first again. So with n images of each class, splits 0 to n - 1 train k times on each image,
+    and split n begins with another order. Where the label is not the person, splits are those of `FewShot`. Arguments
+    as for `FewShot`; `seed` is s.
     """
 
     def shuffler(self) -> Callable[[Indices], Indices]:
-        """One permutation of n numbers per person, rotated."""
-        random = np.random.RandomState(0)
-        return lambda members: np.roll(members[random.permutation(len(members))], -self.seed)
+        """One permutation of n numbers per person, rotated; another one for every n splits."""
+        random: dict[int, np.random.RandomState] = {}
+
+        def rotated(members: Indices) -> Indices:
+            order, place = divmod(self.seed, len(members))
+            drawn = random.setdefault(order, np.random.RandomState(order)).permutation(len(members))
+            return np.roll(members[drawn], -place)
+
+        return rotated
