@@ -87,7 +87,7 @@ class RegisteredStudy:
     Args:
         folder: its folder in experiments/.
         plan: what is registered.
-        digest: SHA-256 of registration.toml, study.yaml and the files of arm/, in hexadecimal.
+        digest: SHA-256 of registration.toml, study.yaml and the files of its arms, in hexadecimal.
         of_registration: SHA-256 of registration.toml alone, which is what earlier versions recorded.
         listed: all values of each axis, as text of the command line.
     """
@@ -106,7 +106,7 @@ class RegisteredStudy:
     @property
     def files(self) -> list[Path]:
         """What must not change after the first run."""
-        return _files(self.folder)
+        return _files(self.folder, self.listed[self.plan.axes.arm])
 
 
 def read_study(name: str) -> RegisteredStudy:
@@ -132,7 +132,9 @@ def read_study(name: str) -> RegisteredStudy:
         ) from error
     listed = _listed(folder / STUDY)
     _refuse_misfit(folder, plan, listed)
-    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in _files(folder)))
+    digest = hashlib.sha256(
+        b"".join(hashlib.sha256(file.read_bytes()).digest() for file in _files(folder, listed[plan.axes.arm]))
+    )
     return RegisteredStudy(folder, plan, digest.hexdigest(), hashlib.sha256(content).hexdigest(), listed)
 
 
@@ -142,7 +144,7 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
     Raises:
         ConfigError: they differ, or the sweep was started without a registration or with further overrides.
     """
-    if further := [one for one in sweep.fixed if one != study.command and not one.startswith("trainer")]:
+    if further := [one for one in sweep.fixed if not _belongs(one, study)]:
         raise ConfigError(
             f"study={study.folder.name}: the sweep '{sweep.name}' has further overrides, {', '.join(further)}, so it "
             f"is not the registered study. Start that under another name: python train.py {study.command} "
@@ -156,15 +158,22 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
             f"can tell what was fixed before its runs. Start it with: python train.py {study.command}"
         )
     raise ConfigError(
-        f"study={study.folder.name}: {REGISTRATION}, {STUDY} or a file of {ARMS}/ in {study.folder} was changed after "
+        f"study={study.folder.name}: {REGISTRATION}, {STUDY} or the file of an arm in {study.folder} was changed after "
         f"the first run of the sweep '{sweep.name}' (SHA-256 {study.digest[:12]}, then {sweep.registration[:12]}). "
         f"Their text of then is among the artifacts of run {sweep.id}: change it back, or repeat the study under "
         "another sweep.name."
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    return [folder / REGISTRATION, folder / STUDY, *sorted((folder / ARMS).glob("*.yaml"))]
+def _belongs(override: str, study: RegisteredStudy) -> bool:
+    """Whether an override is the study itself, the only value of an axis, or of the hardware."""
+    key, _, value = override.lstrip("+~").partition("=")
+    return override == study.command or value in study.listed.get(key, []) or key.split(".")[0] == "trainer"
+
+
+def _files(folder: Path, arms: Sequence[str]) -> list[Path]:
+    of_arms = (folder / ARMS / f"{arm}.yaml" for arm in arms)
+    return [folder / REGISTRATION, folder / STUDY, *(file for file in of_arms if file.is_file())]
 
 
 def _listed(file: Path) -> dict[str, list[str]]:
