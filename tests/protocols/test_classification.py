@@ -58,6 +58,18 @@ def test_an_interval_over_people_is_wider_than_one_over_pictures() -> None:
     assert high - low > 2 * naive
 
 
+@pytest.mark.parametrize("people_a_class", [1, 2])
+def test_classes_of_the_training_alone_change_nothing(people_a_class: int) -> None:
+    people = np.repeat(np.arange(40), 3)
+    labels = people // people_a_class
+    predicted = labels.copy()
+    predicted[::7] = 50  # a class without test images
+    without, among = (classification_intervals(predicted, labels, people, count) for count in (51, 1680))
+    assert without == among
+    low, high = among["recall"]
+    assert low < 102 / 120 < high
+
+
 @pytest.mark.parametrize("people_a_class", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     """Drawn from a known accuracy, nine in ten intervals and more hold it."""

@@ -42,16 +42,18 @@ def per_class_metrics(
 def classification_metrics(predicted: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:
     """Accuracy, and macro precision, recall and F1.
 
-    The macro averages run over all `num_classes` classes, including those that do not occur, as with scikit-learn's
-    `labels=range(num_classes), zero_division=0`.
+    The macro averages run over the classes that have images, as with scikit-learn's `labels=np.unique(labels),
+    zero_division=0`: what is classified as another class, which may be known from training alone, counts as an error.
 
     Args:
-        predicted: (N,) int64 in [0, num_classes).
+        predicted: (N,) int64 in [0, num_classes); N at least 1.
         labels: (N,) int64 in [0, num_classes).
         num_classes: number of classes.
 
     Returns:
         Scalars in [0, 1], named as in `NAMES`.
     """
-    macro = {name: values.mean() for name, values in per_class_metrics(predicted, labels, num_classes).items()}
+    present = torch.bincount(labels, minlength=num_classes) > 0
+    found = per_class_metrics(predicted, labels, num_classes)
+    macro = {name: values[present].mean() for name, values in found.items()}
     return {"accuracy": (predicted == labels).double().mean(), **macro}

@@ -212,7 +212,8 @@ def _draw_classes(
 def _draw_people(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
 ) -> dict[str, NDArray[np.float64]]:
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    present = np.unique(labels)
+    members = [np.flatnonzero(labels == label) for label in present]
     people = [_numbered(identities[of_class]) for of_class in members]
     draws = [times_drawn(1 + int(of_class.max()), seed=seed) for seed, of_class in enumerate(people)]
     blocks = []
@@ -226,7 +227,9 @@ def _draw_people(
             torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)
         )
         accuracy = weights @ (predicted == labels) / weights.sum(axis=1)
-        blocks.append({"accuracy": accuracy, **{name: values.mean(1).numpy() for name, values in classes.items()}})
+        blocks.append(
+            {"accuracy": accuracy, **{name: values[:, present].mean(1).numpy() for name, values in classes.items()}}
+        )
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
