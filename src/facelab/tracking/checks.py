@@ -40,7 +40,7 @@ def record_check(
     with reached(apart, "written") as (client, experiment):
         client.set_experiment_tag(experiment, KIND, CHECK)
         tags = {
-            **environment.git_state(environment.code_folder()),
+            **environment.git_state(),
             **environment.versions(),
             KIND: CHECK,
             "mlflow.source.name": "facelab check",

@@ -4,7 +4,6 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -16,8 +15,15 @@ _NAMED = ("torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", 
 
 
 @functools.cache  # the state at the start of the process, which is the code that runs
-def git_state(folder: Path) -> dict[str, str]:
-    """Tags for the commit checked out in `folder`, and whether files differ from it; empty outside git."""
+def git_state() -> dict[str, str]:
+    """Tags for the commit of the running code, and whether files differ from it; empty outside git.
+
+    It is the checkout of the current folder, which may hold models and experiments of the user, or else facelab's own.
+    """
+    return _state_of(Path.cwd()) or _state_of(Path(__file__).parent)
+
+
+def _state_of(folder: Path) -> dict[str, str]:
 
     def git(*arguments: str) -> str | None:
         try:
@@ -36,7 +42,7 @@ def git_state(folder: Path) -> dict[str, str]:
 
 def commit_of_now() -> str:
     """The commit of the running code; empty outside git."""
-    return git_state(code_folder()).get("mlflow.source.git.commit", "")
+    return git_state().get("mlflow.source.git.commit", "")
 
 
 @functools.cache
@@ -65,12 +71,6 @@ def packages() -> str:
     """All installed packages, one per line, as in `pip freeze`."""
     found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
-
-
-def code_folder() -> Path:
-    """Folder of the running program, usually a checkout."""
-    script = Path(sys.argv[0]).absolute()
-    return script.parent if script.is_file() else Path.cwd()
 
 
 def _processor() -> str:

@@ -70,7 +70,7 @@ class TrackedRun:
         """
         client, experiment_id = store.open()
         all_tags = {
-            **environment.git_state(environment.code_folder()),
+            **environment.git_state(),
             **environment.hardware(),
             **environment.versions(),
             "mlflow.user": _user(),
