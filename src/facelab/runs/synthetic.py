@@ -23,6 +23,7 @@ from facelab.synthetic.base import Plan, SyntheticFaces, joined
 from facelab.synthetic.generated import ROLES
 from facelab.system import progress
 from facelab.tracking import TrackedRun
+from facelab.training.checkpoint import newest
 
 FILE = "synthetic.safetensors"  # beside the checkpoints, and removed with them
 SHEET = "synthetic_faces"
@@ -87,7 +88,8 @@ def _kept(tracked: TrackedRun, plan: Plan) -> NDArray[np.uint8] | None:
 
 def _keep(images: NDArray[np.uint8], tracked: TrackedRun, plan: Plan) -> None:
     digest, before = _digest(images), tracked.recorded_tag(_DIGEST)
-    if before not in (None, digest):
+    checkpoint, _ = newest(tracked.folder / CHECKPOINTS)
+    if before not in (None, digest) and checkpoint is not None:  # without one, nothing has been trained on them
         raise DataError(
             f"resume={tracked.id}: the synthetic faces that it was trained on are gone, and those made now differ, as "
             "on another machine or with another version of a library. Start a new run."
@@ -97,7 +99,7 @@ def _keep(images: NDArray[np.uint8], tracked: TrackedRun, plan: Plan) -> None:
     partial = file.with_suffix(".partial")
     save_file({"images": images}, partial)
     partial.replace(file)
-    if before is None:
+    if before != digest:
         tracked.tag("synthetic.images", str(len(plan)))
         tracked.tag("synthetic.new_classes", str(len(plan.new_classes)))
         tracked.tag(_DIGEST, digest)

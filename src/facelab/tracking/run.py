@@ -137,8 +137,9 @@ class TrackedRun:
         return not self.spool.waiting()
 
     def recorded_tag(self, key: str) -> str | None:
-        """Value of a tag recorded earlier; None if there is none."""
-        return next((str(item["value"]) for item in self.spool.items() if item.get("tag") == key), None)
+        """Value of a tag recorded earlier, the last one if it was changed; None if there is none."""
+        values = [str(item["value"]) for item in self.spool.items() if item.get("tag") == key]
+        return values[-1] if values else None
 
     def needs(self) -> dict[str, str]:
         """Ids of the runs that this run depends on, by role."""
