@@ -19,8 +19,8 @@ from facelab.studies.grid import Axes
 from facelab.studies.rules import AnyGains, BetterThanAll, EachPays
 from facelab.tracking import SweepRow
 
-REGISTRATION, STUDY, ARMS = "registration.toml", "study.yaml", "arm"
-PEOPLE_METRIC = "test/accuracy"  # of which each person's share is recorded, in predictions.csv
+REGISTRATION, STUDY, _ARMS = "registration.toml", "study.yaml", "arm"
+_PEOPLE_METRIC = "test/accuracy"  # of which each person's share is recorded, in predictions.csv
 _FEWEST_REPLICATES = 3
 
 Points = Annotated[float, Field(ge=0)]
@@ -144,12 +144,7 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
     Raises:
         ConfigError: they differ, or the sweep was started without a registration or with further overrides.
     """
-    if further := [one for one in sweep.fixed if not _belongs(one, study)]:
-        raise ConfigError(
-            f"study={study.folder.name}: the sweep '{sweep.name}' has further overrides, {', '.join(further)}, so it "
-            f"is not the registered study. Start that under another name: python train.py {study.command} "
-            "sweep.name=<name>"
-        )
+    refuse_overrides(study, sweep.name, sweep.fixed)
     if sweep.registration in (study.digest, study.of_registration):
         return
     if sweep.registration is None:
@@ -165,6 +160,25 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
     )
 
 
+def refuse_overrides(study: RegisteredStudy, name: str, fixed: Sequence[str]) -> None:
+    """Compare the fixed overrides of a sweep with those of a study.
+
+    Args:
+        study: as registered.
+        name: of the sweep.
+        fixed: its overrides that are no axes.
+
+    Raises:
+        ConfigError: there are others than the study's own and those of the trainer.
+    """
+    if further := [one for one in fixed if not _belongs(one, study)]:
+        raise ConfigError(
+            f"study={study.folder.name}: the sweep '{name}' has further overrides, {', '.join(further)}, so it is not "
+            f"the registered study. Leave them out: python train.py {study.command}. For a trial beside the study, add "
+            "sweep.study=null sweep.name=<name>."
+        )
+
+
 def _belongs(override: str, study: RegisteredStudy) -> bool:
     """Whether an override is the study itself, the only value of an axis, or of the hardware."""
     key, _, value = override.lstrip("+~").partition("=")
@@ -172,7 +186,7 @@ def _belongs(override: str, study: RegisteredStudy) -> bool:
 
 
 def _files(folder: Path, arms: Sequence[str]) -> list[Path]:
-    of_arms = (folder / ARMS / f"{arm}.yaml" for arm in arms)
+    of_arms = (folder / _ARMS / f"{arm}.yaml" for arm in arms)
     return [folder / REGISTRATION, folder / STUDY, *(file for file in of_arms if file.is_file())]
 
 
@@ -218,9 +232,9 @@ def _refuse_odd_intervals(file: Path, plan: Registration, listed: Mapping[str, S
             f"{file}: {STUDY} lists {len(listed[plan.axes.replicate])} values of {plan.axes.replicate}. List at least "
             f"{_FEWEST_REPLICATES}, better ten: intervals over fewer replicates say nothing."
         )
-    if plan.of_people and (plan.metric != PEOPLE_METRIC or plan.people < 2):
+    if plan.of_people and (plan.metric != _PEOPLE_METRIC or plan.people < 2):
         raise ConfigError(
-            f'{file}: intervals over people need metric = "{PEOPLE_METRIC}", of which the share of each person is '
+            f'{file}: intervals over people need metric = "{_PEOPLE_METRIC}", of which the share of each person is '
             f"recorded, and people = <number of test people>; got {plan.metric} and {plan.people}."
         )
     if not plan.of_people and (plan.people != 1 or any(one.people for one in plan.expected)):

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError, TrackingError
-from facelab.studies.registration import read_study, refuse_changed
+from facelab.studies.registration import read_study, refuse_changed, refuse_overrides
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
 from facelab.tracking import (
@@ -72,6 +72,8 @@ def claimed(
     plan, store, runs_folder = context.plan, context.store, context.runs_folder
     name = context.settings.name or plan.default_name
     study = None if context.settings.study is None else read_study(context.settings.study)
+    if study is not None:  # before a parent run exists
+        refuse_overrides(study, name, plan.identity)
     runs_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(runs_folder / "sweeps.lock"):  # parallel first starts must not create two sweeps
         row = find_sweep(store, name)
