@@ -1,9 +1,8 @@
-"""`mlflow models serve` on a logged model, asked over HTTP; run as a program, the time that a request takes."""
+"""`mlflow models serve` on a logged model, asked over HTTP."""
 
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -59,7 +58,7 @@ def served(store: SqliteStore, model: str, folder: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def ask(address: str, body: object) -> tuple[int, dict[str, Any]]:
+def post(address: str, body: object) -> tuple[int, dict[str, Any]]:
     """Status and answer of a request."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
@@ -81,7 +80,7 @@ def test_a_registered_model_answers_over_http(tmp_path: Path) -> None:
     image = np.asarray(ORL(image_size=32, last_person=2).load().pixels)[0]
     png = encoded(face())
     with served(store, "models:/office/1", tmp_path) as address:
-        status, answer = ask(
+        status, answer = post(
             address, records(encoded(Image.fromarray(image.squeeze(-1))), encoded(face("RGB", (640, 480))))
         )
         assert status == 200
@@ -102,9 +101,9 @@ def test_a_registered_model_answers_over_http(tmp_path: Path) -> None:
             (b"{", "valid JSON"),
             (records(7), "row 0: the image is missing"),
         ):
-            status, answer = ask(address, body)
+            status, answer = post(address, body)
             assert (status, says in str(answer["message"])) == (400, True), (status, str(answer)[:1000])
-        assert ask(address, records(png))[0] == 200
+        assert post(address, records(png))[0] == 200
 
 
 def test_a_gan_generates_over_http(tmp_path: Path) -> None:
@@ -112,23 +111,8 @@ def test_a_gan_generates_over_http(tmp_path: Path) -> None:
     run = finished_run(store, tmp_path / "runs", "gan_conditional")
     assert run.settle()
     with served(store, f"models:/{models_of(run)[0]}", tmp_path) as address:
-        status, answer = ask(address, {"dataframe_records": [{"n": 3, "seed": 5}]})
+        status, answer = post(address, {"dataframe_records": [{"n": 3, "seed": 5}]})
         assert status == 200
         assert [row["label"] for row in answer["predictions"]] == ["s1", "s2", "s3"]
-        status, answer = ask(address, {"dataframe_records": [{"n": 3, "seed": 5, "label": "s7"}]})
+        status, answer = post(address, {"dataframe_records": [{"n": 3, "seed": 5, "label": "s7"}]})
         assert (status, "there is no label 's7'" in str(answer["message"])) == (400, True)
-
-
-def measure(folder: Path, model: str) -> None:
-    """Print how long a request of one image takes."""
-    with served(SqliteStore(str(folder)), model, folder) as address:
-        body, took = records(encoded(face())), []
-        for _ in range(50):
-            begun = time.perf_counter()
-            assert ask(address, body)[0] == 200
-            took.append(1000 * (time.perf_counter() - begun))
-    print(f"{statistics.median(took):.0f} ms, 95 % within {sorted(took)[47]:.0f} ms")
-
-
-if __name__ == "__main__":
-    measure(Path(sys.argv[1]), sys.argv[2])

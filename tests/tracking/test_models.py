@@ -20,9 +20,9 @@ from tests.conftest import TINY_CNN, Command
 from tests.exporting.untrained import write_run
 
 
-def finished_run(store: SqliteStore, runs_folder: Path, choice: str = "cnn") -> TrackedRun:
+def finished_run(store: SqliteStore, runs_folder: Path, choice: str = "cnn", side: int = 32) -> TrackedRun:
     """A run that has recorded a model, undelivered."""
-    made = write_run(runs_folder.parent / "made", choice)
+    made = write_run(runs_folder.parent / "made", choice, side)
     run = TrackedRun.create(store, "cnn · split=0.5: 'a'", {"model": choice}, runs_folder)
     for name in ("config.yaml", "model.safetensors"):
         shutil.copy(made / name, run.folder)
