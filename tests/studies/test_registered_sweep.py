@@ -25,6 +25,7 @@ no_gain_points = 1.0
 """.replace("+tiny", "tiny")
 STUDY = """# @package _global_
 defaults:
+  - /tiny/base
   - override /split: few_shot
   - override /protocol: [classification]
 data:
@@ -52,6 +53,7 @@ def study(tmp_path: Path) -> Path:
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
     marks = "<!-- study: written by facelab compare study=tiny -->\n<!-- end of study -->\n"
     (folder / "README.md").write_text(marks, encoding="utf-8")
+    (folder / "base.yaml").write_text("# @package _global_\ndata:\n  channels: 1\n", encoding="utf-8")
     for arm in ("pixels", "eigenfaces"):
         text = f"# @package _global_\ndefaults:\n  - override /model: {arm}\n"
         (folder / "arm" / f"{arm}.yaml").write_text(text, encoding="utf-8")
@@ -60,14 +62,29 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
+def test_what_a_study_refuses_before_its_sweep_exists(
+    facelab: Command, experiment: tuple[str, str], study: Path
+) -> None:
+    def refused(*overrides: str) -> str:
+        outcome = facelab("train", "+tiny=study", *overrides, *experiment)
+        assert outcome.status == 2
+        return outcome.error
+
+    assert "the sweep 'tiny' has further overrides, data.image_size=32" in refused("data.image_size=32")
+    assert "data.image_size is in one of them only" in refused("data.image_size=16,32")
+    assert "tiny/arm is in one of them only" in refused("+tiny/arm=pixels")
+    file = study / "registration.toml"
+    file.write_text(REGISTRATION.replace('"test/accuracy"', '"test/f2"').replace("replicates_and_people", "replicates")
+                    .replace("people = 4", "").replace(", people = 2.0", ""), encoding="utf-8")  # fmt: skip
+    assert "the study's protocols record no test/f2. Did you mean 'test/f1'?" in refused()
+    assert not (study.parents[1] / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_study_runs_is_written_and_keeps_its_registration(
     facelab: Command, experiment: tuple[str, str], study: Path
 ) -> None:
-    outcome = facelab("train", "+tiny=study", "data.image_size=32", *experiment)
-    assert outcome.status == 2
-    assert "the sweep 'tiny' has further overrides, data.image_size=32" in outcome.error
-    outcome = facelab("train", "+tiny=study", *experiment)  # the name is still free
+    outcome = facelab("train", "+tiny=study", *experiment)
     assert outcome.status == 0, outcome.error
     assert "9 jobs" in outcome.out
     outcome = facelab("compare", "study=tiny", *experiment)
@@ -82,6 +99,14 @@ def test_a_study_runs_is_written_and_keeps_its_registration(
         assert picture.width > picture.height
     assert "| `duplicates` | 1 | " in page
     assert outcome.out.splitlines()[0] in page
+
+    base = study / "base.yaml"  # is not among the registered files
+    base.write_text("# @package _global_\ndata:\n  channels: 3\n", encoding="utf-8")
+    outcome = facelab("train", "+tiny=study", *experiment)
+    assert outcome.status == 2
+    assert "is not the one that run" in outcome.error
+    assert "finished with (data.channels). Change it back" in outcome.error
+    base.write_text("# @package _global_\ndata:\n  channels: 1\n", encoding="utf-8")
 
     (study / "registration.toml").write_text(REGISTRATION.replace("2.0\nno_gain", "1.5\nno_gain"), encoding="utf-8")
     for command in (("train", "+tiny=study"), ("compare", "study=tiny")):

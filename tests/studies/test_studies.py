@@ -163,6 +163,38 @@ def test_a_study_is_written_from_the_store_and_refuses_holes(few_shot: Path, sto
         _compare(store_folder, **here)
 
 
+@pytest.mark.parametrize("lower_is", ["cnn", "pixels"])
+def test_an_arm_with_fewer_errors_is_better(few_shot: Path, store_folder: Path, lower_is: str) -> None:
+    file = few_shot / "registration.toml"
+    file.write_text(file.read_text("utf-8").replace('"test/accuracy"', '"verification/eer"'), "utf-8")
+    study = read_study("few_shot_small")
+    sweep = RecordedSweep(SqliteStore(str(store_folder)), Path("runs"), "errors", {**study.listed})  # type: ignore[dict-item]
+    record_registration(sweep.store, sweep.row.id, study.files, study.digest)
+    for seed, k, model in product(study.listed["split.seed"], study.listed["split.train_per_identity"], ARMS):
+        point = {"split.seed": seed, "split.train_per_identity": k, "few_shot/arm": model}
+        one_is_lower = (model == "cnn") == (lower_is == "cnn")
+        sweep.child(point, {"verification/eer": (0.1 if one_is_lower else 0.3) + 0.002 * int(seed) * int(one_is_lower)})
+    _compare(store_folder, study="few_shot_small", sweep="errors")
+    page = (few_shot / "README.md").read_text("utf-8")
+    said, mean = ("yes", "+19.8") if lower_is == "cnn" else ("no", "-19.8")
+    assert f"k=1: **{said}**; k=5: **{said}**" in page
+    assert f"| `cnn` less `pixels` | {mean} ± " in page
+    assert "by which `verification/eer` is lower, so better, in the first" in page
+
+
+def test_a_finished_run_without_a_value_and_a_further_axis_are_told(few_shot: Path, store_folder: Path) -> None:
+    study = read_study("few_shot_small")
+    for name, axes in (("empty", {**study.listed}), ("wider", {**study.listed, "model.optimizer.lr": ["0.1", "0.2"]})):
+        sweep = RecordedSweep(SqliteStore(str(store_folder)), Path("runs"), name, axes)  # type: ignore[arg-type]
+        record_registration(sweep.store, sweep.row.id, study.files, study.digest)
+        point = {"split.seed": "0", "split.train_per_identity": "1", "few_shot/arm": "cnn"}
+        sweep.child(point, {"test/accuracy": math.nan, "test/f1": 0.5})
+    with pytest.raises(ConfigError, match="1 runs have finished without a finite value of test/accuracy"):
+        _compare(store_folder, study="few_shot_small", sweep="empty")
+    with pytest.raises(ConfigError, match=r"model\.optimizer\.lr is in one of them only"):
+        _compare(store_folder, study="few_shot_small", sweep="wider")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from statistics import fmean
 
 from facelab.compare.statistics import Difference, Estimate, crossed, estimate, holm, paired
 from facelab.compare.table import value_of
+from facelab.metrics.declaration import find_metric
 from facelab.tracking import ChildRow
 
 Cell = tuple[str, str, str]  # arm, condition, replicate
@@ -36,9 +38,11 @@ class Grid:
         arms: all that were registered, in their order.
         conditions: likewise.
         replicates: likewise.
-        values: of the finished runs, finite.
+        values: of the finished runs, finite; means over people where these are given.
         by_person: the same of each person, whose mean it is; empty if differences have intervals over replicates only.
-        runs: the finished runs.
+        runs: the finished runs with a value.
+        valueless: finished runs that have none.
+        lower_is_better: whether lower values are better, so that differences are of second and first.
     """
 
     arms: Sequence[str]
@@ -47,6 +51,8 @@ class Grid:
     values: Mapping[Cell, float]
     by_person: Mapping[Cell, Mapping[str, float]] = field(default_factory=dict, repr=False)
     runs: Mapping[Cell, ChildRow] = field(default_factory=dict, repr=False)
+    valueless: Mapping[Cell, ChildRow] = field(default_factory=dict, repr=False)
+    lower_is_better: bool = False
 
     @property
     def missing(self) -> list[Cell]:
@@ -67,13 +73,15 @@ class Grid:
         """Paired differences, and their p values corrected for all of them by Holm's method, missing ones included.
 
         Returns:
-            First minus second, and p, by pair; None where the arms share no replicate, or p cannot be computed.
+            By how much the first is better than the second, and p, by pair; None where the arms share no replicate, or
+            p cannot be computed.
         """
         found = [self._difference(*pair) for pair in pairs]
         corrected = holm([None if one is None else one.p for one in found], len(pairs))
         return dict(zip(pairs, zip(found, corrected, strict=True), strict=True))
 
     def _difference(self, first: str, second: str, condition: str) -> Difference | None:
+        first, second = (second, first) if self.lower_is_better else (first, second)
         if self.by_person:
             return crossed(self._people(first, condition), self._people(second, condition))
         return paired(self.of(first, condition), self.of(second, condition))
@@ -99,14 +107,29 @@ def grid_of(
         by_person: the metric of each person in a run, if intervals are to be over people as well.
     """
     found: dict[Cell, ChildRow] = {}
+    valueless: dict[Cell, ChildRow] = {}
     alone = {key: texts[0] if len(texts) == 1 else "" for key, texts in listed.items()}  # is no axis of the sweep
     for row in rows:
         arm, condition, replicate = (
             row.point.get(key, alone[key]) for key in (axes.arm, axes.condition, axes.replicate)
         )
         place = (arm, condition, replicate)
-        if row.status == "FINISHED" and not row.superseded_by and value_of(row, metric) is not None:
-            found[place] = row
+        if row.status == "FINISHED" and not row.superseded_by:
+            (found if value_of(row, metric) is not None else valueless)[place] = row
     values = {place: value for place, row in found.items() if (value := value_of(row, metric)) is not None}
     people = {} if by_person is None else {place: by_person(row) for place, row in found.items()}
-    return Grid(listed[axes.arm], listed[axes.condition], listed[axes.replicate], values, people, found)
+    return Grid(
+        listed[axes.arm],
+        listed[axes.condition],
+        listed[axes.replicate],
+        values={place: fmean(people[place].values()) for place in people} or values,
+        by_person=people,
+        runs=found,
+        valueless={place: row for place, row in valueless.items() if place not in found},
+        lower_is_better=_is_lower_better(list(found.values()), metric),
+    )
+
+
+def _is_lower_better(rows: Sequence[ChildRow], metric: str) -> bool:
+    declared = find_metric(metric, {name: one for row in rows for name, one in row.declared.items()})
+    return declared is not None and not declared.higher_is_better

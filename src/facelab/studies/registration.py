@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,6 +104,11 @@ class RegisteredStudy:
         return f"+{self.folder.name}={Path(STUDY).stem}"
 
     @property
+    def swept(self) -> set[str]:
+        """Its keys with several values; one with a single value is no axis of the sweep."""
+        return {key for key, texts in self.listed.items() if len(texts) > 1}
+
+    @property
     def files(self) -> list[Path]:
         """What must not change after the first run."""
         return _files(self.folder, self.listed[self.plan.axes.arm])
@@ -144,7 +149,7 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
     Raises:
         ConfigError: they differ, or the sweep was started without a registration or with further overrides.
     """
-    refuse_overrides(study, sweep.name, sweep.fixed)
+    refuse_overrides(study, sweep.name, sweep.fixed, sweep.axes)
     if sweep.registration in (study.digest, study.of_registration):
         return
     if sweep.registration is None:
@@ -160,17 +165,26 @@ def refuse_changed(study: RegisteredStudy, sweep: SweepRow) -> None:
     )
 
 
-def refuse_overrides(study: RegisteredStudy, name: str, fixed: Sequence[str]) -> None:
-    """Compare the fixed overrides of a sweep with those of a study.
+def refuse_overrides(study: RegisteredStudy, name: str, fixed: Sequence[str], axes: Iterable[str]) -> None:
+    """Compare the overrides of a sweep with those of a study.
 
     Args:
         study: as registered.
         name: of the sweep.
         fixed: its overrides that are no axes.
+        axes: its swept keys.
 
     Raises:
-        ConfigError: there are others than the study's own and those of the trainer.
+        ConfigError: it sweeps other keys than the study, or fixes others than the study's own and those of the trainer.
     """
+    registered, swept = study.swept, {key.lstrip("+~") for key in axes}
+    if odd := sorted(swept ^ registered):
+        raise ConfigError(
+            f"study={study.folder.name}: the sweep '{name}' sweeps {', '.join(sorted(swept)) or 'nothing'}, and the "
+            f"study {', '.join(sorted(registered))}; {odd[0]} is in one of them only. Leave out what the command adds "
+            f"or narrows: python train.py {study.command}. For a trial beside the study, add sweep.study=null "
+            "sweep.name=<name>."
+        )
     if further := [one for one in fixed if not _belongs(one, study)]:
         raise ConfigError(
             f"study={study.folder.name}: the sweep '{name}' has further overrides, {', '.join(further)}, so it is not "
@@ -182,7 +196,7 @@ def refuse_overrides(study: RegisteredStudy, name: str, fixed: Sequence[str]) ->
 def _belongs(override: str, study: RegisteredStudy) -> bool:
     """Whether an override is the study itself, the only value of an axis, or of the hardware."""
     key, _, value = override.lstrip("+~").partition("=")
-    return override == study.command or value in study.listed.get(key, []) or key.split(".")[0] == "trainer"
+    return override == study.command or study.listed.get(key) == [value] or key.split(".")[0] == "trainer"
 
 
 def _files(folder: Path, arms: Sequence[str]) -> list[Path]:

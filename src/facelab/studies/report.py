@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from facelab.compare.shown import shown_p
 from facelab.compare.statistics import Difference, Estimate, least_difference
+from facelab.config.build import nearest
 from facelab.errors import ConfigError
 from facelab.studies.generators import Beside
 from facelab.studies.grid import Grid, Pair
@@ -22,6 +23,14 @@ def refuse_holes(study: RegisteredStudy, grid: Grid) -> None:
     Raises:
         ConfigError: names the first of them.
     """
+    lacking = [grid.valueless[place] for place in grid.missing if place in grid.valueless]
+    if lacking:
+        metric, one = study.plan.metric, lacking[0]
+        raise ConfigError(
+            f"study={study.folder.name}: {len(lacking)} runs have finished without a finite value of {metric}, such as "
+            f"{one.id} ({one.name}).{nearest(metric, list(one.metrics))} To have them made again, delete them on "
+            f"MLflow's page and type: python train.py {study.command}. For what there is, add partial=true."
+        )
     if grid.missing:
         raise ConfigError(
             f"study={study.folder.name}: {_holes_in_words(study.plan, grid)} To finish them: python train.py "
@@ -105,12 +114,12 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         *([f"**{_holes_in_words(plan, grid)}**"] if grid.missing else []),
         verdict_in_words(plan, grid),
         f"![Accuracy of the arms]({ACCURACY})",
-        f"`{plan.metric}` in %, mean ± 95 % interval over replicates"
+        f"`{plan.metric}` in %, mean{' over people' if plan.of_people else ''} ± 95 % interval over replicates"
         + (" (in brackets their number, where some are missing)" if grid.missing else "")
         + ":",
         _accuracies(plan, grid, conditions),
-        f"Differences, paired by replicate, in points ± 95 % interval over {over}, p corrected by Holm's method for "
-        "all comparisons of this table:",
+        f"Differences, paired by replicate, in points{_turned(plan, grid)} ± 95 % interval over {over}, p corrected by "
+        "Holm's method for all comparisons of this table:",
         _differences(plan, grid, plan.rule.pairs(grid.conditions), conditions),
         f"![Differences and their intervals]({DIFFERENCES})",
     ]
@@ -119,6 +128,10 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
         parts += ["Other arms, which decide nothing:", _differences(plan, grid, pairs, conditions)]
     return parts
+
+
+def _turned(plan: Registration, grid: Grid) -> str:
+    return f" by which `{plan.metric}` is lower, so better, in the first," if grid.lower_is_better else ""
 
 
 def _costs(plan: Registration, grid: Grid, costs: Sequence[Beside]) -> str:

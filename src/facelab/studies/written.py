@@ -76,8 +76,10 @@ def write_study(
             text = page(study, grid, beside(grid, names, store) if names else [], faces)
             figures = _figures(study, grid, faces)
         files = {readme: f"{before}\n{text}\n{after}".encode(), **figures}
-        for file, content in files.items():
-            file.write_bytes(content)
+        for file, content in files.items():  # a hand-written page is not lost by an interruption
+            partial = file.with_name(f".{file.name}.partial")
+            partial.write_bytes(content)
+            partial.replace(file)
     except OSError as error:
         raise ConfigError(f"study={study.folder.name}: its files cannot be written ({error}).") from error
     return text, list(files)

@@ -14,6 +14,7 @@ from facelab.runs.begin import resolved
 from facelab.runs.resume import CONFIG
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Job
+from facelab.sweep.registered import refuse_changed_configs
 from facelab.sweep.study import Trial
 from facelab.tracking import ChildRow, SweepRow, TrackedRun, Watch, children, commit_of_now, remove, supersede
 
@@ -58,9 +59,15 @@ class Children:
                 self._rows[child.id] = child
 
     def standings(self, jobs: Sequence[Job]) -> list[Standing]:
-        """State of each job; replaced runs are marked in the store."""
+        """State of each job; replaced runs are marked in the store.
+
+        Raises:
+            ConfigError: a run of a registered study has finished with another config.
+        """
         context = self._context
         whole = [self.settled(job) for job in jobs]
+        if context.settings.study is not None:
+            refuse_changed_configs(context.settings.study, whole, self._rows.values(), context.runs_folder)
         stale = context.settings.stale
         found = standings(whole, self._rows.values(), context.runs_folder, commit_of_now(), stale)
         for standing in found:

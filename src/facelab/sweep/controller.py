@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from facelab.config.build import build
-from facelab.errors import Interrupted
+from facelab.errors import ConfigError, Interrupted
 from facelab.sweep.board import Board
 from facelab.sweep.children import Children, Standing
 from facelab.sweep.context import Context
@@ -17,6 +17,7 @@ from facelab.sweep.jobs import RunningJobs
 from facelab.sweep.outcomes import INTERRUPTED, Outcomes
 from facelab.sweep.parent import Parent, claimed
 from facelab.sweep.plan import Job, Plan, axis_name, points, values
+from facelab.sweep.registered import registered_study
 from facelab.sweep.results import print_comparison, write_best
 from facelab.sweep.scheduler import Scheduler
 from facelab.sweep.search import Search, kept
@@ -64,7 +65,8 @@ def _run_combinations(context: Context) -> int:
     with context.place.executor(context.settings.jobs) as executor:
         jobs = _composed(context.plan, context.console)
         devices = max(job.config["trainer"]["devices"] for job in jobs)
-        with claimed(context, axes, None, _threads(context, len(jobs), devices)) as parent:
+        study = registered_study(context, axes, jobs)  # refuses before a parent run exists
+        with claimed(context, axes, None, _threads(context, len(jobs), devices), study) as parent:
             outcomes = Outcomes(context, parent)
 
             def source() -> Source:
@@ -82,6 +84,8 @@ def _run_combinations(context: Context) -> int:
 
 def _run_search(context: Context, search: Search, space: Space, devices: int) -> int:
     """The trials of a search; returns the exit status."""
+    if context.settings.study is not None:
+        raise ConfigError(f"sweep.study={context.settings.study}: a search makes no study's runs. Remove search=.")
     total = search.total(space)
     axes = {key: [dimension.text] for key, dimension in space.items()}
     # Trials are compared by the metric of the weights they kept.

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError, TrackingError
-from facelab.studies.registration import read_study, refuse_changed, refuse_overrides
+from facelab.studies.registration import RegisteredStudy, refuse_changed
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
 from facelab.tracking import (
@@ -55,7 +55,11 @@ class Parent:
 
 @contextmanager
 def claimed(
-    context: Context, axes: Mapping[str, list[str]], search: Mapping[str, Any] | None, threads: int
+    context: Context,
+    axes: Mapping[str, list[str]],
+    search: Mapping[str, Any] | None,
+    threads: int,
+    study: RegisteredStudy | None = None,
 ) -> Iterator[Parent]:
     """Find or create a sweep's parent run, and hold its lock within the block.
 
@@ -64,6 +68,7 @@ def claimed(
         axes: swept keys with their values.
         search: settings of a search; None for a plain sweep.
         threads: CPU threads of each job, if the sweep is new.
+        study: that it makes the runs of.
 
     Raises:
         ConfigError: another sweep has that name, another process runs it, or its study's registration has changed.
@@ -71,9 +76,6 @@ def claimed(
     """
     plan, store, runs_folder = context.plan, context.store, context.runs_folder
     name = context.settings.name or plan.default_name
-    study = None if context.settings.study is None else read_study(context.settings.study)
-    if study is not None:  # before a parent run exists
-        refuse_overrides(study, name, plan.identity)
     runs_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(runs_folder / "sweeps.lock"):  # parallel first starts must not create two sweeps
         row = find_sweep(store, name)

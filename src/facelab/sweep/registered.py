@@ -1,0 +1,94 @@
+"""What a sweep checks before it makes the runs of a registered study."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from facelab.config.build import build, nearest
+from facelab.config.identity import NO_PART_OF_A_RUN, config_hash, flatten
+from facelab.errors import ConfigError
+from facelab.metrics.declaration import find_metric
+from facelab.runs.resume import CONFIG, read_config
+from facelab.studies.registration import REGISTRATION, RegisteredStudy, read_study, refuse_overrides
+from facelab.sweep.context import Context
+from facelab.sweep.plan import Job
+from facelab.tracking import ChildRow
+
+_NAMED_KEYS = 5
+
+
+def registered_study(context: Context, axes: Iterable[str], jobs: Sequence[Job]) -> RegisteredStudy | None:
+    """The study that a sweep makes the runs of; None if it is of none.
+
+    Args:
+        context: of the sweep.
+        axes: its swept keys.
+        jobs: all of them.
+
+    Raises:
+        ConfigError: there is no such study, the sweep has other keys or further overrides, or its runs will not record
+            the registered metric as a share.
+    """
+    if context.settings.study is None:
+        return None
+    study = read_study(context.settings.study)
+    refuse_overrides(study, context.settings.name or context.plan.default_name, context.plan.identity, axes)
+    _refuse_metric(study, jobs)
+    return study
+
+
+def _refuse_metric(study: RegisteredStudy, jobs: Sequence[Job]) -> None:
+    configs = {json.dumps(job.config["protocol"], sort_keys=True): job.config["protocol"] for job in jobs}
+    protocols = [protocol for one in configs.values() for protocol in build({"protocol": one})["protocol"].values()]
+    declared = {metric.name: metric for protocol in protocols for metric in protocol.metrics}
+    name, where = study.plan.metric, study.folder / REGISTRATION
+    found = find_metric(name, declared)
+    if found is None:
+        raise ConfigError(
+            f"{where}: metric: the study's protocols record no {name}.{nearest(name, list(declared))} They record "
+            f"{', '.join(sorted(declared))}."
+        )
+    if found.unit != "share":
+        raise ConfigError(
+            f"{where}: metric: {name} ({found.title}) is no share between 0 and 1, so it has no points to gain. Take "
+            f"one that is: {', '.join(sorted(one.name for one in declared.values() if one.unit == 'share'))}."
+        )
+
+
+def refuse_changed_configs(study: str, jobs: Iterable[Job], rows: Iterable[ChildRow], runs_folder: Path) -> None:
+    """Compare a study's jobs with its finished runs: runs of two configs would stand in one grid.
+
+    Args:
+        study: its name.
+        jobs: with resolved configs.
+        rows: recorded runs of the sweep.
+        runs_folder: where runs keep their files.
+
+    Raises:
+        ConfigError: a run has finished with another config.
+    """
+    finished: dict[str, list[ChildRow]] = {}
+    for row in rows:
+        if row.status == "FINISHED" and not row.superseded_by:
+            finished.setdefault(json.dumps(dict(row.point), sort_keys=True), []).append(row)
+    for job in jobs:
+        done = finished.get(json.dumps(dict(job.point), sort_keys=True), [])
+        if done and all(row.config_hash != config_hash(job.config) for row in done):
+            raise ConfigError(
+                f"sweep.study={study}: the config of '{job.name}' is not the one that run {done[-1].id} has finished "
+                f"with{_differing(job, runs_folder / done[-1].id)}. Change it back, or repeat the study under another "
+                "sweep.name."
+            )
+
+
+def _differing(job: Job, folder: Path) -> str:
+    """Which keys of a run's config are others, if its folder is here."""
+    if not (folder / CONFIG).is_file():
+        return ""
+    now, then = (_kept(config) for config in (job.config, read_config(folder)))
+    keys = sorted(key for key in now.keys() | then.keys() if now.get(key, "") != then.get(key, ""))
+    return f" ({', '.join(keys[:_NAMED_KEYS])}{' and others' if len(keys) > _NAMED_KEYS else ''})" if keys else ""
+
+
+def _kept(config: Mapping[str, object]) -> dict[str, object]:
+    return flatten({key: value for key, value in config.items() if key not in (*NO_PART_OF_A_RUN, "name")})
