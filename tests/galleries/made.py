@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from facelab.galleries import Development, Gallery, Origin, Threshold
-from facelab.galleries.gallery import as_thumbnail
+from facelab.galleries.thumbnails import as_thumbnail
 
 ORIGIN = Origin("0" * 32, "a" * 64, 32, 1, True, 1)
 

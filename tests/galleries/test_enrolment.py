@@ -126,20 +126,56 @@ def test_the_last_person_can_be_removed() -> None:
     assert nobody.threshold is None
 
 
-def test_one_process_changes_a_gallery_and_an_empty_folder_does_not_stay(tmp_path: Path) -> None:
+def test_one_process_changes_a_gallery(tmp_path: Path) -> None:
     folder = tmp_path / "office"
     with changing(folder):
-        assert folder.is_dir()
+        for _ in ("the second", "the third"):
+            with pytest.raises(ConfigError, match="another process is changing"), changing(folder):
+                pass
+            assert [entry.name for entry in folder.iterdir()] == [".lock"], "of the first"
     assert not folder.exists(), "nothing was written"
+    gallery().write(folder)
     with changing(folder), pytest.raises(ConfigError, match="another process is changing"), changing(folder):
         pass
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="exists and is no gallery"), changing(tmp_path / "mine"):
-        pass
-    with pytest.raises(ConfigError, match="exists and is no gallery"), changing(tmp_path / "mine" / "letter.txt"):
-        pass
-    gallery().write(folder)
     with changing(folder):
         pass
     assert (folder / FILE).is_file()
+
+
+@pytest.mark.parametrize("error", [ConfigError("refused"), KeyboardInterrupt(), OSError("of the photos")], ids=repr)
+def test_only_folders_that_were_created_are_deleted(tmp_path: Path, error: BaseException) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    for folder in (mine, mine / "a" / "b" / "c"):
+        with pytest.raises(type(error)) as raised, changing(folder):
+            raise error
+        assert raised.value is error
+        assert list(mine.iterdir()) == []
+        assert mine.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_killed_process_left_is_no_obstacle_and_deleted(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".gallery.safetensors.partial").write_text("embeddings")
+    with changing(tmp_path):
+        assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+        gallery().write(tmp_path)
+    (tmp_path / ".gallery.safetensors.partial").write_text("embeddings")
+    with changing(tmp_path):
+        assert {entry.name for entry in tmp_path.iterdir()} == {".lock", FILE}
+
+
+def test_a_folder_that_cannot_hold_a_gallery_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for folder, says in (
+        (tmp_path / "mine", "exists and is no gallery"),
+        (tmp_path / "mine" / "letter.txt", "exists and is no gallery"),
+        (tmp_path / "mine" / "letter.txt" / "office", "Not a directory"),
+        (tmp_path / ("long" * 75), "File name too long"),
+        (tmp_path / "a" / ("long" * 75), "File name too long"),
+    ):
+        with pytest.raises(ConfigError, match=says), changing(folder):
+            pass
+    assert sorted(tmp_path.rglob("*")) == before

@@ -7,7 +7,7 @@ with N, so the development faces search the gallery again after every change.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError
-from facelab.galleries.gallery import FILE, Development, Gallery, Origin, Threshold, as_thumbnail
+from facelab.galleries.gallery import FILE, PARTIAL, Development, Gallery, Origin, Threshold
 from facelab.galleries.people import Portraits, stacked
 from facelab.galleries.search import nearest
+from facelab.galleries.thumbnails import as_thumbnail
 from facelab.metrics.identification import fpir as share_returned
 from facelab.metrics.identification import threshold_at_fpir
 from facelab.protocols.backends import unit
@@ -152,27 +153,51 @@ def _threshold(gallery: Gallery) -> Threshold | None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing a gallery; a folder that is created and gets no gallery does not stay.
+    """Keep other processes from changing a gallery; folders that are created for one and get none do not stay.
+
+    What a killed process left of a file that it was writing is deleted.
 
     Raises:
         ConfigError: another process is changing it, or the folder holds something else or cannot be used.
     """
-    is_empty = not folder.exists() or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir()))
-    if not is_empty and not (folder / FILE).exists():
-        raise ConfigError(f"gallery: {folder.absolute()} exists and is no gallery. Choose another folder.")
+    lock, made = FileLock(folder / _LOCK), list[Path]()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(
-            f"gallery: another process is changing {folder.absolute()}. Wait for it, or choose another folder."
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"gallery: {folder.absolute()} cannot be written ({error.strerror or error}). Choose another folder."
-        ) from error
+        try:
+            _refuse_other_content(folder)
+            _make(folder, made)
+            lock.acquire(timeout=0)
+            _refuse_other_content(folder)  # another process may have been faster
+            (folder / PARTIAL).unlink(missing_ok=True)
+        except Timeout:
+            raise ConfigError(
+                f"gallery: another process is changing {folder.absolute()}. Wait for it, or choose another folder."
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"gallery: {folder.absolute()} cannot be used ({error.strerror or error}). Choose another folder."
+            ) from error
+        yield
     finally:
-        if folder.is_dir() and not (folder / FILE).exists() and {one.name for one in folder.iterdir()} <= {_LOCK}:
-            (folder / _LOCK).unlink(missing_ok=True)
-            folder.rmdir()
+        with suppress(OSError):
+            # Deleted while it is held: a process that has opened this file already does not get a lock on it.
+            if lock.is_locked and not (folder / FILE).exists():
+                (folder / _LOCK).unlink()
+            for one in reversed(made):
+                one.rmdir()  # unless it holds a gallery, or the lock of another process
+        lock.release()
+
+
+def _refuse_other_content(folder: Path) -> None:
+    if (folder / FILE).exists() or not folder.exists():
+        return
+    if not folder.is_dir() or not {entry.name for entry in folder.iterdir()} <= {_LOCK, PARTIAL}:
+        raise ConfigError(f"gallery: {folder.absolute()} exists and is no gallery. Choose another folder.")
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Create a folder and those above it; adds what did not exist to `made`, the outermost first."""
+    for one in reversed((folder, *folder.parents)):
+        if not one.exists():
+            with suppress(FileExistsError):  # another process may have been faster
+                one.mkdir()
+                made.append(one)

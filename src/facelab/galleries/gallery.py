@@ -17,12 +17,11 @@ import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, overload
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -31,8 +30,10 @@ from torch import Tensor
 from facelab.data.images import opened
 from facelab.errors import ConfigError
 from facelab.galleries.search import Nearest, nearest
+from facelab.galleries.thumbnails import Thumbnails
 
 FILE = "gallery.safetensors"
+PARTIAL = f".{FILE}.partial"  # while it is written
 _FORMAT = 1
 _LISTED = 20
 
@@ -168,7 +169,7 @@ class Gallery:
         Raises:
             ConfigError: it cannot be written; what the folder held stays as it was.
         """
-        path, partial = folder / FILE, folder / f".{FILE}.partial"
+        path, partial = folder / FILE, folder / PARTIAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(self._tensors(), partial, metadata={"facelab": json.dumps(self._header())})
@@ -295,7 +296,7 @@ def _gallery_of(header: _Header, tensors: dict[str, Tensor]) -> Gallery:
     )
     if not fits:
         raise ValueError("its tensors do not fit its names")
-    thumbnails = _Pictures(tensors["thumbnails"].numpy(), ends.numpy())
+    thumbnails = Thumbnails(tensors["thumbnails"].numpy(), ends.numpy())
     development = Development(vectors, owners, digests, header.development, header.development_source)
     return Gallery(
         header.origin,
@@ -307,36 +308,6 @@ def _gallery_of(header: _Header, tensors: dict[str, Tensor]) -> Gallery:
         header.fpir,
         header.threshold,
     )
-
-
-class _Pictures(Sequence[bytes]):
-    """Encoded images that lie one after the other; each is read when it is asked for."""
-
-    def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self._content, self._ends = content, ends
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        start = self._ends[place - 1] if place else 0
-        return self._content[start : self._ends[place]].tobytes()
-
-
-def as_thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of 64 x 64 pixels; the image is stretched to a square."""
-    written = io.BytesIO()
-    image.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS).save(written, "JPEG", quality=85)
-    return written.getvalue()
 
 
 def _first_line(error: Exception) -> str:
