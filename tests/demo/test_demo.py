@@ -39,7 +39,7 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(facelab: Command) -> No
 
 
 def test_an_unknown_run_is_named(facelab: Command) -> None:
-    assert "run=abc: there is no such run in" in facelab("demo", "run=abc", f"port={free_port()}").error
+    assert "run=abc: there is no such run, since" in facelab("demo", "run=abc", f"port={free_port()}").error
     assert "run: has no value yet" in facelab("demo").error
     assert "port: expected" in facelab("demo", "run=abc", "port=0").error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from facelab.errors import ConfigError, TrackingError
 from facelab.models.finished import find_run
@@ -76,11 +77,19 @@ def test_runs_without_weights_are_told_apart(store: Store, tmp_path: Path) -> No
         assert f"run={run.id}: it {says}" in str(error.value)
 
 
-@pytest.mark.parametrize("run_id", ["0" * 32, "abc", "../there", "a' OR 1=1"])
-def test_an_unknown_run_is_named(store: Store, tmp_path: Path, run_id: str) -> None:
+def test_an_unknown_run_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such run in"):
-        find_run(run_id, tmp_path / "here", store)
+        find_run("0" * 32, tmp_path / "here", store)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_is_no_id_of_a_run(store: Store, tmp_path: Path) -> None:
+    run = recorded_run(store, tmp_path / "here")
+    for given in (f"{run.id}/", f"../here/{run.id}", str(run.folder), "here", ".", "", f"{run.id}\n", "a' OR 1=1"):
+        with pytest.raises(ConfigError) as error:
+            find_run(given, tmp_path / "here", store, "synthetic.run")
+        assert f"synthetic.run={given}: there is no such run, since run ids are 32 hex" in str(error.value)
+        assert (f"Type synthetic.run={run.id}." in str(error.value)) == (Path(given).name == run.id)
 
 
 def test_generate_downloads_its_run(facelab: Command, store: Store, store_folder: Path, tmp_path: Path) -> None:
@@ -88,6 +97,18 @@ def test_generate_downloads_its_run(facelab: Command, store: Store, store_folder
     outcome = facelab("generate", f"run={run.id}", f"tracking.folder={store_folder}")
     assert "CNN, cannot generate faces" in outcome.error
     assert (tmp_path / "runs" / "downloaded" / run.id / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("command", ["generate", "export", "demo", "evaluate", "enroll"])
+def test_a_folder_that_tab_completion_gave_says_what_to_type(facelab: Command, tmp_path: Path, command: str) -> None:
+    (tmp_path / "people" / "ada").mkdir(parents=True)
+    Image.new("L", (16, 16)).save(tmp_path / "people" / "ada" / "1.png")
+    before = sorted(tmp_path.rglob("*"))
+    further = {"enroll": ["source=people", "gallery=office"], "demo": [f"port={free_port()}"]}
+    outcome = facelab(command, f"run=runs/{'0' * 32}/", *further.get(command, []))
+    assert outcome.status == 2
+    assert f"Type run={'0' * 32}." in outcome.error
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def test_generated_faces_join_the_training_images_and_nothing_else(
         (["data.image_size=16"], "images of 32 x 32 with 1 channels; those of this run have 16 x 16 and 1"),
         (["data.channels=3"], "Set data.image_size=32 data.channels=1"),
         (["synthetic.run=0123"], "synthetic.run=0123: there is no such run"),
+        (["synthetic.run={folder}"], "since run ids are 32 hexadecimal digits. Type synthetic.run="),
     ],
 )
 def test_a_generator_that_saw_the_test_or_does_not_fit_is_refused(
@@ -128,6 +129,7 @@ def test_a_generator_that_saw_the_test_or_does_not_fit_is_refused(
 ) -> None:
     before = set(_runs_folder(place).iterdir())
     given = ("synthetic=gan_conditional", f"synthetic.run={generator.name}")
+    overrides = [override.format(folder=generator) for override in overrides]
     outcome = facelab("train", *TINY_CNN, *place, *given, *overrides)
     assert outcome.status == 2
     assert says in outcome.error

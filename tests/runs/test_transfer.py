@@ -73,10 +73,31 @@ def test_an_encoder_is_loaded_whole_or_in_part_and_refused_by_layer(
 
 def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path))
-    with pytest.raises(ConfigError, match=r"model\.init_from=abc: there is no such run .* no store to download"):
+    with pytest.raises(ConfigError, match=r"model\.init_from=0+: there is no such run .* no store to download"):
+        find_weights("0" * 32, tmp_path / "runs", store)
+    with pytest.raises(ConfigError, match=r"model\.init_from=abc: there is no such run, since run ids"):
         find_weights("abc", tmp_path / "runs", store)
     with pytest.raises(ConfigError, match=r"there/abc is neither a folder that holds model\.safetensors"):
         find_weights("there/abc", tmp_path / "runs", store)
+
+
+def test_weights_come_from_an_id_or_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, name = SqliteStore(str(tmp_path)), "0" * 32
+    folders = [tmp_path / "runs" / name, tmp_path / name, tmp_path / "mine"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        save(tiny_cnn(), ModelMetadata((1, 16, 16), 2, ("a", "b")), folder)
+        (folder / "config.yaml").touch()
+    for given, expected in (
+        (name, Path("runs") / name),
+        (f"{name}/", Path(name)),
+        (f"runs/{name}/", Path("runs") / name),
+        (str(folders[0]), folders[0]),
+        ("mine", Path("mine")),
+        (str(folders[2]), folders[2]),
+    ):
+        assert find_weights(given, Path("runs"), store) == expected
 
 
 def test_a_frozen_encoder_trains_neither_weights_nor_statistics() -> None:

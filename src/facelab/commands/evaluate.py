@@ -24,6 +24,7 @@ from facelab.config.command_line import RUNS_OWN
 from facelab.config.compose import explain_composition
 from facelab.config.texts import typed_arguments, typed_values
 from facelab.errors import ConfigError
+from facelab.models.finished import refuse_other_ids
 from facelab.runs.embeddings import embeddings_place
 from facelab.runs.evaluation import FinishedRun, PreparedEvaluation, evaluate_run
 from facelab.runs.experiment import Evaluation, Seen
@@ -103,6 +104,7 @@ def _ids(options: Evaluating) -> list[str]:
 
 
 def _recorded(store: Store, run_id: str) -> RecordedRun:
+    refuse_other_ids(run_id)
     found = recorded_run(store, run_id)
     if found is None:
         raise ConfigError(

@@ -5,7 +5,7 @@ from pathlib import Path
 from facelab.data.image_list import IMAGES
 from facelab.errors import ConfigError, TrackingError
 from facelab.models.trained import CONFIG, WEIGHTS
-from facelab.tracking import EVALUATES, WEIGHTS_SHA256, RecordedRun, Store, download, recorded_run
+from facelab.tracking import EVALUATES, WEIGHTS_SHA256, RecordedRun, Store, download, is_run_id, recorded_run
 
 DOWNLOADED = "downloaded"
 
@@ -17,15 +17,16 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
     once; only files are written there, and `facelab.models.trained.load` checks them before anything is built.
 
     Args:
-        run_id: as in MLflow.
+        run_id: as in MLflow; 32 hexadecimal digits.
         runs_folder: where runs keep their files.
         store: where to look for a run that has no folder here.
         key: of the config that names the run, for messages.
 
     Raises:
-        ConfigError: there is no such run, or it has no weights.
+        ConfigError: it is no id of a run, there is no such run, or it has no weights.
         TrackingError: the store cannot be reached or read, or the download was cut.
     """
+    refuse_other_ids(run_id, key)
     folders = (runs_folder / run_id, runs_folder / DOWNLOADED / run_id)
     for folder in folders:
         if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
@@ -44,6 +45,23 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
             "store; choose another one with tracking.folder=<folder>, or with tracking=server tracking.uri=<address>."
         )
     return fetch(run, folders[1], store, key)
+
+
+def refuse_other_ids(run_id: str, key: str = "run") -> None:
+    """Check that a text can be the id of a run, so that no path of a folder is taken for one.
+
+    Args:
+        run_id: as given.
+        key: of the config that names the run, for messages.
+
+    Raises:
+        ConfigError: it cannot; says what to type.
+    """
+    if is_run_id(run_id):
+        return
+    name = Path(run_id).name
+    instead = f"Type {key}={name}." if is_run_id(name) else "`facelab runs` lists the runs of a store."
+    raise ConfigError(f"{key}={run_id}: there is no such run, since run ids are 32 hexadecimal digits. {instead}")
 
 
 def fetch(run: RecordedRun, folder: Path, store: Store, key: str = "run") -> Path:

@@ -38,7 +38,7 @@ def find_generator(settings: GeneratedFaces, runs_folder: Path, store: Store) ->
     """The folder of the finished run that `synthetic.run` names.
 
     Raises:
-        ConfigError: there is no such run, or it has no weights.
+        ConfigError: it is no id of a run, there is no such run, or it has no weights.
         TrackingError: the store cannot be reached or read, or the download was cut.
     """
     assert settings.run is not None

@@ -11,6 +11,7 @@ from facelab.tracking.finished import (
     RecordedRun,
     download,
     evaluation_tags,
+    is_run_id,
     recorded_run,
     tag_recorded,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "find_sweep",
     "find_unfinished",
     "histories",
+    "is_run_id",
     "keep_report",
     "picture_file",
     "recent_runs",

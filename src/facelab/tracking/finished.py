@@ -61,6 +61,11 @@ class RecordedRun:
         return NAME in self.tags
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text can be the id of a run: 32 hexadecimal digits."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def recorded_run(store: Store, run_id: str) -> RecordedRun | None:
     """Find a run of any experiment by its id; None if there is none, or it was deleted.
 
@@ -69,7 +74,7 @@ def recorded_run(store: Store, run_id: str) -> RecordedRun | None:
         TrackingError: the store cannot be reached or read.
     """
     store.refuse_missing()
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_run_id(run_id):
         return None
     with reached(store, "read") as (client, _):
         try:
