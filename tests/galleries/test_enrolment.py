@@ -86,10 +86,26 @@ def test_a_person_is_renamed() -> None:
     for name, to, says in (
         ("x", "y", "nobody named 'x'"),
         ("person 1", "person 2", "is enrolled"),
-        ("person 1", " ", "to:"),
+        ("person 1", " ", "to: the name is blank"),
+        ("person 1", "a" * 1001, "to: the name has 1,001 characters"),
     ):
         with pytest.raises(ConfigError, match=says):
             renamed(gallery(), name, to)
+
+
+def test_a_name_is_one_in_all_forms_of_unicode() -> None:
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    made = renamed(gallery(), "person 1", decomposed).gallery
+    assert made.names[1] == composed
+    assert renamed(made, decomposed, decomposed).gallery.names == made.names
+    with pytest.raises(ConfigError, match="somebody of this name is enrolled"):
+        renamed(made, "person 2", decomposed)
+    assert removed(made, [decomposed]).gallery.names == [f"person {i}" for i in (0, 2, 3, 4)]
+    both = replace(gallery(), names=["a", composed, "b", decomposed, "c"])  # as older versions kept them
+    assert removed(both, [composed]).gallery.names == ["a", "b", "c"]
+    others = replace(gallery().development, names=[decomposed, *gallery().development.names[1:]])
+    assert settled(replace(made, development=others)).left_out == [decomposed]
+    assert len(removed(replace(gallery(), development=others), [composed]).gallery.development.names) == 39
 
 
 def test_development_people_who_are_enrolled_are_left_out() -> None:

@@ -4,10 +4,13 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from facelab.errors import ConfigError
 from facelab.galleries import Gallery
@@ -79,6 +82,7 @@ def test_a_folder_without_a_gallery_says_how_to_make_one(tmp_path: Path) -> None
         {"images": [1, 1, 1, 1, "1"]},
         {"fpir": 2.0},
         {"threshold": {}},
+        {"threshold": None},
         {"development": []},
         {"origin": {"run": "../../other", "weights": "a" * 64}},
     ],
@@ -87,6 +91,48 @@ def test_a_folder_without_a_gallery_says_how_to_make_one(tmp_path: Path) -> None
 def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     gallery().write(tmp_path)
     changed_header(tmp_path / FILE, **changes)
+    with pytest.raises(ConfigError, match="is damaged, or no gallery"):
+        Gallery.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"names": ["a" * 1001, "b", "c", "d", "e"]},
+        {"names": ["a\udce9", "b", "c", "d", "e"]},
+        {"names": ["a"] * 5},
+        {"embeddings": directions(5) * 2},
+        {"embeddings": directions(5) * float("nan")},
+        {"development": replace(gallery().development, embeddings=directions(40) * float("inf"))},
+        {"threshold": None},
+        {"fpir": 0.0},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    gallery().write(tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(ConfigError, match="was not written, since it could not be read again: "):
+        replace(gallery(), **changes).write(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"embeddings": directions(5) * 2},
+        {"embeddings": directions(5) * float("nan")},
+        {"embeddings": torch.tensor(1.0)},
+        {"development": directions(40) * float("inf")},
+    ],
+    ids=["long", "NaN", "one number", "infinite"],
+)
+def test_embeddings_that_cannot_be_compared_are_refused(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    gallery().write(tmp_path)
+    path = tmp_path / FILE
+    with safe_open(path, "pt") as file:
+        metadata, kept = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({**kept, **tensors}, path, metadata)
     with pytest.raises(ConfigError, match="is damaged, or no gallery"):
         Gallery.open(tmp_path)
 

@@ -17,6 +17,7 @@ from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError, DataError, FacelabError
 from facelab.galleries.faces import FaceReader
 from facelab.galleries.gallery import Development
+from facelab.galleries.names import normalised
 from facelab.galleries.people import list_people, portraits, stacked
 from facelab.galleries.recogniser import Recogniser
 
@@ -106,11 +107,11 @@ def _unseen(found: Development, used: ImageList) -> tuple[Development, list[str]
     """
     parts = ("train", "pretrained")
     table = used.table.filter(compute.is_in(used.table["part"].cast("string"), value_set=_texts(parts)))
-    names = set(table["identity"].cast("string").to_pylist())
+    names = {normalised(name) for name in table["identity"].cast("string").unique().to_pylist()}
     seen = _digests(used, *parts)
     rows = zip(found.owners.tolist(), found.digests.numpy(), strict=True)
     shared = {owner for owner, row in rows if row.tobytes() in seen}
-    gone = [name in names or place in shared for place, name in enumerate(found.names)]
+    gone = [normalised(name) in names or place in shared for place, name in enumerate(found.names)]
     left_out = [name for name, flag in zip(found.names, gone, strict=True) if flag]
     if not left_out:
         return found, []

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError
 from facelab.galleries.gallery import FILE, PARTIAL, Development, Gallery, Origin, Threshold
+from facelab.galleries.names import normalised, problem_of
 from facelab.galleries.people import Portraits, stacked
 from facelab.galleries.search import nearest
 from facelab.galleries.thumbnails import as_thumbnail
@@ -27,7 +28,6 @@ from facelab.protocols.operating_points import LEAST_ERRORS, supported
 from facelab.protocols.searches import templates
 
 _LOCK = ".lock"
-_MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -68,36 +68,47 @@ def enrolled(gallery: Gallery, found: Portraits) -> Changed:
 
 
 def removed(gallery: Gallery, names: Sequence[str]) -> Changed:
-    """Remove people.
+    """Remove people: enrolled ones, and development people.
 
     Raises:
-        ConfigError: somebody is not enrolled.
+        ConfigError: somebody is neither, or the development people who are left do not support the gallery's FPIR.
     """
-    gone = {gallery.place_of(name) for name in names}
-    kept = [place for place in range(len(gallery)) if place not in gone]
-    return settled(
-        replace(
-            gallery,
-            names=[gallery.names[place] for place in kept],
-            images=[gallery.images[place] for place in kept],
-            embeddings=gallery.embeddings[kept],
-            thumbnails=[gallery.thumbnails[place] for place in kept],
-        )
+    wanted, others = {normalised(name) for name in names}, [normalised(name) for name in gallery.development.names]
+    for name in names:
+        if normalised(name) not in others:
+            gallery.place_of(name)
+    kept = [place for place, name in enumerate(gallery.names) if normalised(name) not in wanted]
+    left = replace(
+        gallery,
+        names=[gallery.names[place] for place in kept],
+        images=[gallery.images[place] for place in kept],
+        embeddings=gallery.embeddings[kept],
+        thumbnails=[gallery.thumbnails[place] for place in kept],
+        development=gallery.development.without([name in wanted for name in others]),
     )
+    try:
+        return settled(left)
+    except ConfigError as error:
+        raise ConfigError(
+            f"remove: too few development people would be left, so nobody was removed. {error} Or first raise the "
+            f"FPIR: facelab enroll run={gallery.origin.run} source=<folder of the enrolled people> gallery=<folder of "
+            "the gallery> fpir=<FPIR>."
+        ) from error
 
 
 def renamed(gallery: Gallery, name: str, to: str) -> Changed:
     """Give a person another name.
 
     Raises:
-        ConfigError: nobody has the name, the other one is somebody's, empty, or too long.
+        ConfigError: nobody has the name, the other one is somebody's, blank, or too long.
     """
-    place, names = gallery.place_of(name), list(gallery.names)
-    if not to.strip() or len(to) > _MOST_CHARACTERS:
-        raise ConfigError(f"to: expected a name of 1 to {_MOST_CHARACTERS} characters, got {len(to)}.")
-    if to in names and to != name:
-        raise ConfigError(f"to={to}: somebody of this name is enrolled. Choose another name.")
+    place, names, to = gallery.place_of(name), list(gallery.names), normalised(to)
+    problem = problem_of(to)
+    if problem:
+        raise ConfigError(f"to: the name {problem}.")
     names[place] = to
+    if [normalised(one) for one in names].count(to) > 1:
+        raise ConfigError(f"to={to}: somebody of this name is enrolled. Choose another name.")
     return settled(replace(gallery, names=names))
 
 
@@ -113,10 +124,11 @@ def settled(gallery: Gallery, digests: Sequence[bytes] = ()) -> Changed:
     Raises:
         ConfigError: the development faces do not support the gallery's FPIR.
     """
-    others, names, new = gallery.development, set(gallery.names), set(digests)
+    others, new = gallery.development, set(digests)
+    names = {normalised(name) for name in gallery.names}
     rows = zip(others.owners.tolist(), others.digests.numpy(), strict=True) if new else ()
     shared = {owner for owner, row in rows if row.tobytes() in new}
-    gone = [name in names or place in shared for place, name in enumerate(others.names)]
+    gone = [normalised(name) in names or place in shared for place, name in enumerate(others.names)]
     gallery = replace(gallery, development=others.without(gone))
     left_out = [name for name, flag in zip(others.names, gone, strict=True) if flag]
     return Changed(replace(gallery, threshold=_threshold(gallery)), left_out)
@@ -135,9 +147,9 @@ def refuse_unsupported(fpir: float, development: Development) -> None:
     instead = f"the lowest they support is fpir={lowest:g}" if lowest < 1 else "they support none"
     raise ConfigError(
         f"fpir={fpir:g}: {searches:,} searches of people who are not enrolled ({development.source}) do not support "
-        f"it, since {LEAST_ERRORS} of them must be expected to return somebody (rule of 30); {instead}. Or give at "
-        f"least {math.ceil(LEAST_ERRORS / fpir - 1e-6):,} images of people who are neither enrolled nor in the "
-        "training: development=<folder of people>."
+        f"it, since {LEAST_ERRORS} of them must be expected to return somebody (rule of 30); {instead}. Or give a "
+        f"new gallery at least {math.ceil(LEAST_ERRORS / fpir - 1e-6):,} images of people who are neither enrolled nor "
+        "in the training: gallery=<new folder> development=<folder of people>."
     )
 
 

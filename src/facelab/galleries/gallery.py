@@ -29,6 +29,7 @@ from torch import Tensor
 
 from facelab.data.images import opened
 from facelab.errors import ConfigError
+from facelab.galleries.names import MOST_CHARACTERS, normalised
 from facelab.galleries.search import Nearest, nearest
 from facelab.galleries.thumbnails import Thumbnails
 
@@ -36,6 +37,8 @@ FILE = "gallery.safetensors"
 PARTIAL = f".{FILE}.partial"  # while it is written
 _FORMAT = 1
 _LISTED = 20
+_ROWS = 2**16  # that are checked at a time
+_OF_LENGTH_1 = 1e-3  # the largest deviation
 
 _RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -139,13 +142,19 @@ class Gallery:
 
     @classmethod
     def open(cls, folder: Path) -> "Gallery":
-        """Read a gallery. Its embeddings stay on the disk until they are searched.
+        """Read a gallery. Its embeddings are checked, and then stay on the disk until they are searched.
 
         Raises:
             ConfigError: there is none, it is damaged, or a newer version of facelab made it.
         """
         path = folder / FILE
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as error:
+            raise ConfigError(
+                f"gallery: {folder.absolute()} cannot be read ({error.strerror or error}). Choose another folder."
+            ) from error
+        if not is_there:
             raise ConfigError(
                 f"gallery: {folder.absolute()} holds no gallery. Make one with: facelab enroll run=<run id> "
                 f"source=<folder of people> gallery={folder}"
@@ -155,7 +164,7 @@ class Gallery:
                 header = _read_header((file.metadata() or {}).get("facelab", ""))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return _gallery_of(header, tensors)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigError(
                 f"gallery: {path.absolute()} is damaged, or no gallery ({_first_line(error)}). Restore the file, or "
                 "enrol the people again in another folder."
@@ -167,12 +176,19 @@ class Gallery:
         A new file is readable by its owner alone; later ones keep the permissions of the file before.
 
         Raises:
-            ConfigError: it cannot be written; what the folder held stays as it was.
+            ConfigError: it could not be read again, or cannot be written; what the folder held stays as it was.
         """
         path, partial = folder / FILE, folder / PARTIAL
+        header, tensors = json.dumps(self._header()), self._tensors()
+        try:
+            _gallery_of(_read_header(header), tensors)
+        except ValueError as error:
+            raise ConfigError(
+                f"gallery: {folder.absolute()} was not written, since it could not be read again: {error}."
+            ) from error
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(self._tensors(), partial, metadata={"facelab": json.dumps(self._header())})
+            save_file(tensors, partial, metadata={"facelab": header})
             partial.chmod(stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o600)
             partial.replace(path)
         except (OSError, SafetensorError) as error:
@@ -209,13 +225,13 @@ class Gallery:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
     def place_of(self, name: str) -> int:
-        """The place of a person in `names`.
+        """The place of a person in `names`, in whichever Unicode form the name is given.
 
         Raises:
             ConfigError: nobody of this name is enrolled.
         """
         try:
-            return self.names.index(name)
+            return [normalised(one) for one in self.names].index(normalised(name))
         except ValueError:
             some = ", ".join(self.names[:_LISTED]) + (", ..." if len(self) > _LISTED else "")
             raise ConfigError(f"nobody named '{name}' is enrolled. Enrolled are: {some or 'nobody'}.") from None
@@ -250,7 +266,7 @@ class Gallery:
 class _Header:
     format: int
     origin: Origin
-    names: list[Annotated[str, Field(min_length=1, max_length=1000)]]
+    names: list[Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]]
     images: list[Annotated[int, Field(ge=1)]]
     development: list[str]
     development_source: str
@@ -293,9 +309,14 @@ def _gallery_of(header: _Header, tensors: dict[str, Tensor]) -> Gallery:
         and tensors["thumbnails"].dtype == digests.dtype == torch.uint8
         and len(set(header.names)) == people
         and (not len(owners) or (int(owners.min()) >= 0 and int(owners.max()) < others))
+        and (header.threshold is None) == (not people)
     )
     if not fits:
         raise ValueError("its tensors do not fit its names")
+    if not all(torch.isfinite(some).all() for some in torch.split(vectors, _ROWS)):
+        raise ValueError("embeddings of development people are not finite")
+    if not all(_are_of_length_1(some) for some in torch.split(embeddings, _ROWS)):
+        raise ValueError("embeddings are not finite, or not of length 1")
     thumbnails = Thumbnails(tensors["thumbnails"].numpy(), ends.numpy())
     development = Development(vectors, owners, digests, header.development, header.development_source)
     return Gallery(
@@ -308,6 +329,11 @@ def _gallery_of(header: _Header, tensors: dict[str, Tensor]) -> Gallery:
         header.fpir,
         header.threshold,
     )
+
+
+def _are_of_length_1(embeddings: Tensor) -> bool:
+    """Whether all rows are; NaN is of no length."""
+    return bool(((torch.linalg.vector_norm(embeddings, dim=1) - 1).abs() <= _OF_LENGTH_1).all())
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from facelab.data.photos.workers import in_order
 from facelab.data.source import readable
 from facelab.errors import ConfigError, DataError
 from facelab.galleries.faces import Face, FaceReader, Reading, embedded
+from facelab.galleries.names import normalised, problem_of
 from facelab.galleries.recogniser import Recogniser
 
 Folders = dict[str, list[Path]]  # images of each person, by name
@@ -42,7 +43,7 @@ class Portraits:
 
 
 def list_people(source: str, key: str) -> Folders:
-    """The image files of each person, by the name of the person's folder.
+    """The image files of each person, by the name of the person's folder in Unicode's composed form.
 
     Args:
         source: folder with a folder for each person, which may have folders in it.
@@ -50,11 +51,17 @@ def list_people(source: str, key: str) -> Folders:
 
     Raises:
         ConfigError: it is not a folder.
-        DataError: it holds no such folders, images beside them, or entries that cannot be used.
+        DataError: it holds no such folders, images beside them, entries that cannot be used, or folders whose names a
+            gallery cannot keep or which are equal in the composed form.
     """
     root = Path(source)
     expected = "Expected a folder with a folder for each person, such as people/ada/1.jpg"
-    if not root.is_dir():
+    try:
+        is_folder = root.is_dir()
+    except OSError as error:
+        where = readable(str(root.absolute()))
+        raise ConfigError(f"{key}: {where} cannot be read ({error.strerror or error}). {expected}.") from error
+    if not is_folder:
         home = " Hydra does not expand ~; type $HOME/... instead." if source.startswith("~") else ""
         raise ConfigError(f"{key}: {readable(str(root.absolute()))} is not a folder. {expected}.{home}")
     listing = Listing(root)
@@ -64,8 +71,8 @@ def list_people(source: str, key: str) -> Folders:
             f"{expected}; move the images into these."
         )
     people: Folders = {}
-    for folder in listing.folders(root):
-        people[readable(folder.name)] = [image for _, images in listing.tree(folder) for image in images]
+    for name, folder in _named(listing, key).items():
+        people[name] = [image for _, images in listing.tree(folder) for image in images]
     without = [name for name, images in people.items() if not images]
     if without:
         listing.problems.append(
@@ -75,6 +82,23 @@ def list_people(source: str, key: str) -> Folders:
     if not people:
         raise DataError(f"{key}: {readable(str(root.absolute()))} holds no folders. {expected}.")
     return people
+
+
+def _named(listing: Listing, key: str) -> dict[str, Path]:
+    """The folders of people by name; those whose names cannot be used are added to the problems of the listing."""
+    found: dict[str, Path] = {}
+    for folder in listing.folders(listing.root):
+        name = normalised(readable(folder.name))
+        where, problem = readable(str(folder)), problem_of(name)
+        if problem:
+            listing.problems.append(f"{key}: the name of the folder '{where}' {problem}. Rename it.")
+        if name in found:
+            listing.problems.append(
+                f"{key}: the folders '{readable(str(found[name]))}' and '{where}' have the same name, written in two "
+                "forms of Unicode. Move the images into one of them, or rename one."
+            )
+        found.setdefault(name, folder)
+    return found
 
 
 def portraits(people: Folders, reader: FaceReader, recogniser: Recogniser, advance: Advance) -> Portraits:
