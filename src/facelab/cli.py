@@ -177,8 +177,9 @@ def _identify_task(composed: DictConfig) -> None:
 
 def _gallery_task(composed: DictConfig) -> None:
     from facelab.commands.enroll import Managing, manage
+    from facelab.config.texts import typed_values
 
-    manage(_checked(composed, Managing))
+    manage(_checked(composed, Managing), typed_values(HydraConfig.get()))
 
 
 def _compare_task(composed: DictConfig) -> None:

@@ -19,57 +19,8 @@ from facelab.data.sources.orl import ORL
 from facelab.galleries import Gallery
 from facelab.models.trained import ModelMetadata, load, save
 from facelab.models.trained import embeddings as embeddings_of
-from facelab.tracking import SqliteStore, TrackedRun
+from facelab.tracking import TrackedRun
 from tests.conftest import Command, Outcome
-from tests.models.recorded import recorded_run
-
-TEN = {"_target_": "facelab.data.ORL", "image_size": 16, "channels": 1, "last_person": 10}
-FOUR_VALIDATE = {"_target_": "facelab.data.IdentityDisjoint", "train_people": 2, "val_people": 4}
-
-
-@pytest.fixture(autouse=True)
-def _allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACELAB_ALLOW", "tests")
-
-
-@pytest.fixture(scope="module")
-def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def run(runs_folder: Path, store_folder: Path) -> TrackedRun:
-    """A small recogniser with four validation people, s3 to s6."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACELAB_ALLOW", "tests")
-        return recorded_run(SqliteStore(str(store_folder), "galleries"), runs_folder, data=TEN, split=FOUR_VALIDATE)
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The images 1 to 3 of the people s7 to s10, a folder each, and image 4 of each in the folder `probes`."""
-    folder = tmp_path_factory.mktemp("faces")
-    rows = ORL(last_person=10).rows()
-    for i, name in enumerate(rows.names):
-        person, number = rows.columns["identity"][i], int(Path(name).stem)
-        if int(person[1:]) > 6 and number <= 4:
-            place = folder / "people" / person / f"{number}.png" if number < 4 else folder / "probes" / f"{person}.png"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            rows.images.image(i).save(place)
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path: Path, faces: Path, runs_folder: Path) -> Path:
-    """The folder of the command, with `people`, `probes` and `runs`."""
-    shutil.copytree(faces, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "runs").symlink_to(runs_folder)
-    return tmp_path
-
-
-@pytest.fixture
-def enrolling(run: TrackedRun) -> tuple[str, ...]:
-    return ("enroll", f"run={run.id}", "source=people", "gallery=office", "aligned=true", "fpir=0.8")
 
 
 def done(outcome: Outcome) -> Outcome:
@@ -175,7 +126,8 @@ def test_other_weights_are_refused(
     for arguments in (enrolling, ("identify", "gallery=office", "source=probes")):
         outcome = facelab(*arguments)
         assert outcome.status == 2
-        assert "Embeddings of different weights cannot be compared" in outcome.error
+        assert f"run {run.id} made it, and run {run.id} in runs/{run.id} differs: weights " in outcome.error
+        assert "image size" not in outcome.error
     assert (here / "office" / "gallery.safetensors").read_bytes() == before
     assert not (here / "identified").exists()
 
@@ -315,6 +267,11 @@ REFUSED = [
     (("source=bare",), "1 folders of people hold no images: nobody"),
     (("gallery=probes",), "exists and is no gallery"),
     (("source=bad",), "1 image cannot be used, so nobody was enrolled"),
+    (("gallery=people/office",), "gallery=people/office: it lies in source=people, where each folder is a person's"),
+    (("development=probes", "gallery=./probes"), "it lies in development=probes"),
+    (("gallery=" + 300 * "g",), "cannot be used (File name too long)"),
+    (("source=" + 300 * "s",), "cannot be read (File name too long)"),
+    (("source=/dev/zero",), "/dev/zero is not a folder. Expected a folder with a folder for each person"),
 ]
 
 

@@ -12,9 +12,9 @@ from facelab.demo.app import make_app
 from facelab.demo.serve import HOST, reserve, serve
 from facelab.demo.subject import Subject
 from facelab.errors import ConfigError
-from facelab.galleries import Gallery
+from facelab.galleries import Gallery, Recogniser
 from facelab.models.finished import find_run
-from facelab.models.trained import load
+from facelab.models.trained import Trained, load
 from facelab.models.transfer import weights_digest
 from facelab.system import progress
 from facelab.tracking import Store
@@ -54,24 +54,21 @@ def demo(config: Mapping[str, Any]) -> None:
     options = Demo(**build(config))
     with reserve(options.port) as place:
         folder = find_run(options.run, Path(options.runs_folder), options.tracking)
-        trained, gallery = load(folder), _gallery(options, folder)
+        trained = load(folder)
+        gallery = _gallery(options, folder, trained)
         name = "" if options.gallery is None else Path(options.gallery).absolute().name
         app = make_app(Subject.of(options.run, trained, progress, gallery, name))
         print(f"Demo of run {options.run}: http://{HOST}:{options.port}/   (Ctrl-C ends it)", flush=True)
         serve(app, place)
 
 
-def _gallery(options: Demo, folder: Path) -> Gallery | None:
-    """The gallery, made by the weights in a run's folder, with somebody in it."""
+def _gallery(options: Demo, folder: Path, trained: Trained) -> Gallery | None:
+    """The gallery, made by the model in a run's folder, with somebody in it."""
     if options.gallery is None:
         return None
     gallery = Gallery.open(Path(options.gallery))
-    if gallery.origin.weights != weights_digest(folder):
-        raise ConfigError(
-            f"gallery={options.gallery}: it was made by the weights of run {gallery.origin.run}, and embeddings of "
-            f"other weights cannot be compared. Type run={gallery.origin.run}, or enrol the people with "
-            f"run={options.run}."
-        )
+    recogniser = Recogniser(options.run, folder, weights_digest(folder), trained)
+    recogniser.refuse_others(gallery.origin, options.gallery)
     if not len(gallery):
         raise ConfigError(f"gallery={options.gallery}: nobody is enrolled. Add people with facelab enroll.")
     return gallery

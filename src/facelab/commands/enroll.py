@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facelab.config.build import build
+from facelab.config.command_line import quoted
 from facelab.data.faces import IDENTITY
 from facelab.data.listing import some_of
 from facelab.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from facelab.galleries.enrolment import Changed, changing, empty, enrolled, refu
 from facelab.galleries.faces import FaceReader
 from facelab.galleries.gallery import FILE, Development, Gallery, Origin
 from facelab.galleries.identification import limit_in_words
+from facelab.galleries.names import normalised
 from facelab.galleries.people import Folders, Portraits, list_people, portraits
 from facelab.galleries.recogniser import Recogniser
 from facelab.system import counted, make_console, progress, visible
@@ -69,15 +71,16 @@ def enroll(config: Mapping[str, Any]) -> None:
     """
     options = Enrolling(**build(config))
     folder = Path(options.gallery)
+    _refuse_inside(folder, {"source": options.source, "development": options.development})
     asked = list_people(options.source, "source")
     with changing(folder):
         before = Gallery.open(folder) if (folder / FILE).exists() else None
-        there = set() if before is None else set(before.names)
+        there = set() if before is None else {normalised(name) for name in before.names}
         new = {name: images for name, images in asked.items() if name not in there}
         known = [name for name in asked if name not in new]
         recogniser = Recogniser.load(options.run, Path(options.runs_folder), options.tracking)
         if before is not None:
-            _refuse_other_weights(before, recogniser, folder)
+            recogniser.refuse_others(before.origin, options.gallery)
         start = _start(options, before, recogniser)
         refuse_unsupported(start.fpir, start.development)
         found = _portraits(new, options, start, recogniser)
@@ -93,6 +96,22 @@ def enroll(config: Mapping[str, Any]) -> None:
         )
     _note_embeddings(recogniser, options, start)
     print(f"The gallery has {counted(len(changed.gallery), 'person')}: {visible(limit_in_words(changed.gallery))}.")
+
+
+def _refuse_inside(folder: Path, sources: Mapping[str, str | None]) -> None:
+    """Refuse a gallery inside a folder of people, where it would be taken for a person's."""
+    for key, source in sources.items():
+        if source is not None and _is_inside(folder, Path(source)):
+            raise ConfigError(
+                f"gallery={folder}: it lies in {key}={source}, where each folder is a person's. Choose one outside."
+            )
+
+
+def _is_inside(folder: Path, source: Path) -> bool:
+    try:
+        return folder.resolve().is_relative_to(source.resolve())
+    except (OSError, RuntimeError):  # of circular links; neither is a folder then
+        return False
 
 
 def _start(options: Enrolling, before: Gallery | None, recogniser: Recogniser) -> Gallery:
@@ -154,17 +173,6 @@ def _portraits(people: Folders, options: Enrolling, start: Gallery, recogniser: 
     return found
 
 
-def _refuse_other_weights(gallery: Gallery, recogniser: Recogniser, folder: Path) -> None:
-    """Refuse a model whose embeddings cannot be compared with those of a gallery."""
-    made = gallery.origin
-    if made.weights != recogniser.weights:
-        raise ConfigError(
-            f"gallery: {folder.absolute()} was made by run {made.run} with the weights {made.weights[:12]}..., and run "
-            f"{recogniser.run} has {recogniser.weights[:12]}... here. Embeddings of different weights cannot be "
-            f"compared. Type run={made.run}, restore its files, or choose another gallery."
-        )
-
-
 def _note_embeddings(recogniser: Recogniser, options: Enrolling, start: Gallery) -> None:
     label = recogniser.trained.config.get("data", {}).get("label", IDENTITY)
     if label != IDENTITY:
@@ -185,7 +193,7 @@ class Managing:
 
     Args:
         gallery: folder of the gallery.
-        remove: name of a person to remove, or a list of names.
+        remove: name of a person to remove, or a list of names, of enrolled people or of development people.
         rename: name of a person to rename.
         to: the new name.
     """
@@ -196,17 +204,20 @@ class Managing:
     to: str | None = None
 
 
-def manage(config: Mapping[str, Any]) -> None:
+def manage(config: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     """Remove or rename people of a gallery, and list those who are enrolled.
 
     Args:
         config: a checked config of `Managing`.
+        typed: values as typed on the command line, by key.
 
     Raises:
-        ConfigError: there is no gallery, nobody has the name, or the gallery cannot be written; nothing is changed.
+        ConfigError: there is no gallery, nobody has the name, the development people who are left do not support the
+            FPIR, or the gallery cannot be written; nothing is changed.
     """
     options = Managing(**build(config))
     folder = Path(options.gallery)
+    _refuse_nobody(options, typed)
     if (options.rename is None) != (options.to is None):
         raise ConfigError("rename, to: one needs the other. Type rename=<name> to=<new name>.")
     if options.rename is not None and options.remove is not None:
@@ -214,11 +225,25 @@ def manage(config: Mapping[str, Any]) -> None:
     gallery = Gallery.open(folder)
     if options.remove is not None or options.rename is not None:
         with changing(folder):
-            changed = _changed(Gallery.open(folder), options)
+            gallery = Gallery.open(folder)
+            changed = _changed(gallery, options)
             changed.gallery.write(folder)
+        if options.remove is not None:
+            gone = len(gallery) - len(changed.gallery)
+            others = len(gallery.development.names) - len(changed.gallery.development.names)
+            print(f"Removed: enrolled people {gone:,}, development people {others:,}.")
         gallery = changed.gallery
         _say_left_out(changed)
     _list(gallery, folder)
+
+
+def _refuse_nobody(options: Managing, typed: Mapping[str, str]) -> None:
+    """Refuse what was typed and names nobody: null, which is no text in YAML, and the empty list."""
+    for key in ("remove", "rename", "to"):
+        if key in typed and getattr(options, key) is None:
+            raise ConfigError(f"{key}={typed[key]}: null names nobody. As text: {quoted(key, typed[key])}")
+    if options.remove is not None and not isinstance(options.remove, str) and not options.remove:
+        raise ConfigError("remove=[]: the list is empty. Give at least one name, or leave remove out.")
 
 
 def _changed(gallery: Gallery, options: Managing) -> Changed:

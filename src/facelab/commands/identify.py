@@ -1,5 +1,6 @@
 """The command `facelab identify`: say who is in photos."""
 
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facelab.config.build import build
+from facelab.data.images import kind_of_file
 from facelab.data.photos.files import list_photos
 from facelab.data.photos.workers import in_order
 from facelab.data.source import readable
@@ -29,6 +31,7 @@ STDIN = "-"
 CSV, PAGE = "identify.csv", "page.html"
 _MOST_BYTES = 64 * 2**20  # of an image on standard input
 _SHOWN = 50
+_EXPECTED = "Expected a folder of photos, an image file, or - for an image on standard input."
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def identify_faces(config: Mapping[str, Any]) -> None:
         config: a checked config of `Identifying`.
 
     Raises:
-        ConfigError: the gallery is empty, damaged or of other weights, faiss is asked for and not installed, or the
+        ConfigError: the gallery is empty, damaged or of another model, faiss is asked for and not installed, or the
             folder cannot be written.
         DataError: no photo shows a face that can be used.
     """
@@ -74,7 +77,7 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     if not len(gallery):
         raise ConfigError(f"gallery: nobody is enrolled in {options.gallery}. Add people with facelab enroll.")
     photos = _photos(options.source)
-    recogniser = recogniser_of(gallery, Path(options.runs_folder), options.tracking)
+    recogniser = recogniser_of(gallery, options.gallery, Path(options.runs_folder), options.tracking)
     aligned = gallery.origin.aligned if options.aligned is None else options.aligned
     reader = FaceReader(recogniser.image_size, recogniser.channels, aligned, options.min_size_pixels)
     indexed = _indexed(gallery) if options.index == "faiss" else None
@@ -91,21 +94,21 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     print(f"{len(results.faces):,} faces in {out / CSV}, and with pictures in {out / PAGE}")
 
 
-def recogniser_of(gallery: Gallery, runs_folder: Path, store: Store) -> Recogniser:
+def recogniser_of(gallery: Gallery, folder: str, runs_folder: Path, store: Store) -> Recogniser:
     """The model that made a gallery.
 
+    Args:
+        gallery: the gallery.
+        folder: of the gallery, for messages.
+        runs_folder: where runs keep their files.
+        store: where to look for a run that has no folder here.
+
     Raises:
-        ConfigError: its run cannot be found, or has other weights now.
+        ConfigError: its run cannot be found, or has other weights or another preprocessing now.
         TrackingError: the store cannot be reached or read.
     """
-    made = gallery.origin
-    recogniser = Recogniser.load(made.run, runs_folder, store)
-    if recogniser.weights != made.weights:
-        raise ConfigError(
-            f"gallery: it was made with the weights {made.weights[:12]}... of run {made.run}, which has "
-            f"{recogniser.weights[:12]}... here. Embeddings of different weights cannot be compared. Restore "
-            f"{recogniser.folder}, or enrol the people again in another gallery."
-        )
+    recogniser = Recogniser.load(gallery.origin.run, runs_folder, store)
+    recogniser.refuse_others(gallery.origin, folder)
     return recogniser
 
 
@@ -123,18 +126,25 @@ def _photos(source: str) -> dict[str, Path | bytes | str]:
     if source == STDIN:
         return {"standard input": _standard_input()}
     path = Path(source)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode if path.exists() else None
+    except OSError as error:
+        raise ConfigError(
+            f"source: {path.absolute()} cannot be read ({error.strerror or error}). {_EXPECTED}"
+        ) from error
+    if mode is None:
+        raise ConfigError(
+            f"source: {path.absolute()} does not exist. {_EXPECTED} Hydra does not expand ~; type $HOME/... instead."
+        )
+    if stat.S_ISDIR(mode):
         listing = list_photos(path)
         photos: dict[str, Path | bytes | str] = {readable(name.as_posix()): path / name for name in listing.photos}
         photos |= {readable(name.as_posix()): problem for name, problem in listing.problems.items()}
         if not photos:
             raise DataError(f"source: {path.absolute()} holds no photos. Set source to a folder that has some.")
         return photos
-    if not path.exists():
-        raise ConfigError(
-            f"source: {path.absolute()} does not exist. Expected a folder of photos, an image file, or - for an image "
-            "on standard input. Hydra does not expand ~; type $HOME/... instead."
-        )
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"source: {path.absolute()} is {kind_of_file(mode)}. {_EXPECTED}")
     return {readable(path.name): path}
 
 

@@ -43,9 +43,10 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
         The arguments for Hydra, options first.
 
     Raises:
-        ConfigError: an option is unknown or fixed, a word is not `key=value`, a config group is set to null, a key is
-            both swept and fixed, or Hydra cannot parse a value; suggests the correct command.
+        ConfigError: a word is no text, an option is unknown or fixed, a word is not `key=value`, a config group is set
+            to null, a key is both swept and fixed, or Hydra cannot parse a value; suggests the correct command.
     """
+    _refuse_other_bytes(arguments)
     options, overrides = _divided(program, arguments)
     is_sweep = "-m" in options or "--multirun" in options
     if is_sweep and not program.endswith("train") and not program.endswith("train.py"):
@@ -65,6 +66,17 @@ def check_arguments(program: str, arguments: Sequence[str]) -> list[str]:
     if is_sweep:
         _refuse_swept_and_fixed(kept)
     return [*options, *(_as_changes(kept) if program == "facelab evaluate" else kept)]
+
+
+def _refuse_other_bytes(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are not UTF-8: Python keeps them as halves of characters, which no config can hold."""
+    for word in arguments:
+        shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if shown != word:
+            raise ConfigError(
+                f"{shown}: expected text in UTF-8, got bytes that are none (\\x and two digits). If they are of the "
+                "name of a file or folder, rename that, and type the new name."
+            )
 
 
 def quoted(key: str, text: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.errors import ConfigError
+from facelab.galleries.gallery import Origin
 from facelab.models.base import FaceModule, Generative, Reconstructing
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, evaluation_embeddings, load
@@ -54,6 +55,33 @@ class Recogniser:
         trained.module.prepare_evaluation(1)
         trained.module.to(device="cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         return cls(run, folder, weights_digest(folder), trained)
+
+    def refuse_others(self, made: Origin, gallery: str) -> None:
+        """Check that embeddings of a gallery can be compared with this model's: of equal weights, made alike.
+
+        Args:
+            made: how the gallery's embeddings were made.
+            gallery: folder of the gallery, for messages.
+
+        Raises:
+            ConfigError: they cannot; names what differs.
+        """
+        names = ("weights", "image size", "channels", "variants of a face (test-time augmentation)")
+        then = (made.weights, made.image_size, made.channels, made.variants)
+        now = (self.weights, self.image_size, self.channels, self.variants)
+        differing = [
+            f"{name} {str(old)[:12]} then, {str(new)[:12]} now"
+            for name, old, new in zip(names, then, now, strict=True)
+            if old != new
+        ]
+        if not differing:
+            return
+        mend = f"Restore {self.folder}" if made.run == self.run else f"Type run={made.run}"
+        raise ConfigError(
+            f"gallery={gallery}: run {made.run} made it, and run {self.run} in {self.folder} differs: "
+            f"{'; '.join(differing)}. Embeddings that are made differently cannot be compared. {mend}, or enrol the "
+            "people in another gallery."
+        )
 
     @property
     def image_size(self) -> int:
