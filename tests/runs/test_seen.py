@@ -89,7 +89,7 @@ def test_the_message_tells_how_many_and_the_first_five() -> None:
 def test_runs_without_a_list_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"made by facelab 0\.0\.7, which did not record"):
         refuse_unlisted("abc", "facelab 0.0.7", ["abc"], "refuse")
-    with pytest.raises(ConfigError, match="training started from first, which did not record"):
+    with pytest.raises(ConfigError, match="its weights or its images come from first, and what"):
         refuse_unlisted("abc", "facelab 0.0.7", ["first"], "refuse")
     assert "is unknown" in refuse_unlisted("abc", "facelab 0.0.7", ["first"], "allow")[0]
     assert refuse_unlisted("abc", "facelab 0.0.7", [], "refuse") == []

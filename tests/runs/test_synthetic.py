@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from facelab import cli
-from facelab.data import Folder
+from facelab.config.load import load_yaml
+from facelab.data import ORL, Concat, Folder
 from facelab.data.faces import FaceSet
-from facelab.data.image_list import read_image_list
+from facelab.data.image_list import ImageList, read_image_list
+from facelab.data.source import FaceSource
+from facelab.data.splits.base import Splits
+from facelab.errors import DataError
 from facelab.models.trained import load, probabilities
+from facelab.runs.origins import images_used
 from facelab.synthetic import GeneratedFaces
 from facelab.tracking import TrackedRun
 from tests.conftest import TINY, TINY_CNN, Command
@@ -34,6 +40,7 @@ GAN = (
 )
 INTERRUPTED = "protocol.classification._target_=tests.runs.stopping.InterruptedOnce"
 EACH = np.arange(6)
+HALVES = ("split.train=0.5", "split.val=0", "split.test=0.5", "split.duplicates=drop")
 
 
 def _generator(*overrides: str) -> str:
@@ -232,6 +239,64 @@ def test_generate_writes_a_labelled_set_that_data_folder_reads(
     assert (np.stack(written)[..., None] == made).all()  # those that a training gets
     assert facelab("generate", *place, "per_identity=2", "label=2", "out=third").status == 0
     assert [path.name for path in (tmp_path / "third").iterdir() if path.is_dir()] == ["s3"]
+
+
+@pytest.fixture
+def generated_set(facelab: Command, generator: Path, tmp_path: Path) -> Path:
+    """Three faces of each of the generator's people."""
+    outcome = facelab(
+        "generate", f"run={generator.name}", f"runs_folder={generator.parent}", "per_identity=3", "out=set"
+    )
+    assert outcome.status == 0, outcome.error
+    return tmp_path / "set"
+
+
+def test_who_trains_on_a_generated_set_has_seen_what_its_generator_saw(
+    facelab: Command, place: Sequence[str], generator: Path, client: MlflowClient, generated_set: Path
+) -> None:
+    own = [override for override in TINY_CNN if override != "data.last_person=6"]
+    run = _train(place, *own, "data=folder", f"data.root={generated_set}", "data.channels=1", *HALVES)
+    assert client.get_run(run.name).data.tags["data.generated_by"] == generator.name
+    listed, behind = (read_image_list(path / "images.parquet").table.to_pandas() for path in (run, generator))
+    assert set(listed.loc[listed["part"] == "pretrained", "digest"]) == set(
+        behind.loc[behind["part"] != "test", "digest"]
+    )
+    tested = ("data=orl", "data.last_person=6", "data.image_size=32", "data.channels=1", "protocol=verification")
+    folders = (f"run={run.name}", f"runs_folder={run.parent}", place[1])
+    outcome = facelab("evaluate", *folders, *tested, "split=all", "trainer=cpu")
+    assert outcome.status == 2
+    assert "of the 60 images it is tested on" in outcome.error
+
+
+def _used(source: FaceSource, generator: Path) -> ImageList:
+    faces, none = source.load(), EACH[:0]
+    return images_used(load_yaml(generator / "config.yaml"), source, faces, Splits(np.arange(len(faces)), none, none))
+
+
+def test_a_generated_set_is_known_by_its_manifest_wherever_it_lies(
+    generator: Path, generated_set: Path, tmp_path: Path
+) -> None:
+    alone = Folder(root=str(generated_set), image_size=32, channels=1)
+    seen = len(_used(alone, generator)) - 18
+    assert seen > 18
+    joined = Concat(sources={"a": alone, "b": ORL(image_size=32)}, image_size=32, channels=1)
+    assert len(_used(joined, generator)) - len(joined.load()) == seen
+    for part in ("train", "test"):
+        shutil.copytree(generated_set, tmp_path / "parts" / part)
+    assert len(_used(Folder(root=str(tmp_path / "parts"), image_size=32, channels=1), generator)) == 36 + 2 * seen
+
+    path = generated_set / "manifest.json"
+    written = json.loads(path.read_text())
+    for changed in ({"run": "0" * 32}, {"weights_sha256": "0" * 64}, {"training_images_sha256": None}):
+        path.write_text(json.dumps({**written, **changed}))
+        used = _used(alone, generator)  # what it shows is not known
+        assert (len(used), list(used.unlisted)) == (18, [changed.get("run", generator.name)])
+    for broken, says in ((json.dumps({**written, "run": "../x"}), "32 hexadecimal digits"), ("{", "cannot be read")):
+        path.write_text(broken)
+        with pytest.raises(DataError, match=f"manifest.json.*{says}"):
+            _used(alone, generator)
+    path.write_text('{"name": "of a web page"}')
+    assert len(_used(alone, generator)) == 18
 
 
 def _faces(source: GeneratedFaces, orl: FaceSet, runs: dict[str, Path]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The command `facelab generate`: generate faces with a trained model."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from facelab.commands.labelled import MANIFEST, labelled_plan, write_labelled
+from facelab.commands.labelled import labelled_plan, write_labelled, write_manifest
 from facelab.config.build import build
 from facelab.data.images import picture
 from facelab.errors import ConfigError
@@ -22,6 +21,7 @@ from facelab.models.finished import find_run
 from facelab.models.sampling import interpolate, sample
 from facelab.models.trained import Trained, load
 from facelab.protocols import plots
+from facelab.runs.origins import MANIFEST
 from facelab.system import training_command
 from facelab.tracking import Store
 
@@ -75,10 +75,10 @@ def generate(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
     try:
         if options.per_identity is None:
-            _write_samples(options, trained, out)
+            _write_samples(options, trained, folder, out)
         else:
             plan = labelled_plan(trained, options.per_identity, options.label)
-            own = {name: getattr(options, name) for name in ("run", "seed", "psi", "per_identity")}
+            own = {name: getattr(options, name) for name in ("seed", "psi", "per_identity")}
             write_labelled(trained, folder, out, plan, own)
             print(f"{len(plan)} faces of {len(np.unique(plan.labels))} labels and {MANIFEST} in {out}")
             print(f"To train on them alone: {training_command()} data=folder data.root={shlex.quote(str(out))}")
@@ -88,7 +88,7 @@ def generate(config: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _write_samples(options: Generation, trained: Trained, out: Path) -> None:
+def _write_samples(options: Generation, trained: Trained, folder: Path, out: Path) -> None:
     images, labels = sample(trained.module, options.n, options.seed, options.label, options.psi)
     names = _label_names(trained)
     files = [f"{i:05d}.png" for i in range(options.n)]
@@ -100,17 +100,11 @@ def _write_samples(options: Generation, trained: Trained, out: Path) -> None:
         trained.module, rows=_COLUMNS, columns=_COLUMNS, seed=options.seed, label=options.label, psi=options.psi
     )
     Image.fromarray(plots.tile(strips)).save(out / "interpolations.png")
-    manifest = {
-        "run": options.run,
-        "model": trained.config["model"]["_target_"],
-        "seed": options.seed,
-        "psi": options.psi,
-        "images": [
-            {"file": file, "index": i, "label": names[label] if names else None}
-            for i, (file, label) in enumerate(zip(files, labels, strict=True))
-        ],
-    }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    rows = [
+        {"file": file, "index": i, "label": names[label] if names else None}
+        for i, (file, label) in enumerate(zip(files, labels, strict=True))
+    ]
+    write_manifest(trained, folder, out, {"seed": options.seed, "psi": options.psi}, rows)
     print(f"{options.n} faces, grid.png, interpolations.png and {MANIFEST} in {out}")
 
 

@@ -1,24 +1,20 @@
 """Write faces of a conditional generator as a labelled set: a folder for each label, which `data=folder` reads."""
 
-import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import compute
 
 from facelab.config.identity import config_hash
-from facelab.data.image_list import IMAGES, read_image_list
 from facelab.data.images import picture
 from facelab.errors import ConfigError
 from facelab.models.trained import Trained
 from facelab.models.transfer import weights_digest
+from facelab.runs.origins import MANIFEST, training_images_sha256
 from facelab.synthetic.base import Plan
 from facelab.synthetic.generated import conditional_faces
-
-MANIFEST = "manifest.json"
 
 
 def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, settings: dict[str, Any]) -> None:
@@ -31,7 +27,7 @@ def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, se
         run_folder: of that run.
         out: the new folder.
         plan: of the faces; its parents are numbers of the generator's labels.
-        settings: `run`, `seed`, `psi` and `per_identity`, for the manifest.
+        settings: `seed`, `psi` and `per_identity`, for the manifest.
 
     Raises:
         ConfigError: the name of a label is not that of a folder.
@@ -44,13 +40,33 @@ def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, se
     for file, image in zip(files, images, strict=True):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         picture(image).save(out / file)
+    rows = [{"file": file, "label": names[label]} for file, label in zip(files, plan.labels, strict=True)]
+    write_manifest(trained, run_folder, out, settings, rows)
+
+
+def write_manifest(
+    trained: Trained, run_folder: Path, out: Path, settings: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the manifest of generated images: their lineage, by which a training on them knows what they show.
+
+    Args:
+        trained: the generator's run.
+        run_folder: of that run.
+        out: folder of the images.
+        settings: `seed`, `psi` and further ones.
+        images: a row for each.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     manifest = {
+        "run": run_folder.absolute().name,
         **settings,
         "model": trained.config["model"]["_target_"],
         "config_hash": config_hash(trained.config),
         "weights_sha256": weights_digest(run_folder),
-        "training_images_sha256": _training_images(run_folder),
-        "images": [{"file": file, "label": names[label]} for file, label in zip(files, plan.labels, strict=True)],
+        "training_images_sha256": training_images_sha256(run_folder),
+        "images": images,
     }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -69,12 +85,3 @@ def _refuse_odd(names: tuple[str, ...]) -> None:
         parts = name.split("/")
         if any(not part or part.startswith(".") or "\\" in part or "\0" in part for part in parts):
             raise ConfigError(f"the run has a label named '{name}', which cannot be the name of a folder.")
-
-
-def _training_images(run_folder: Path) -> str | None:
-    """SHA-256 over the sorted digests of the images that the generator was trained on; None without a list."""
-    if not (run_folder / IMAGES).is_file():
-        return None
-    table = read_image_list(run_folder / IMAGES).table
-    trained_on = table.filter(compute.equal(table["part"].cast(pa.string()), "train"))
-    return hashlib.sha256(b"".join(sorted(trained_on["digest"].to_pylist()))).hexdigest()

@@ -41,8 +41,8 @@ class ImageList:
 
     Args:
         table: `name`; `part`, which is train, val, test, or pretrained for those of the run that training started
-            from; `identity`, empty if unknown; `label`; `naming`, equal where equal identities mean the same person;
-            `digest`, SHA-256 of the pixels at the size of the run.
+            from or that generated faces for it; `identity`, empty if unknown; `label`; `naming`, equal where equal
+            identities mean the same person; `digest`, SHA-256 of the pixels at the size of the run.
         unlisted: ids of runs whose weights these images and others trained, where the others are not known.
     """
 
@@ -76,7 +76,7 @@ class ImageList:
         return cls(pa.table(columns, schema=_SCHEMA))
 
     def after(self, pretrained: "ImageList | None", run_id: str) -> "ImageList":
-        """These images, and those of a run whose weights training started from.
+        """These images, and those of a run whose weights training started from, or that generated faces for it.
 
         Args:
             pretrained: the list of that run; None if it has none.
@@ -90,6 +90,11 @@ class ImageList:
         seen = seen.set_column(_SCHEMA.get_field_index("part"), _SCHEMA.field("part"), part)
         joined = pa.concat_tables([self.table, seen]).unify_dictionaries()
         return ImageList(joined, [*self.unlisted, *pretrained.unlisted])
+
+    def inherited(self) -> "ImageList":
+        """Those of them that other runs were trained on, and not this one."""
+        rows = self.table.filter(compute.equal(self.table["part"].cast(pa.string()), PRETRAINED))
+        return ImageList(rows, self.unlisted)
 
     def write(self, path: Path) -> None:
         """Write a Parquet file, about 40 bytes an image.

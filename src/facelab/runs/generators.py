@@ -12,7 +12,7 @@ from pyarrow import compute
 from facelab.config.build import build, resolve_target
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
-from facelab.data.image_list import IMAGES, ImageList, namings, read_image_list
+from facelab.data.image_list import ImageList, namings
 from facelab.data.listing import some_of
 from facelab.data.source import FaceSource
 from facelab.data.splits.base import Splits, prepare
@@ -20,6 +20,7 @@ from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
+from facelab.runs.origins import images_used, listed
 from facelab.runs.seen import find_overlap
 from facelab.synthetic import GeneratedFaces, TransferredFaces
 from facelab.tracking import Store
@@ -111,7 +112,7 @@ def check_donors(config: Mapping[str, Any], source: FaceSource, faces: FaceSet, 
     """
     built, key = build({"data": config["data"], "split": config["split"]}), "synthetic.donors"
     donors, its_splits = prepare(built["data"].load(), built["split"])
-    _refuse_informed(ImageList.of(built["data"], donors, its_splits), source, faces, splits, key, of_donors=True)
+    _refuse_informed(images_used(config, built["data"], donors, its_splits), source, faces, splits, key, of_donors=True)
     try:
         model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
         model.check_training(donors, its_splits.train, with_synthetic=False)
@@ -145,7 +146,7 @@ def _refuse_acquainted(used: ImageList, source: FaceSource, faces: FaceSet, spli
 
 
 def _images_of(folder: Path, key: str) -> ImageList:
-    used = read_image_list(folder / IMAGES) if (folder / IMAGES).is_file() else None
+    used = listed(folder)
     if used is None or used.unlisted:
         raise ConfigError(
             f"{key}: which images it was trained on is not recorded, so whether it has seen the test images is "

@@ -9,7 +9,7 @@ from typing import Any
 from facelab.config.build import build
 from facelab.config.identity import config_hash
 from facelab.data.faces import FaceSet
-from facelab.data.image_list import IMAGES, ImageList, read_image_list
+from facelab.data.image_list import ImageList
 from facelab.errors import CheckpointError, DataError, FacelabError
 from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
@@ -20,6 +20,7 @@ from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
 from facelab.runs.generators import check_donors, find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import find_near_duplicates
+from facelab.runs.origins import MANIFEST, images_used, listed, manifests
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
@@ -53,7 +54,7 @@ def train(
     """
     kept = resolved(config)
     prepared = Prepared.of(kept)  # also with several processes: errors appear before they start
-    _check_donors(prepared, dependencies or {})
+    _check_origins(prepared, kept, dependencies or {})
     tracked = begin(kept, choices, command=command)
     return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
 
@@ -104,7 +105,7 @@ def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str,
 
 def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) -> Result:
     prepared = Prepared.of(interrupted.config)
-    _check_donors(prepared, dependencies)
+    _check_origins(prepared, interrupted.config, dependencies)
     tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
     if interrupted.data_fingerprint not in (None, prepared.faces.fingerprint):
         raise DataError(
@@ -121,11 +122,11 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
     return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
 
 
-def _check_donors(prepared: Prepared, dependencies: Mapping[str, Dependency]) -> None:
-    """Check the donors before a generator learns from them."""
+def _check_origins(prepared: Prepared, config: Mapping[str, Any], dependencies: Mapping[str, Dependency]) -> None:
+    """Check what the run learns from beside its own images, before anything is trained or recorded."""
+    images_used(config, prepared.experiment.data, prepared.faces, prepared.splits)
     if isinstance(prepared.experiment.synthetic, TransferredFaces) and "generator" in dependencies:
-        config = dependencies["generator"].config
-        check_donors(config, prepared.experiment.data, prepared.faces, prepared.splits)
+        check_donors(dependencies["generator"].config, prepared.experiment.data, prepared.faces, prepared.splits)
 
 
 def _live(
@@ -145,7 +146,7 @@ def _live(
         _fetch_dependencies(dependencies, prepared, config, tracked)
         prepared = with_synthetic(prepared, tracked, dependency_folders(tracked))
         if checkpoint is None:
-            _record_data(prepared, tracked)
+            _record_data(prepared, config, tracked)
         if devices == 1:
             result = fit(prepared, config, tracked, checkpoint, stop)
         else:
@@ -156,22 +157,25 @@ def _live(
     return result
 
 
-def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
+def _record_data(prepared: Prepared, config: Mapping[str, Any], tracked: TrackedRun) -> None:
     """Record the data before the first step, and tell about near-duplicates in two splits."""
     record = RunRecord(tracked, prepared.faces, prepared.opening)
     first_batch, total = prepared.data.first_batch(), prepared.data.total_images
-    used = ImageList.of(prepared.experiment.data, prepared.faces, prepared.splits)
     transfer = prepared.module.transfer
     if transfer is not None and transfer.init_from is not None:
         weights = find_weights(transfer.init_from, tracked.folder.parent, prepared.experiment.tracking)
         tracked.tag("model.init_from.sha256", weights_digest(weights))
-        its_images = weights / IMAGES
-        used = used.after(read_image_list(its_images) if its_images.is_file() else None, weights.absolute().name)
-    source = prepared.experiment.synthetic
-    if isinstance(source, GeneratedFaces) and source.has_other_images:
-        generator = dependency_folders(tracked)["generator"]
-        used = used.after(read_image_list(generator / IMAGES), generator.name)
+    generators = dict.fromkeys(manifest["run"] for manifest in manifests(prepared.experiment.data))
+    if generators:
+        tracked.tag("data.generated_by", " ".join(generators))
+    used = _images_used(prepared, config, tracked)
     record.images(used)
+    if missing := [run_id for run_id in generators if run_id in used.unlisted]:
+        warn(
+            f"Warning: data: run {', '.join(missing)}, which generated images of {prepared.faces.name} according to "
+            f"{MANIFEST}, is not to be found or has changed, so what the images show is unknown. `facelab evaluate` "
+            "will refuse to test this run on other data."
+        )
     if prepared.plan is not None:
         record.sheet(SHEET, synthetic_sheet(prepared.plan, prepared.data.training_faces))
     record.begin(total, prepared.splits, first_batch, prepared.metrics)
@@ -179,6 +183,16 @@ def _record_data(prepared: Prepared, tracked: TrackedRun) -> None:
     if found is not None:
         record.near_duplicates(found)
         warn(f"Warning: {found.note} Contact sheet: {tracked.folder / NEAR_DUPLICATES}.png, with a list beside it.")
+
+
+def _images_used(prepared: Prepared, config: Mapping[str, Any], tracked: TrackedRun) -> ImageList:
+    """The images of a run, and those that the runs behind its weights and its faces were trained on."""
+    used = images_used(config, prepared.experiment.data, prepared.faces, prepared.splits)
+    source = prepared.experiment.synthetic
+    if isinstance(source, GeneratedFaces) and source.run is None and source.has_other_images:
+        generator = dependency_folders(tracked)["generator"]
+        used = used.after(listed(generator), generator.name)
+    return used
 
 
 def _fetch_dependencies(

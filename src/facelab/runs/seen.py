@@ -138,7 +138,7 @@ def refuse_unlisted(run_id: str, made_by: str, unlisted: Sequence[str], seen: Se
     Args:
         run_id: of the run to evaluate.
         made_by: version of facelab that made it.
-        unlisted: ids of the runs without a list, the run itself or those that its training started from.
+        unlisted: ids of the runs without a list: the run itself, or those that its weights or its images come from.
         seen: whether it is allowed.
 
     Raises:
@@ -149,7 +149,7 @@ def refuse_unlisted(run_id: str, made_by: str, unlisted: Sequence[str], seen: Se
     whose = (
         f"it was made by {made_by}, which did not record the images it used"
         if run_id in unlisted
-        else f"its training started from {', '.join(unlisted)}, which did not record the images used"
+        else f"its weights or its images come from {', '.join(unlisted)}, and what that was trained on is not recorded"
     )
     if seen == "refuse":
         raise ConfigError(
