@@ -144,6 +144,39 @@ def test_a_generator_that_saw_the_test_or_does_not_fit_is_refused(
     assert set(_runs_folder(place).iterdir()) == before
 
 
+def _recogniser(init_from: str) -> tuple[str, ...]:
+    its = [*TINY_CNN[2:], "protocol=classification", f"model.init_from={init_from}"]
+    return "synthetic.selection=recogniser", f"synthetic.recogniser={its}"
+
+
+@pytest.mark.parametrize(
+    ("role", "way_out"), [("recogniser", "It would select faces like them"), ("generator", "Its faces would show them")]
+)
+def test_a_run_that_is_yet_to_be_trained_from_one_that_saw_the_test_is_refused_before(
+    facelab: Command, place: Sequence[str], generator: Path, plain: Path, role: str, way_out: str
+) -> None:
+    before = set(_runs_folder(place).iterdir())
+    nested = _generator("synthetic=gan_conditional", f"synthetic.run={generator.name}")
+    needed = _recogniser(plain.name) if role == "recogniser" else (nested,)
+    outcome = facelab("train", *TINY_CNN, *place, "split.seed=3", "synthetic=gan_conditional", *needed)
+    assert outcome.status == 2
+    assert f"synthetic.{role}: it has seen 9 of the test images of this run: s1/4.pgm" in outcome.error
+    assert f"{way_out}" in outcome.error
+    assert f"Leave out of synthetic.{role} what names another run" in outcome.error
+    assert set(_runs_folder(place).iterdir()) == before
+
+
+def test_what_the_recogniser_started_from_is_seen_by_the_run(place: Sequence[str], generator: Path) -> None:
+    others = ("data.first_person=7", "data.last_person=12")
+    first = _train(place, *TINY_CNN[1:], *others, "model.recipe.max_images=32")
+    given = ("synthetic=gan_conditional", f"synthetic.run={generator.name}", "synthetic.per_identity=1")
+    run = _train(place, *TINY_CNN, *given, *_recogniser(first.name))
+    used = read_image_list(run / "images.parquet").table.to_pandas()
+    assert set(used.loc[used["part"] == "pretrained", "identity"]) == {f"s{person}" for person in range(1, 13)}
+    counts = used.loc[used["part"] == "pretrained", "digest"].value_counts()
+    assert counts.max() == 1  # the recogniser's own images are those of the run
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

@@ -20,9 +20,11 @@ from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
+from facelab.runs.dependencies import Dependency
 from facelab.runs.origins import images_used, listed
 from facelab.runs.seen import find_overlap
 from facelab.synthetic import GeneratedFaces, TransferredFaces
+from facelab.synthetic.generated import ROLES
 from facelab.tracking import Store
 
 _OTHER_DONORS = (
@@ -33,6 +35,8 @@ _WAY_OUT = (
     "Leave synthetic.run out, and a generator is trained on the training images of this run; or choose a run with the "
     "same data and split."
 )
+_SELECTS = "It would select faces like them for training."
+_SHOWS = "Its faces would show them to the model in training."
 
 
 def find_generator(settings: GeneratedFaces, runs_folder: Path, store: Store) -> Path:
@@ -69,7 +73,7 @@ def check_generator(settings: GeneratedFaces, folder: Path, source: FaceSource, 
         raise ConfigError(f"{key}: {error}") from error
     _check_shape(trained, faces, key)
     if not isinstance(settings, TransferredFaces):
-        _check_people(trained, _images_of(folder, key), source, faces, splits, key)
+        _check_people(trained, _known(listed(folder), key), source, faces, splits, key)
     refuse_informed(folder, source, faces, splits, key, of_donors=isinstance(settings, TransferredFaces))
 
 
@@ -93,37 +97,59 @@ def refuse_informed(
             knows a person of these; or what it has seen is not known; or it learnt from donors, and knows people of
             this run from further images.
     """
-    _refuse_informed(_images_of(folder, key), source, faces, splits, key, of_donors)
+    _refuse_informed(_known(listed(folder), key), source, faces, splits, key, of_donors)
 
 
-def check_donors(config: Mapping[str, Any], source: FaceSource, faces: FaceSet, splits: Splits) -> None:
-    """As `refuse_informed`, for a generator that is to learn from donors.
+def check_needed(dependencies: Mapping[str, Dependency], source: FaceSource, faces: FaceSet, splits: Splits) -> None:
+    """As `refuse_informed`, for the generator and the recogniser of synthetic faces, before they are trained.
 
     Args:
-        config: of its run, checked.
+        dependencies: runs that this run depends on, by role.
         source: that the faces were loaded from.
         faces: the face set.
         splits: train, val and test.
 
     Raises:
-        ConfigError: it would see what this run is tested on, or further images of its people; or it cannot learn from
-            the donors' images.
+        ConfigError: one would see what this run is tested on; or, if it learns from donors, further images of its
+            people, or it cannot learn from the donors' images; or a run that it starts from cannot be found.
         DataError: the donors' images cannot be read or split.
+        TrackingError: the store cannot be reached or read.
     """
-    built, key = build({"data": config["data"], "split": config["split"]}), "synthetic.donors"
-    donors, its_splits = prepare(built["data"].load(), built["split"])
-    _refuse_informed(images_used(config, built["data"], donors, its_splits), source, faces, splits, key, of_donors=True)
-    try:
-        model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
-        model.check_training(donors, its_splits.train, with_synthetic=False)
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
+    for role in sorted(dependencies.keys() & ROLES):
+        dependency, of_donors = dependencies[role], not dependencies[role].need.same
+        key = "synthetic.donors" if of_donors else f"synthetic.{role}"
+        own = _donors_of(dependency.config) if of_donors else (source, faces, splits)
+        try:
+            used = _images_to_use(dependency, own)
+            if of_donors:
+                model = cast(type[FaceModule], resolve_target(dependency.config["model"]["_target_"]))
+                model.check_training(own[1], own[2].train, with_synthetic=False)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        _refuse_informed(_known(used, key), source, faces, splits, key, of_donors)
+
+
+_Own = tuple[FaceSource, FaceSet, Splits]
+
+
+def _donors_of(config: Mapping[str, Any]) -> _Own:
+    built = build({"data": config["data"], "split": config["split"]})
+    return built["data"], *prepare(built["data"].load(), built["split"])
+
+
+def _images_to_use(dependency: Dependency, own: _Own) -> ImageList:
+    """The images of a run that is needed, and those behind the runs that its own synthetic faces need."""
+    used = images_used(dependency.config, *own)
+    for role in sorted(dependency.dependencies.keys() & ROLES):
+        behind = dependency.dependencies[role]
+        used = used.after(_images_to_use(behind, own if behind.need.same else _donors_of(behind.config)), role)
+    return used
 
 
 def _refuse_informed(
     used: ImageList, source: FaceSource, faces: FaceSet, splits: Splits, key: str, of_donors: bool
 ) -> None:
-    way_out = _OTHER_DONORS if of_donors else _WAY_OUT
+    way_out = f"{_SELECTS if key == 'synthetic.recogniser' else _SHOWS} {_OTHER_DONORS if of_donors else _way_out(key)}"
     _refuse_seen("test", _without(used, ("test",)), source, faces, splits, key, way_out)
     _refuse_seen("val", _without(used, ("test", "val")), source, faces, splits, key, way_out)
     if of_donors:
@@ -145,12 +171,22 @@ def _refuse_acquainted(used: ImageList, source: FaceSource, faces: FaceSet, spli
         )
 
 
-def _images_of(folder: Path, key: str) -> ImageList:
-    used = listed(folder)
+def _way_out(key: str) -> str:
+    if key.startswith("synthetic.run"):
+        return _WAY_OUT
+    return (
+        f"Leave out of {key} what names another run, such as model.init_from or synthetic.run, or name one with the "
+        "same data and split."
+    )
+
+
+def _known(used: ImageList | None, key: str) -> ImageList:
+    """The images of a run; an error if not all are known."""
     if used is None or used.unlisted:
+        which = "it" if used is None else f"{', '.join(used.unlisted)}, where its weights or its images come from,"
         raise ConfigError(
-            f"{key}: which images it was trained on is not recorded, so whether it has seen the test images is "
-            f"unknown. Train it again with this version of facelab. {_WAY_OUT}"
+            f"{key}: which images {which} was trained on is not recorded, so whether it has seen the test images is "
+            f"unknown. Train it again with this version of facelab. {_way_out(key)}"
         )
     return used
 
@@ -210,6 +246,5 @@ def _refuse_seen(
     for kind, found in (("images", images), ("people", people)):
         if found:
             raise ConfigError(
-                f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. Its faces "
-                f"would show them to the model in training. {way_out}"
+                f"{key}: it has seen {len(found):,} of the {name} {kind} of this run: {some_of(found)}. {way_out}"
             )

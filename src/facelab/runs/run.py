@@ -17,7 +17,7 @@ from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
 from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
 from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
-from facelab.runs.generators import check_donors, find_generator
+from facelab.runs.generators import check_needed, find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import find_near_duplicates
 from facelab.runs.origins import MANIFEST, images_used, listed, manifests
@@ -26,7 +26,8 @@ from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
 from facelab.runs.seen import refuse_familiar
 from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
-from facelab.synthetic import GeneratedFaces, TransferredFaces
+from facelab.synthetic import GeneratedFaces
+from facelab.synthetic.generated import ROLES
 from facelab.system import training_command
 from facelab.tracking import Store, TrackedRun
 from facelab.training.checkpoint import tidy
@@ -125,8 +126,7 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
 def _check_origins(prepared: Prepared, config: Mapping[str, Any], dependencies: Mapping[str, Dependency]) -> None:
     """Check what the run learns from beside its own images, before anything is trained or recorded."""
     images_used(config, prepared.experiment.data, prepared.faces, prepared.splits)
-    if isinstance(prepared.experiment.synthetic, TransferredFaces) and "generator" in dependencies:
-        check_donors(dependencies["generator"].config, prepared.experiment.data, prepared.faces, prepared.splits)
+    check_needed(dependencies, prepared.experiment.data, prepared.faces, prepared.splits)
 
 
 def _live(
@@ -189,9 +189,11 @@ def _images_used(prepared: Prepared, config: Mapping[str, Any], tracked: Tracked
     """The images of a run, and those that the runs behind its weights and its faces were trained on."""
     used = images_used(config, prepared.experiment.data, prepared.faces, prepared.splits)
     source = prepared.experiment.synthetic
-    if isinstance(source, GeneratedFaces) and source.run is None and source.has_other_images:
-        generator = dependency_folders(tracked)["generator"]
-        used = used.after(listed(generator), generator.name)
+    for role, folder in dependency_folders(tracked).items():
+        if role in ROLES and isinstance(source, GeneratedFaces) and not (role == "generator" and source.run):
+            others = role == "generator" and source.has_other_images  # else its own images are those of this run
+            its = listed(folder)
+            used = used.after(its if others or its is None else its.inherited(), folder.name)
     return used
 
 

@@ -18,7 +18,7 @@ from facelab.runs.description import sentence_on_synthetic
 from facelab.runs.generators import refuse_informed
 from facelab.runs.prepare import Prepared
 from facelab.runs.resume import CHECKPOINTS
-from facelab.synthetic import TransferredFaces
+from facelab.synthetic import GeneratedFaces, TransferredFaces
 from facelab.synthetic.base import Plan, SyntheticFaces, joined
 from facelab.synthetic.generated import ROLES
 from facelab.system import progress
@@ -54,17 +54,23 @@ def with_synthetic(prepared: Prepared, tracked: TrackedRun, folders: Mapping[str
     images = _kept(tracked, plan)
     if images is None:
         print(f"Making {len(plan):,} synthetic faces ({source.what}).", flush=True)
-        runs = {}
-        for name in folders.keys() & ROLES:
-            data, key = prepared.experiment.data, f"synthetic.{name}"
-            of_donors = name == "generator" and isinstance(source, TransferredFaces)
-            refuse_informed(folders[name], data, prepared.faces, prepared.splits, key, of_donors)
-            runs[name] = load(folders[name])
+        runs = _checked(source, prepared, folders) if isinstance(source, GeneratedFaces) else {}
         images = _made(source, plan, real, runs)
         _keep(images, tracked, plan)
     prepared.data.training_faces = joined(real, plan, images)
     generator = tracked.needs().get("generator")
     return replace(prepared, further=sentence_on_synthetic(source.what, len(plan), len(plan.new_classes), generator))
+
+
+def _checked(source: GeneratedFaces, prepared: Prepared, folders: Mapping[str, Path]) -> dict[str, Trained]:
+    """The runs that make the faces, by role; an error if one has seen what it must not."""
+    runs = {}
+    for name in folders.keys() & ROLES:
+        of_donors = name == "generator" and isinstance(source, TransferredFaces)
+        key = f"synthetic.run={source.run}" if name == "generator" and source.run else f"synthetic.{name}"
+        refuse_informed(folders[name], prepared.experiment.data, prepared.faces, prepared.splits, key, of_donors)
+        runs[name] = load(folders[name])
+    return runs
 
 
 def _made(source: SyntheticFaces, plan: Plan, real: FaceSet, runs: Mapping[str, Trained]) -> NDArray[np.uint8]:
