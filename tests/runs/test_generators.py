@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facelab.data import ORL
+from facelab.data import ORL, Folder
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import ImageList
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.runs.generators import refuse_informed
+from tests.data.made import make_images
 
 SOURCE = ORL(image_size=32)
 
@@ -35,6 +36,17 @@ def test_the_same_split_is_allowed_and_test_images_elsewhere_are_refused(orl: Fa
     ):
         with pytest.raises(ConfigError, match=says):
             _refuse(tmp_path, orl, _parts(train, val, test))
+
+
+def test_images_whose_names_differ_in_their_suffix_alone_are_told_apart_where_both_are_listed(tmp_path: Path) -> None:
+    source = Folder(root=str(make_images(tmp_path / "faces", ["a/1.bmp", "a/1.jpg", "a/1.png", "b/1.png"])))
+    faces = source.load()
+    assert faces.names[:3] == ["a/1.bmp", "a/1.jpg", "a/1.png"]
+    splits = _parts([0, 3], [1], [2])
+    ImageList.of(source, faces, splits).write(tmp_path / "images.parquet")
+    refuse_informed(tmp_path, source, faces, splits, "synthetic.run=abc")
+    with pytest.raises(ConfigError, match=r"1 of the test images of this run: a/1\.bmp"):
+        refuse_informed(tmp_path, source, faces, _parts([2, 3], [1], [0]), "synthetic.run=abc")
 
 
 def test_a_test_person_is_refused_where_the_split_keeps_people_apart(orl: FaceSet, tmp_path: Path) -> None:

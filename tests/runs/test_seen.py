@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facelab.data import ORL, FaceSource, Folder
 from facelab.data.columns import Column
@@ -14,7 +15,7 @@ from facelab.data.other_people import known_faces
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.runs.seen import Overlap, find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
-from tests.data.made import make_folder
+from tests.data.made import make_folder, make_images
 
 NONE = np.arange(0)
 AT_AND_T = ORL(image_size=32)
@@ -60,6 +61,32 @@ def test_equal_names_of_two_sets_are_two_people(tmp_path: Path) -> None:
     assert _seen(others, _part(0, 2), used, Folder(root=str(tmp_path / "elsewhere" / "a")))[1] == list(
         others.columns["identity"].names
     )
+
+
+def test_a_copy_in_another_format_is_the_same_image_and_person(tmp_path: Path) -> None:
+    original = make_folder(tmp_path / "a" / "faces", people=2, pictures=3)
+    for path in original.glob("*/*.png"):
+        copy = tmp_path / "b" / "faces" / path.relative_to(original).with_suffix(".jpg")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(copy, quality=80)
+    first, second = Folder(root=str(original)), Folder(root=str(tmp_path / "b" / "faces"))
+    faces, copies = first.load(), second.load()
+    assert not set(faces.digests) & set(copies.digests)
+    used = _trained_on(faces, 0, 1, source=first)
+    assert _seen(copies, _part(1, 2, 3), used, second) == (["person0/1.jpg"], ["person0"])
+    alone = find_overlap(second, copies, _part(1, 2, 3), used, with_people=False)  # as with protocol=classification
+    assert list(alone.images) == ["person0/1.jpg"]
+    elsewhere = (tmp_path / "b" / "faces").rename(tmp_path / "b" / "others")  # other people, for all that is known
+    assert _seen(copies, _part(1, 2, 3), used, Folder(root=str(elsewhere))) == ([], [])
+
+
+def test_two_files_of_a_person_that_differ_in_their_suffix_alone_are_two_images(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "faces", ["a/1.png", "a/1.jpg", "a/2.png", "b/1.png"])
+    source = Folder(root=str(root))
+    faces = source.load()
+    used = ImageList.of(source, faces, Splits(np.array([1, 3]), NONE, np.array([0, 2])))
+    assert find_overlap(source, faces, _part(0, 2), used, with_people=False).images == []
+    assert list(find_overlap(source, faces, _part(1, 2), used, with_people=False).images) == [faces.names[1]]
 
 
 def test_sources_that_share_images_under_equal_names_share_people(orl: FaceSet) -> None:

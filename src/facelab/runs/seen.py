@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.image_list import ImageList, namings
@@ -47,7 +48,8 @@ class Overlap:
 def find_overlap(source: FaceSource, faces: FaceSet, splits: Splits, used: ImageList, with_people: bool) -> Overlap:
     """Compare a test split with the images of a run; those of the run's own test split do not count.
 
-    Images are the same if their pixels are, at the size of the model. People are the same if
+    Images are the same if their pixels are, at the size of the model, or if they have one person and one file name,
+    whatever its suffix, in sources whose equal names mean the same person, as below. People are the same if
 
     - the run was trained on an image of the face set that shows this person, or
     - their names are equal and of the same origin: the same published set (LFW, CelebA, AT&T), a source of the same
@@ -62,28 +64,48 @@ def find_overlap(source: FaceSource, faces: FaceSet, splits: Splits, used: Image
         used: the images of the run.
         with_people: whether to compare people too; the others are people known in training by design.
     """
-    table = used.table.select(["part", "identity", "naming", "digest"]).to_pandas()
+    table = used.table.select(["name", "part", "identity", "naming", "digest"]).to_pandas()
+    table = table.astype({"naming": str, "identity": str})
     trained = table[table["part"] != "test"]
-    own = pd.DataFrame({"digest": [bytes.fromhex(digest) for digest in faces.digests]})
+    own = pd.DataFrame({"name": faces.names, "digest": [bytes.fromhex(digest) for digest in faces.digests]})
     known = own["digest"].isin(pd.Index(trained["digest"].unique())).to_numpy()
-    images = [faces.names[index] for index in splits.test if known[index]]
-    if not with_people or not faces.has_identities:
-        return Overlap(images, [], len(splits.test), 0)
+    if not faces.has_identities:
+        return Overlap([faces.names[index] for index in splits.test if known[index]], [], len(splits.test), 0)
     own["identity"] = faces.columns[IDENTITY].texts
     own["naming"] = list(namings(source, faces))
     people = own.iloc[splits.test].query("identity != ''").drop_duplicates("identity")
-    by_image = people["identity"].isin(own.loc[known, "identity"])
-    names = trained[["naming", "identity"]].astype(str).drop_duplicates()
+    names = trained[["naming", "identity"]].drop_duplicates()
     by_name = pd.Series(False, index=people.index)
     for first, second in _same_names(own, table, set(people["naming"]), set(names["naming"])):
         theirs = names.loc[names["naming"] == second, "identity"]
         by_name |= (people["naming"] == first) & people["identity"].isin(theirs)
+        known = known | ((own["naming"] == first).to_numpy() & _copies(own, table[table["naming"] == second]))
+    images = [faces.names[index] for index in splits.test if known[index]]
+    if not with_people:
+        return Overlap(images, [], len(splits.test), 0)
+    by_image = people["identity"].isin(own.loc[known, "identity"])
     return Overlap(images, list(people.loc[by_image | by_name, "identity"]), len(splits.test), len(people))
+
+
+def _copies(own: pd.DataFrame, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images (N,) have person and file name, without its suffix, of one that a run was trained on.
+
+    An image that the run lists for its test under the very same name is another one.
+    """
+    tested = table["part"] == "test"
+    trained = pd.MultiIndex.from_arrays(_person_and_stem(table[~tested]))
+    is_copy = pd.MultiIndex.from_arrays(_person_and_stem(own)).isin(trained) & (own["identity"] != "").to_numpy()
+    found: NDArray[np.bool_] = is_copy & ~own["name"].isin(table.loc[tested, "name"]).to_numpy()
+    return found
+
+
+def _person_and_stem(rows: pd.DataFrame) -> list[pd.Series]:
+    return [rows["identity"], rows["name"].astype(str).str.replace(r"\.[^./]*$", "", regex=True)]
 
 
 def _same_names(own: pd.DataFrame, table: pd.DataFrame, firsts: set[str], seconds: set[str]) -> list[tuple[str, str]]:
     """Pairs of namings whose equal names mean the same person."""
-    shared = own.merge(table.astype({"naming": str, "identity": str}), on="digest", suffixes=("", "_there"))
+    shared = own.merge(table, on="digest", suffixes=("", "_there"))
     agree = (shared["identity"] == shared["identity_there"]).groupby([shared["naming"], shared["naming_there"]]).all()
     agreed = {pair for pair, equal in agree.items() if equal}
     return [(one, other) for one in firsts for other in seconds if one == other or (one, other) in agreed]
