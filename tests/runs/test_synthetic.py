@@ -185,6 +185,10 @@ def test_what_the_recogniser_started_from_is_seen_by_the_run(place: Sequence[str
         (["synthetic=autoencoder", "synthetic.selection=discriminator"], "Autoencoder has no discriminator"),
         (["synthetic=duplicates", "model.recipe.sampling=balanced"], "Set synthetic.share=null"),
         (["synthetic=duplicates", "synthetic.ratio=2"], "and both are given"),
+        (["synthetic=duplicates", "synthetic.per_identity=1000000000000"], "less than or equal to 100000"),
+        (["synthetic=duplicates", "synthetic.per_identity=null", "synthetic.ratio=inf"], "synthetic.ratio"),
+        (["synthetic=duplicates", "synthetic.per_identity=null", "synthetic.ratio=1e30"], "less than or equal to"),
+        (["synthetic=duplicates", "synthetic.per_identity=100000", "data.image_size=1024"], "synthetic faces need"),
         (["synthetic.per_identity=3"], "It is a key of synthetic=autoencoder"),
     ],
 )
@@ -194,6 +198,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_trained(
     outcome = facelab("train", *TINY_CNN, *overrides)
     assert outcome.status == 2
     assert says in outcome.error
+    assert "Traceback" not in outcome.error
     assert not list(tmp_path.iterdir())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facelab.data.faces import FaceSet
+from facelab.errors import ConfigError
 from facelab.synthetic import DuplicatedFaces, MixedPixels, SyntheticFaces
 from facelab.synthetic.base import joined
 
@@ -44,6 +45,18 @@ def test_portions_hold_whole_labels_and_all_faces(real: FaceSet) -> None:
     apart = np.concatenate([source.make(portion, real, {}) for portion in portions])
     assert (apart == source.make(plan, real, {})).all()
     assert len(plan.portions(100)) == 1
+    parts = [plan.part(start, min(start + 4, 9)) for start in (0, 4, 8)]
+    assert (np.concatenate([source.make(part, real, {}) for part in parts]) == apart).all()
+
+
+def test_more_faces_than_memory_holds_are_refused_before_they_are_planned(real: FaceSet) -> None:
+    DuplicatedFaces(per_identity=20).check_size(real.labels, 32 * 32)
+    for source, says in (
+        (MixedPixels(per_identity=100_000), r"synthetic\.per_identity=100000: 300,000 synthetic faces need"),
+        (DuplicatedFaces(ratio=1e5), r"synthetic\.ratio=100000\.0: 600,000 synthetic faces need"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            source.check_size(real.labels, 1 << 40)
 
 
 def test_exactly_one_of_number_and_ratio_is_given() -> None:

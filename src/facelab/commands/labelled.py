@@ -16,6 +16,8 @@ from facelab.runs.origins import MANIFEST, training_images_sha256
 from facelab.synthetic.base import Plan
 from facelab.synthetic.generated import conditional_faces
 
+_PORTION = 1 << 12  # faces made at once: a multiple of a batch, so that batches are those of one call
+
 
 def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, settings: dict[str, Any]) -> None:
     """Write the faces of a plan, and a manifest with their lineage.
@@ -36,10 +38,12 @@ def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, se
     names = trained.metadata.label_names
     _refuse_odd(names)
     files = [f"{names[label]}/{number:05d}.png" for label, number in zip(plan.labels, plan.numbers, strict=True)]
-    images = conditional_faces(trained.module, plan, settings["seed"], settings["psi"])
-    for file, image in zip(files, images, strict=True):
-        (out / file).parent.mkdir(parents=True, exist_ok=True)
-        picture(image).save(out / file)
+    for start in range(0, len(plan), _PORTION):
+        portion = plan.part(start, min(start + _PORTION, len(plan)))
+        images = conditional_faces(trained.module, portion, settings["seed"], settings["psi"])
+        for file, image in zip(files[start : start + _PORTION], images, strict=True):
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            picture(image).save(out / file)
     rows = [{"file": file, "label": names[label]} for file, label in zip(files, plan.labels, strict=True)]
     write_manifest(trained, run_folder, out, settings, rows)
 

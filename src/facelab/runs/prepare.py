@@ -1,6 +1,7 @@
 """Build and check everything a run needs, before anything is recorded."""
 
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -244,6 +245,7 @@ def _planned(experiment: Experiment, faces: FaceSet, splits: Splits) -> Plan | N
         folder = find_generator(source, Path(experiment.runtime.runs_folder), experiment.tracking)
         check_generator(source, folder, experiment.data, faces, splits)
     labels = faces.labels[splits.train]
+    source.check_size(labels, math.prod(faces.image_shape))
     return source.plan(labels, faces.label_names[: labels.max() + 1])
 
 

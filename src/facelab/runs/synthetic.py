@@ -74,13 +74,14 @@ def _checked(source: GeneratedFaces, prepared: Prepared, folders: Mapping[str, P
 
 
 def _made(source: SyntheticFaces, plan: Plan, real: FaceSet, runs: Mapping[str, Trained]) -> NDArray[np.uint8]:
-    made = []
+    made, end = np.empty((len(plan), *real.pixels[0].shape), np.uint8), 0
     with progress("synthetic faces made", len(plan)) as advance:
         for portion in plan.portions(_PORTION):
-            made.append(source.make(portion, real, runs))
+            start, end = end, end + len(portion)
+            made[start:end] = source.make(portion, real, runs)
             for _ in range(len(portion)):
                 advance()
-    return np.concatenate(made)
+    return made
 
 
 def _kept(tracked: TrackedRun, plan: Plan) -> NDArray[np.uint8] | None:

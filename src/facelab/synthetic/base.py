@@ -8,13 +8,18 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from pydantic import Field
 
 from facelab.config.needs import NeedsRuns
 from facelab.data.columns import Column, Indices
 from facelab.data.faces import FaceSet, InMemory, JoinedPixels
+from facelab.errors import ConfigError
 from facelab.models.trained import Trained
+
+MOST = 100_000  # faces of a person, or for a real image
+PLANNED_BYTES = 32  # of a row of a plan
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,13 @@ class Plan:
         """The plan in portions of whole labels, of about `most` faces each."""
         firsts = np.flatnonzero(np.diff(self.labels, prepend=-1))
         starts = firsts[np.unique(firsts // most, return_index=True)[1]].tolist()
-        parts = [slice(start, end) for start, end in pairwise([*starts, len(self)])]
-        return [replace(self, labels=self.labels[p], parents=self.parents[p], numbers=self.numbers[p]) for p in parts]
+        return [self.part(start, end) for start, end in pairwise([*starts, len(self)])]
+
+    def part(self, start: int, end: int) -> "Plan":
+        """The faces at positions from `start` to before `end`."""
+        chosen = slice(start, end)
+        rows = (values[chosen] for values in (self.labels, self.parents, self.numbers))
+        return Plan(*rows, self.new_classes)
 
     def generators(self, seed: int) -> list[np.random.Generator]:
         """A random generator for each face, which depends on the seed, its label and its number only."""
@@ -76,8 +86,8 @@ class SyntheticFaces(NeedsRuns, ABC):
     of a person depends on the seed, the person and n, not on how many are made.
 
     Args:
-        per_identity: number of faces of each class, usually a person.
-        ratio: number of faces for each real training image, instead of `per_identity`.
+        per_identity: number of faces of each class, usually a person; at most 100,000.
+        ratio: number of faces for each real training image, instead of `per_identity`; at most 100,000.
         share: of synthetic faces among the images that are drawn in training; None to draw each as often as any other
             image, which sampling by classes needs.
         seed: of their randomness.
@@ -88,8 +98,8 @@ class SyntheticFaces(NeedsRuns, ABC):
 
     what: ClassVar[str]  # the faces in a few words
 
-    per_identity: Annotated[int, Field(ge=1)] | None = None
-    ratio: Annotated[float, Field(gt=0)] | None = None
+    per_identity: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    ratio: Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)] | None = None
     share: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -108,6 +118,27 @@ class SyntheticFaces(NeedsRuns, ABC):
             ConfigError: they cannot.
         """
         return
+
+    def check_size(self, labels: Indices, face_bytes: int) -> None:
+        """Check that the faces fit into memory, before any is planned.
+
+        Args:
+            labels: (N,) int64 of the real training images.
+            face_bytes: of a face.
+
+        Raises:
+            ConfigError: they need more than this machine has.
+        """
+        count = int(self._numbers(np.bincount(labels)).sum())
+        needed, has = count * (face_bytes + PLANNED_BYTES), psutil.virtual_memory().total
+        if needed > has:
+            key = (
+                f"synthetic.per_identity={self.per_identity}" if self.ratio is None else f"synthetic.ratio={self.ratio}"
+            )
+            raise ConfigError(
+                f"{key}: {count:,} synthetic faces need {needed / 2**30:,.0f} GiB; this machine has "
+                f"{has / 2**30:,.0f} GiB. Choose a smaller number, or a smaller data.image_size."
+            )
 
     def plan(self, labels: Indices, names: Sequence[str]) -> Plan:
         """Which faces are made.
