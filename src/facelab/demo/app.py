@@ -115,7 +115,7 @@ def _described(subject: Subject) -> dict[str, Any]:
         "model": type(model.module).__name__,
         "image": list(model.metadata.image_shape),
         "most_bytes": MOST_PHOTO_BYTES,
-        "photos": None if photos is None else {"finds_faces": photos.finds_faces},
+        "photos": None if photos is None else {"finds_faces": photos.finds_faces, "least_pixels": photos.least_pixels},
         "known": None if known is None else {"title": known.title, "rule": known.rule},
         "axes": None,
         "samples": None,
@@ -143,28 +143,27 @@ def _photo(subject: Subject, content: bytes, is_cropped: bool) -> dict[str, Any]
     """What a photo shows: its faces, and what the model makes of them."""
     assert subject.photos is not None
     photo = subject.photos.read(content, is_cropped)
-    usable = [face for face in photo.faces if not face.problem]
-    outputs = iter(_outputs(subject, np.stack([face.crop for face in usable])) if usable else [])
+    outputs = _outputs(subject, np.stack([face.crop for face in photo.faces])) if photo.faces else []
     return {
         "picture": _jpeg(photo.shown),
-        "note": _note(photo),
-        "faces": [{**_face(face), **({} if face.problem else next(outputs))} for face in photo.faces],
+        "note": _note(photo, subject.photos.least_pixels),
+        "faces": [{**_face(face), **output} for face, output in zip(photo.faces, outputs, strict=True)],
     }
 
 
-def _note(photo: Photo) -> str:
+def _note(photo: Photo, least: int) -> str:
     if photo.left_out:
         return f"{photo.left_out} smaller faces are left out: at most {len(photo.faces)} are shown."
     if photo.faces:
         return ""
     return (
-        "No face was found in this photo. Faces must be upright and seen from the front; if the photo is nothing but a "
-        "face, choose 'Already cropped'."
+        f"No face of at least {least} x {least} pixels was found in this photo. Faces must be upright and seen from "
+        "the front; if the photo is nothing but a face, choose 'Already cropped'."
     )
 
 
 def _face(face: Face) -> dict[str, Any]:
-    return {"box": face.box, "crop": _png(face.crop), "problem": face.problem}
+    return {"box": face.box, "crop": _png(face.crop)}
 
 
 def _outputs(subject: Subject, crops: Pixels) -> Sequence[dict[str, Any]]:

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from facelab.data.images import as_pixels, opened
-from facelab.data.photos.align import align, frame_of
+from facelab.data.images import opened
+from facelab.data.photos.align import frame_of
 from facelab.data.photos.detect import Detector
 from facelab.errors import DataError
+from facelab.galleries.faces import FaceReader, crop_side, size_of
 
-SMALLEST_FACE_PIXELS = 40
 MOST_FACES = 24  # of a photo, the largest
-_LONGEST_SIDE = 1024  # of the photo that is searched for faces, and shown
-_FOUND_FROM_PIXELS = 20  # in that photo: smaller than what is used, so that the page can say what is too small
+_LONGEST_SIDE = 1024  # of the photo that is shown
 _FRAME_SIDE, _FRAME_MARGIN = 160, 40
 _FRAME_MARGINS = (_FRAME_MARGIN,) * 4
 
@@ -31,22 +29,10 @@ class Face:
     Args:
         box: left, top, width and height, as fractions of the photo; it may reach over the edges.
         crop: (S, S, C), as the model takes it.
-        side_pixels: longer side of the box.
     """
 
     box: tuple[float, float, float, float]
     crop: Pixels
-    side_pixels: int
-
-    @property
-    def problem(self) -> str:
-        """Why the face is not used; empty if it is."""
-        if self.side_pixels >= SMALLEST_FACE_PIXELS:
-            return ""
-        return (
-            f"This face is too small: it has {self.side_pixels} pixels, and {SMALLEST_FACE_PIXELS} are needed. Use a "
-            "photo of higher resolution."
-        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class Photo:
 
 
 class PhotoReader:
-    """Decodes photos and finds their faces. An object serves one thread at a time.
+    """Decodes photos and finds their faces, by the reader of `facelab identify`: crops of equal photos are equal.
 
     Args:
         image_shape: (C, H, W) of the model's images.
@@ -73,22 +59,29 @@ class PhotoReader:
             `facelab align` makes them.
 
     Attributes:
-        frame: see `facelab.data.photos.align.frame_of`; None for aligned faces, and if no face was found in most
-            examples.
+        frame: see `facelab.galleries.FaceReader`; None for aligned faces, and if no face was found in most examples.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], examples: Sequence[Pixels]) -> None:
-        self._channels, self._size = image_shape[0], image_shape[1]
+        channels, size = image_shape[:2]
+        self._cropped = FaceReader(size, channels, aligned=True)
+        self._finder: FaceReader | None = None
+        self.frame = None
         try:
-            self._detector: Detector | None = Detector(_FOUND_FROM_PIXELS)
+            self.frame = _frame(Detector(), examples, crop_side(size))
+            self._finder = FaceReader(size, channels, aligned=False, frame=self.frame)
         except DataError:
-            self._detector = None
-        self.frame = None if self._detector is None else _frame(self._detector, examples, self._size)
+            pass  # the page says so
 
     @property
     def finds_faces(self) -> bool:
         """Whether the face detector is installed; without it, every image is taken for a cropped face."""
-        return self._detector is not None
+        return self._finder is not None
+
+    @property
+    def least_pixels(self) -> int:
+        """Side of the smallest faces that are found."""
+        return self._cropped.min_size_pixels
 
     def read(self, encoded: bytes, is_cropped: bool) -> Photo:
         """Decode a photo and crop its faces.
@@ -98,31 +91,24 @@ class PhotoReader:
             is_cropped: whether the whole image is one face, cropped like the training images.
 
         Raises:
-            DataError: it is not an image, is damaged, or has too many pixels; says why and what to do.
+            DataError: it is not an image, is damaged, or has too many or too few pixels; says why and what to do.
         """
         with opened(io.BytesIO(encoded), "This file") as image:
-            if is_cropped or self._detector is None:
-                crop = as_pixels(image, self._size, self._channels)
-                face = Face((0, 0, 1, 1), crop, SMALLEST_FACE_PIXELS)
-                return Photo(_reduced(np.asarray(image.convert("RGB"))), [face])
-            pixels = np.asarray(image.convert("RGB"))
-        return self._with_faces(pixels, self._detector)
-
-    def _with_faces(self, pixels: Pixels, detector: Detector) -> Photo:
-        shown = _reduced(pixels)
-        found = detector(shown)
+            pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        reader = self._cropped if is_cropped or self._finder is None else self._finder
+        try:
+            found = reader.faces(pixels)
+        except DataError as error:
+            raise DataError(f"This file {error}.") from error
+        if reader.aligned and not found:
+            raise DataError(f"This file has {size_of(pixels)} pixels, too few for a face.")
         height, width = pixels.shape[:2]
-        ratio = np.array([width / shown.shape[1], height / shown.shape[0]], np.float32)
         faces = []
-        for box, points in zip(found.boxes[:MOST_FACES], found.points[:MOST_FACES], strict=True):
-            left, top, right, bottom = (box * np.tile(ratio, 2)).tolist()
-            crop = align(pixels, points * ratio, self._size, self.frame)
+        for face in found[:MOST_FACES]:
+            left, top, right, bottom = face.box or (0, 0, width, height)
             place = left / width, top / height, (right - left) / width, (bottom - top) / height
-            faces.append(Face(place, self._as_trained(crop), round(max(right - left, bottom - top))))
-        return Photo(shown, faces, max(len(found) - MOST_FACES, 0))
-
-    def _as_trained(self, crop: Pixels) -> Pixels:
-        return as_pixels(Image.fromarray(crop), self._size, self._channels)
+            faces.append(Face(place, face.pixels))
+        return Photo(_reduced(pixels), faces, len(found) - len(faces))
 
 
 def _reduced(pixels: Pixels) -> Pixels:
@@ -134,8 +120,8 @@ def _reduced(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _frame(detector: Detector, examples: Sequence[Pixels], size: int) -> NDArray[np.float64] | None:
-    """The frame in which the examples were cropped."""
+def _frame(detector: Detector, examples: Sequence[Pixels], side: int) -> NDArray[np.float64] | None:
+    """The frame in which the examples were cropped, in crops of this side."""
     points = []
     for example in examples:
         rgb = np.broadcast_to(example, (*example.shape[:2], 3))
@@ -143,5 +129,5 @@ def _frame(detector: Detector, examples: Sequence[Pixels], size: int) -> NDArray
         # A face that fills its image is found better with something around it.
         found = detector(np.asarray(cv2.copyMakeBorder(large, *_FRAME_MARGINS, cv2.BORDER_REPLICATE), np.uint8))
         if len(found):
-            points.append((found.points[0] - _FRAME_MARGIN) * size / _FRAME_SIDE)
-    return frame_of(np.stack(points), size) if len(points) > len(examples) / 2 else None
+            points.append((found.points[0] - _FRAME_MARGIN) * side / _FRAME_SIDE)
+    return frame_of(np.stack(points), side) if len(points) > len(examples) / 2 else None

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelab.data.images import as_pixels, opened, read_rgb
-from facelab.data.photos.align import align
-from facelab.data.photos.detect import Detector
+from facelab.data.photos.align import Floats, align
+from facelab.data.photos.detect import BASE_PIXELS, Detector
 from facelab.errors import DataError
 from facelab.galleries.recogniser import Recogniser
 
@@ -65,18 +65,22 @@ class FaceReader:
         channels: 1 for grey, 3 for RGB.
         aligned: whether an image is a face, cropped as those the model was trained on; otherwise faces are found in
             it and aligned.
-        min_size_pixels: side of the smallest faces to use.
+        min_size_pixels: side of the smallest faces to use, at least 20; the crops of larger faces do not depend on it.
+        frame: of faces that are found, in crops of `crop_side`: see `facelab.data.photos.align.frame_of`; None for that
+            of `facelab align`.
 
     Raises:
         DataError: faces are to be found, and the detector's weights are not installed.
     """
 
-    def __init__(self, image_size: int, channels: int, aligned: bool, min_size_pixels: int = 40) -> None:
+    def __init__(
+        self, image_size: int, channels: int, aligned: bool, min_size_pixels: int = 40, frame: Floats | None = None
+    ) -> None:
         self.image_size, self.channels = image_size, channels
-        self.aligned, self.min_size_pixels = aligned, min_size_pixels
+        self.aligned, self.min_size_pixels, self.frame = aligned, min_size_pixels, frame
         self._of_thread = threading.local()
         if not aligned:
-            self._of_thread.detector = Detector(min_size_pixels)
+            self._of_thread.detector = self._make_detector()
 
     def read(self, path: Path) -> Reading:
         """Read the faces of an image file. Unusable files are no errors, but have a problem."""
@@ -95,35 +99,61 @@ class FaceReader:
 
     def find(self, photo: NDArray[np.uint8]) -> Reading:
         """The faces of an image, (H, W, 3) uint8 in RGB."""
+        try:
+            faces = self.faces(photo)
+        except DataError as error:
+            return Reading([], str(error))
+        if faces:
+            return Reading(faces)
         if self.aligned:
-            height, width = photo.shape[:2]
-            if min(height, width) < min(self.min_size_pixels, self.image_size):
-                return Reading([], f"has {width} x {height} pixels, too few for a face (min_size_pixels)")
-            return Reading([self._face(photo, None)])
+            return Reading([], f"has {size_of(photo)} pixels, too few for a face (min_size_pixels)")
+        least = self.min_size_pixels
+        return Reading([], f"shows no face of at least {least} x {least} pixels (min_size_pixels)")
+
+    def faces(self, photo: NDArray[np.uint8]) -> list[Face]:
+        """The faces of an image, (H, W, 3) uint8 in RGB, the largest first; none if all are too small.
+
+        Raises:
+            DataError: it needs too much memory. The message lacks its subject, the image.
+        """
+        if self.aligned:
+            is_usable = min(photo.shape[:2]) >= min(self.min_size_pixels, self.image_size)
+            return [self._face(photo, None)] if is_usable else []
         try:
             found = self._detector(photo)
-            side = max(ALIGNED_SIZE, self.image_size)
-            crops = [align(photo, points, side) for points in found.points]
+            found = found.of(np.flatnonzero(found.sides >= self.min_size_pixels))
+            crops = [align(photo, points, crop_side(self.image_size), self.frame) for points in found.points]
         except (MemoryError, cv2.error) as error:
-            return Reading([], f"needs too much memory ({error}); make it smaller, or raise min_size_pixels")
-        if not crops:
-            least = self.min_size_pixels
-            return Reading([], f"shows no face of at least {least} x {least} pixels (min_size_pixels)")
+            raise DataError(f"needs too much memory ({error}); make it smaller") from error
         boxes = found.boxes.round().astype(int).tolist()
-        return Reading([self._face(crop, tuple(box)) for crop, box in zip(crops, boxes, strict=True)])
+        return [self._face(crop, tuple(box)) for crop, box in zip(crops, boxes, strict=True)]
 
     @property
     def _detector(self) -> Detector:
         if not hasattr(self._of_thread, "detector"):
-            self._of_thread.detector = Detector(self.min_size_pixels)
+            self._of_thread.detector = self._make_detector()
         detector: Detector = self._of_thread.detector
         return detector
+
+    def _make_detector(self) -> Detector:
+        # A larger size would leave scales out, and a gallery compares faces that were found with different least sizes.
+        return Detector(min(self.min_size_pixels, BASE_PIXELS))
 
     def _face(self, crop: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> Face:
         image = Image.fromarray(crop)
         picture = image.copy()
         picture.thumbnail((ALIGNED_SIZE, ALIGNED_SIZE))
         return Face(as_pixels(image, self.image_size, self.channels), picture, box)
+
+
+def crop_side(image_size: int) -> int:
+    """Side of the crop of a face in a photo, in pixels, before it is resized to the model's images of this side."""
+    return max(ALIGNED_SIZE, image_size)
+
+
+def size_of(photo: NDArray[np.uint8]) -> str:
+    """Width and height of an image (H, W, 3), in words."""
+    return f"{photo.shape[1]} x {photo.shape[0]}"
 
 
 def embedded(

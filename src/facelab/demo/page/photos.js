@@ -17,7 +17,8 @@ export function startPhotos(described, onFaces, onClear) {
   byId("photos-purpose").textContent = run.known
     ? `Each face is compared with ${run.known.title}. ${run.known.rule}`
     : "Each face is encoded by the model, and decoded again.";
-  byId("limits").textContent = `Up to ${MOST_PHOTOS} at a time, ${run.most_bytes >> 20} MiB each`;
+  byId("limits").textContent =
+    `Up to ${MOST_PHOTOS} at a time, ${run.most_bytes >> 20} MiB each; faces of at least ${run.photos.least_pixels} pixels`;
   if (!run.photos.finds_faces) {
     byId("undetected").hidden = false;
     Object.assign(byId("cropped"), { checked: true, disabled: true });
@@ -105,7 +106,7 @@ const counted = (count) => (count === 1 ? "1 face" : `${count || "no"} faces`);
 
 function shown(name, found) {
   const boxes = found.faces.map((face, index) => {
-    const box = element("div", { className: face.problem ? "box unused" : "box" }, element("span", {}, `${index + 1}`));
+    const box = element("div", { className: "box" }, element("span", {}, `${index + 1}`));
     const [left, top] = face.box.slice(0, 2).map((share) => Math.max(0, share));
     const [right, bottom] = [0, 1].map((side) => Math.min(1, face.box[side] + face.box[side + 2]));
     const shares = { left, top, width: right - left, height: bottom - top };
@@ -125,14 +126,10 @@ function shown(name, found) {
 function card(face, index) {
   const made = element("li", { className: "face" }, element("h4", {}, `Face ${index + 1}`));
   const crop = figure(face.crop, "as the model sees it");
-  if (face.problem) {
-    made.append(element("p", { className: "problem", textContent: face.problem }));
-  } else {
-    const pictures = [crop];
-    if (face.reconstruction) pictures.push(figure(face.reconstruction, "reconstruction"));
-    if (face.nearest) pictures.push(nearest(face.nearest));
-    made.append(element("div", { className: "pictures" }, ...pictures));
-  }
+  const pictures = [crop];
+  if (face.reconstruction) pictures.push(figure(face.reconstruction, "reconstruction"));
+  if (face.nearest) pictures.push(nearest(face.nearest));
+  made.append(element("div", { className: "pictures" }, ...pictures));
   return made;
 }
 
