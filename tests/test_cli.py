@@ -67,6 +67,14 @@ def test_commands_are_listed(facelab: Command) -> None:
     assert "no command 'trian'" in outcome.error
 
 
+def test_errors_do_not_control_the_terminal(facelab: Command) -> None:
+    outcome = facelab("gallery", "gallery='a\x1b[2J\x07\u202e'")
+    assert outcome.status == 2
+    assert "a\\x1b[2J\\x07\\u202e holds no gallery" in outcome.error
+    outcome = facelab("a\x1b[2J")
+    assert outcome.error.startswith("Error: there is no command 'a\\x1b[2J'.\n\nfacelab: train, track")
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

@@ -23,7 +23,7 @@ from facelab.config.command_line import check_arguments, unambiguous
 from facelab.config.compose import config_folder, explain_composition
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
-from facelab.system import print_anything, set_training_command, training_command
+from facelab.system import print_anything, set_training_command, training_command, visible
 
 USAGE = """facelab: train, track and compare face recognisers
 
@@ -289,5 +289,5 @@ def _explained(error: Exception, config_name: str, program_name: str, arguments:
 
 
 def _complain(message: str) -> int:
-    print(f"Error: {message}", file=sys.stderr)
+    print("\n".join(map(visible, f"Error: {message}".split("\n"))), file=sys.stderr)
     return 2
