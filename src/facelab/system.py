@@ -2,6 +2,7 @@
 
 import codecs
 import ctypes
+import errno
 import os
 import shlex
 import signal
@@ -9,9 +10,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -122,6 +124,33 @@ def counted(number: int, noun: str) -> str:
 def visible(text: str) -> str:
     """The text with escapes for control and other invisible characters: a file name must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def replace_files(contents: Mapping[Path, bytes], mode: int = 0o666) -> None:
+    """Write files in place of those of these names; if one cannot be written, all stay as they were.
+
+    Args:
+        contents: by path; folders that do not exist are created.
+        mode: permissions of the files, less those that the umask takes away.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    partials = {path: path.with_name(f".{path.name}.partial") for path in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            partials[path].unlink(missing_ok=True)
+            partials[path].touch(mode, exist_ok=False)
+            partials[path].write_bytes(content)
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink()
 
 
 def print_anything(*streams: TextIO) -> None:

@@ -24,7 +24,7 @@ from facelab.galleries.identification import Results, as_csv, identify, limit_in
 from facelab.galleries.index import LEAST_PEOPLE, IndexedSearch, refuse_missing
 from facelab.galleries.page import MOST_FACES, page
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import make_console, progress, say, visible
+from facelab.system import make_console, progress, replace_files, say, visible
 from facelab.tracking import Store
 
 STDIN = "-"
@@ -32,6 +32,7 @@ CSV, PAGE = "identify.csv", "page.html"
 _MOST_BYTES = 64 * 2**20  # of an image on standard input
 _SHOWN = 50
 _EXPECTED = "Expected a folder of photos, an image file, or - for an image on standard input."
+_MODE = 0o600  # faces and names, as in the gallery
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: the gallery is empty, damaged or of another model, faiss is asked for and not installed, or the
             folder cannot be written.
-        DataError: no photo shows a face that can be used.
+        DataError: no photo shows a face that can be used. The files say so in place of earlier ones.
     """
     options = Identifying(**build(config))
     if options.index == "faiss":
@@ -84,13 +85,15 @@ def identify_faces(config: Mapping[str, Any]) -> None:
     search = indexed.search if indexed else gallery.search
     with progress("photos searched", len(photos)) as advance:
         results = identify(gallery, recogniser, _readings(photos, reader, advance), MOST_FACES, search)
+    results.searched = indexed.in_words() if indexed else ""
+    if results.faces:
+        _print(results, gallery)
+    out = _write(results, gallery, options)
     if not results.faces:
         lines = [f"{visible(name)} {visible(problem)}." for name, problem in results.problems.items()]
         more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
-        raise DataError("\n  - ".join(["no face could be judged:", *lines[:_SHOWN], *more]))
-    results.searched = indexed.in_words() if indexed else ""
-    _print(results, gallery)
-    out = _write(results, gallery, options)
+        listed = "\n  - ".join(["no face could be judged:", *lines[:_SHOWN], *more])
+        raise DataError(f"{listed}\n{visible(str(out / CSV))} has the reasons.")
     print(f"{len(results.faces):,} faces in {out / CSV}, and with pictures in {out / PAGE}")
 
 
@@ -204,11 +207,7 @@ def _write(results: Results, gallery: Gallery, options: Identifying) -> Path:
     command += " index=faiss" if results.searched else ""
     texts = {CSV: as_csv(results, gallery), PAGE: page(results, gallery, options.gallery, command)}
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            partial = out / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(out / name)
+        replace_files({out / name: text.encode() for name, text in texts.items()}, _MODE)
     except OSError as error:
         raise ConfigError(f"out: {out} cannot be written ({error}). Choose another folder.") from error
     return out

@@ -12,6 +12,7 @@ from facelab.galleries.faces import Face, Reading, embedded
 from facelab.galleries.gallery import Gallery
 from facelab.galleries.recogniser import Recogniser
 from facelab.galleries.search import Nearest
+from facelab.system import visible
 
 SHOWN_PEOPLE = 3
 Search = Callable[[NDArray[np.float32], int], Nearest]
@@ -96,22 +97,33 @@ def identify(
 
 
 def as_csv(results: Results, gallery: Gallery) -> str:
-    """The results as CSV, a row for each face and for each photo without one."""
+    """The results as CSV, a row for each face and for each photo without one.
+
+    Names have escapes for control characters, and an apostrophe before =, +, - or @ at their beginning, at which
+    spreadsheets would compute a formula.
+    """
     assert gallery.threshold is not None, "nobody is enrolled"
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     limit = (f"{gallery.threshold.score:.6f}", f"{gallery.threshold.fpir:.6g}")
     for face in results.faces:
-        person = gallery.names[face.people[0]] if face.is_known else ""
-        pairs = [(gallery.names[place], f"{score:.6f}") for place, score in zip(face.people, face.scores, strict=True)]
+        person = _cell(gallery.names[face.people[0]]) if face.is_known else ""
+        pairs = [
+            (_cell(gallery.names[place]), f"{score:.6f}") for place, score in zip(face.people, face.scores, strict=True)
+        ]
         pairs += [("", "")] * (SHOWN_PEOPLE - len(pairs))
         decision = "identified" if face.is_known else "nobody known"
         nearest = [value for pair in pairs for value in pair]
-        writer.writerow((face.photo, face.number, *(face.box or [""] * 4), decision, person, *limit, *nearest, ""))
+        box = face.box or [""] * 4
+        writer.writerow((_cell(face.photo), face.number, *box, decision, person, *limit, *nearest, ""))
     for photo, problem in results.problems.items():
-        writer.writerow((photo, *[""] * 5, "not judged", *[""] * (len(_HEADER) - 8), problem))
+        writer.writerow((_cell(photo), *[""] * 5, "not judged", *[""] * (len(_HEADER) - 8), _cell(problem)))
     return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    return f"'{visible(text)}" if text.startswith(("=", "+", "-", "@")) else visible(text)
 
 
 def limit_in_words(gallery: Gallery) -> str:

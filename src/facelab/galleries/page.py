@@ -23,11 +23,12 @@ def page(results: Results, gallery: Gallery, name: str, command: str) -> str:
     shown = results.faces[:MOST_FACES]
     problems = [(visible(photo), visible(problem)) for photo, problem in results.problems.items()]
     known = sum(face.is_known for face in results.faces)
+    counts = f"{len(results.faces):,} faces: {known:,} identified, {len(results.faces) - known:,} nobody known."
     return render(
         Path(__file__).parent / "page.html",
         title=f"Faces searched in {visible(name)}",
         command=visible(command),
-        summary=f"{len(results.faces):,} faces: {known:,} identified, {len(results.faces) - known:,} nobody known.",
+        summary=counts if results.faces else "No face could be judged.",
         limit=visible(limit_in_words(gallery)),
         searched=results.searched,
         threshold=_percent(gallery.threshold.score if gallery.threshold else 1),
