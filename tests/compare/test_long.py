@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from pathlib import Path
 
 import pandas as pd
@@ -60,6 +61,24 @@ def test_a_row_for_each_run_and_metric(
     assert not (tmp_path / "tables" / "comparison.html").exists()
 
 
+def test_a_table_that_cannot_be_written_leaves_the_old_one(
+    facelab: Command, sweep: RecordedSweep, experiment: tuple[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tables" / "metrics.json"
+    file.parent.mkdir()
+    file.write_text("old", encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # writes beyond fail, as on a full disk
+    try:
+        outcome = facelab("compare", "sweep=long", "format=json", "out=tables", *experiment)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert outcome.status == 2, outcome.error
+    assert "metrics.json cannot be written" in outcome.error
+    assert file.read_text(encoding="utf-8") == "old"
+    assert [*file.parent.iterdir()] == [file]
+
+
 def test_it_can_be_printed(facelab: Command, sweep: RecordedSweep, experiment: tuple[str, str]) -> None:
     outcome = facelab("compare", "sweep=long", "format=csv", "out=-", "metrics=[test/accuracy]", *experiment)
     assert len(pd.read_csv(io.StringIO(outcome.out))) == 3
@@ -84,6 +103,8 @@ def test_what_cannot_be_written_is_refused(facelab: Command, sweep: RecordedSwee
         (("format=parquet", "out=-"), "parquet cannot be printed. Add format=csv or format=json"),
         (("out=-",), "a page cannot be printed"),
         (("format=csv", "out=/proc/x"), "cannot be written"),
+        (("format=csv", "out=table.csv"), "out: table.csv is the name of a file, and a folder is expected"),
+        (("out=table.parquet",), "Type out=<folder>"),
     ):
         outcome = facelab("compare", "sweep=long", *arguments, *experiment)
         assert outcome.status == 2, arguments

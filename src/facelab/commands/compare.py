@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rich.text import Text
 
@@ -17,7 +17,7 @@ from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.studies.registration import RegisteredStudy, read_study
 from facelab.studies.written import study_grid, write_study
-from facelab.system import make_console, training_command
+from facelab.system import make_console, replace_files, training_command
 from facelab.tracking import (
     ChildRow,
     Store,
@@ -100,7 +100,7 @@ def compare(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"{given}. Type one of sweep=<name or run id> and runs=[<run id>,<run id>,...].")
     if options.metrics == []:
         raise ConfigError("metrics: the list is empty. Name at least one metric, or remove metrics=.")
-    _refuse_printing(options)
+    _refuse_out(options)
     store, runs_folder = options.tracking, Path(options.runs_folder)
     store.refuse_missing()
     sweep = None if options.runs is not None else _sweep(store, options.sweep or "")
@@ -151,7 +151,13 @@ def _report(study: Study, sweep: SweepRow | None, options: Comparison, folder: P
     write_files(options.tracking, study, out, Path(options.runs_folder), console)
 
 
-def _refuse_printing(options: Comparison) -> None:
+def _refuse_out(options: Comparison) -> None:
+    suffix = Path(options.out or "").suffix.removeprefix(".")
+    if suffix in get_args(Format):
+        raise ConfigError(
+            f"out: {options.out} is the name of a file, and a folder is expected, which gets {NAME}.{suffix} with "
+            f"format={suffix}. Type out=<folder>, or format=csv out=- to print the table."
+        )
     if options.out == _STDOUT and options.format not in ("csv", "json"):
         given = "a page" if options.format is None else options.format
         raise ConfigError(f"out=-: {given} cannot be printed. Add format=csv or format=json, or name a folder.")
@@ -170,8 +176,7 @@ def _write_long(study: Study, options: Comparison, folder: Path) -> None:
         return
     file = ((Path(options.out) if options.out else folder) / f"{NAME}.{form}").absolute()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+        replace_files({file: content})
     except OSError as error:
         raise ConfigError(
             f"out: {file} cannot be written ({error}). Choose another folder with out=<folder>."

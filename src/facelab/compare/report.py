@@ -15,6 +15,7 @@ from facelab.compare.recorded import Recorded
 from facelab.compare.table import Group, Study, cells, comparison_cells, comparisons, study_of_sweep
 from facelab.compare.written import COMPARISON_HEADINGS, as_csv, as_markdown, provenance
 from facelab.errors import ConfigError, TrackingError
+from facelab.system import replace_files
 from facelab.tracking import Store, SweepRow, children, keep_report, run_page
 
 _SHOWN_GROUPS = 40
@@ -66,9 +67,7 @@ def write_files(
     texts = {"comparison.csv": as_csv(study), "comparison.md": as_markdown(study, answer(study)), PAGE: found.html}
     out = out.absolute()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
+        replace_files({out / name: text.encode() for name, text in texts.items()})
     except OSError as error:
         raise ConfigError(
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
