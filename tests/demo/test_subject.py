@@ -1,5 +1,6 @@
 """What a run can show: nearest people, and directions of its embeddings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,10 @@ from facelab.demo.axes import Axes
 from facelab.demo.people import EnrolledFaces
 from facelab.demo.subject import Subject
 from facelab.errors import ConfigError, DataError
-from facelab.galleries import Gallery
 from facelab.models.trained import load
 from facelab.system import progress
 from tests.demo.made import Served
-from tests.galleries.made import directions
+from tests.galleries.made import ORIGIN, directions
 from tests.galleries.made import gallery as made_gallery
 
 
@@ -55,9 +55,9 @@ def test_the_nearest_people_by_a_second_way(cnn: Served) -> None:
         assert match.accepted is None
 
 
-def test_people_of_a_gallery_and_strangers() -> None:
-    gallery = made_gallery()
-    known = EnrolledFaces(gallery, "office")
+def test_people_of_a_gallery_and_strangers(tmp_path: Path) -> None:
+    made_gallery().write(tmp_path / "office")
+    known = EnrolledFaces(tmp_path / "office")
     assert known.title == "the 5 people of the gallery office"
     assert "Names are given by the gallery's threshold 0.750, at which 77.50% of 40 searches" in known.rule
     (own, *_), (stranger, *_) = known.nearest(np.stack([directions(5)[2].numpy(), -directions(5).sum(0).numpy()]), 3)
@@ -65,17 +65,36 @@ def test_people_of_a_gallery_and_strangers() -> None:
     assert own.picture.shape == (64, 64, 3)
 
 
-def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path) -> None:
+def test_a_change_of_the_gallery_is_seen(tmp_path: Path) -> None:
+    folder, probe = tmp_path / "office", directions(5)[4:].numpy()
+    made_gallery().write(folder)
+    known = EnrolledFaces(folder)
+    assert known.nearest(probe, 1)[0][0].name == "person 4"
+    made_gallery(4).write(folder)  # person 4 is removed
+    assert known.title == "the 4 people of the gallery office"
+    assert "person 4" not in {match.name for match in known.nearest(probe, 9)[0]}
+    replace(made_gallery(0), threshold=None).write(folder)
+    assert known.nearest(probe, 3) == [[]]
+    replace(made_gallery(), origin=replace(ORIGIN, weights="b" * 64)).write(folder)
+    with pytest.raises(DataError, match=r"was made anew with another model or cropping\. Restart the demo\."):
+        known.nearest(probe, 1)
+    (folder / "gallery.safetensors").unlink()
+    with pytest.raises(DataError, match="holds no gallery"):
+        known.nearest(probe, 1)
+
+
+def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path, tmp_path: Path) -> None:
+    made_gallery().write(tmp_path)
     with pytest.raises(ConfigError, match=r"ConditionalVAEGAN, makes faces and recognises none\. Remove gallery="):
-        Subject.of(gan_folder.name, load(gan_folder), progress, made_gallery())
+        Subject.of(gan_folder.name, load(gan_folder), progress, EnrolledFaces(tmp_path))
 
 
-def test_a_gallery_needs_no_training_images(cnn_folder: Path) -> None:
+def test_a_gallery_needs_no_training_images(cnn_folder: Path, tmp_path: Path) -> None:
     trained = load(cnn_folder)
     trained.config["data"] = {"_target_": "facelab.data.Folder", "root": str(cnn_folder / "gone")}
     with pytest.raises(DataError, match=f"run={cnn_folder.name}: the demo needs the images that the run was trained"):
         Subject.of(cnn_folder.name, trained, progress)
-    gallery: Gallery = made_gallery()
-    found = Subject.of(cnn_folder.name, trained, progress, gallery, "office")
+    made_gallery().write(tmp_path / "office")
+    found = Subject.of(cnn_folder.name, trained, progress, EnrolledFaces(tmp_path / "office"))
     assert found.known is not None
     assert found.known.title.endswith("office")

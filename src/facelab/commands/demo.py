@@ -9,10 +9,11 @@ from pydantic import Field
 
 from facelab.config.build import build
 from facelab.demo.app import make_app
+from facelab.demo.people import EnrolledFaces
 from facelab.demo.serve import HOST, reserve, serve
 from facelab.demo.subject import Subject
 from facelab.errors import ConfigError
-from facelab.galleries import Gallery, Recogniser
+from facelab.galleries import Recogniser
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
 from facelab.models.transfer import weights_digest
@@ -55,20 +56,19 @@ def demo(config: Mapping[str, Any]) -> None:
     with reserve(options.port) as place:
         folder = find_run(options.run, Path(options.runs_folder), options.tracking)
         trained = load(folder)
-        gallery = _gallery(options, folder, trained)
-        name = "" if options.gallery is None else Path(options.gallery).absolute().name
-        app = make_app(Subject.of(options.run, trained, progress, gallery, name))
+        app = make_app(Subject.of(options.run, trained, progress, _enrolled(options, folder, trained)))
         print(f"Demo of run {options.run}: http://{HOST}:{options.port}/   (Ctrl-C ends it)", flush=True)
         serve(app, place)
 
 
-def _gallery(options: Demo, folder: Path, trained: Trained) -> Gallery | None:
-    """The gallery, made by the model in a run's folder, with somebody in it."""
+def _enrolled(options: Demo, folder: Path, trained: Trained) -> EnrolledFaces | None:
+    """The people of the gallery, made by the model in a run's folder, with somebody in it."""
     if options.gallery is None:
         return None
-    gallery = Gallery.open(Path(options.gallery))
+    enrolled = EnrolledFaces(Path(options.gallery))
+    gallery = enrolled.gallery
     recogniser = Recogniser(options.run, folder, weights_digest(folder), trained)
     recogniser.refuse_others(gallery.origin, options.gallery)
     if not len(gallery):
         raise ConfigError(f"gallery={options.gallery}: nobody is enrolled. Add people with facelab enroll.")
-    return gallery
+    return enrolled

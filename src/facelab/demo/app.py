@@ -105,18 +105,18 @@ def _add_page(app: FastAPI, subject: Subject) -> None:
 
     @app.get("/api/run")
     async def run() -> dict[str, Any]:
-        return described
+        known = subject.known  # its gallery may have changed
+        return {**described, "known": None if known is None else {"title": known.title, "rule": known.rule}}
 
 
 def _described(subject: Subject) -> dict[str, Any]:
-    model, photos, known, axes = subject.model, subject.photos, subject.known, subject.axes
+    model, photos, axes = subject.model, subject.photos, subject.axes
     described: dict[str, Any] = {
         "run": subject.run,
         "model": type(model.module).__name__,
         "image": list(model.metadata.image_shape),
         "most_bytes": MOST_PHOTO_BYTES,
         "photos": None if photos is None else {"finds_faces": photos.finds_faces, "least_pixels": photos.least_pixels},
-        "known": None if known is None else {"title": known.title, "rule": known.rule},
         "axes": None,
         "samples": None,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from facelab.data.faces import IDENTITY
 from facelab.demo.model import Codes, Pixels
 from facelab.demo.training_images import TrainingImages
+from facelab.errors import ConfigError, DataError
 from facelab.galleries import Gallery
+from facelab.galleries.gallery import FILE
 from facelab.galleries.identification import limit_in_words
 from facelab.protocols.backends import unit
 
@@ -33,15 +36,17 @@ class Match:
 
 
 class Known(Protocol):
-    """Faces to compare with.
+    """Faces to compare with."""
 
-    Attributes:
-        title: what they are, for the page.
-        rule: when a face counts as somebody's, for the page.
-    """
+    @property
+    def title(self) -> str:
+        """What they are, for the page."""
+        ...
 
-    title: str
-    rule: str
+    @property
+    def rule(self) -> str:
+        """When a face counts as somebody's, for the page."""
+        ...
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
         """The nearest people to each of N embeddings (N, D), at most `count` each, the nearest first."""
@@ -83,27 +88,67 @@ class TrainingFaces:
 
 
 class EnrolledFaces:
-    """The people of a gallery.
+    """The people of a gallery, read again when its file has changed: a person who was removed is not named any more.
 
     Args:
-        gallery: with at least one person.
-        name: of the gallery, for the page.
+        folder: of the gallery.
+
+    Raises:
+        ConfigError: there is none, or it is damaged.
     """
 
-    def __init__(self, gallery: Gallery, name: str) -> None:
-        self._gallery = gallery
-        self.title = f"the {len(gallery):,} people of the gallery {name}"
-        limit = limit_in_words(gallery)
-        self.rule = f"The score is the cosine similarity, at most 1. Names are given by the gallery's {limit}."
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._read = _state(self._folder), Gallery.open(folder)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery as its file is now.
+
+        Raises:
+            DataError: it is gone or damaged, or was made anew for other embeddings.
+        """
+        state, gallery = _state(self._folder), self._read[1]
+        if state != self._read[0]:
+            try:
+                new = Gallery.open(self._folder)
+            except ConfigError as error:
+                raise DataError(str(error)) from error
+            if new.origin != gallery.origin:
+                raise DataError(
+                    f"gallery: {self._folder} was made anew with another model or cropping. Restart the demo."
+                )
+            self._read = state, new
+        return self._read[1]
+
+    @property
+    def title(self) -> str:
+        """See `Known.title`."""
+        return f"the {len(self.gallery):,} people of the gallery {self._folder.name}"
+
+    @property
+    def rule(self) -> str:
+        """See `Known.rule`."""
+        limit = limit_in_words(self.gallery)
+        return f"The score is the cosine similarity, at most 1. Names are given by the gallery's {limit}."
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:
         """See `Known.nearest`."""
-        found = self._gallery.search(embeddings, count)
+        gallery = self.gallery
+        found = gallery.search(embeddings, count)
         return [
-            [self._match(*pair) for pair in zip(people, scores, strict=True)]
+            [
+                Match(gallery.names[person], score, gallery.thumbnail(person), gallery.accepts(score))
+                for person, score in zip(people, scores, strict=True)
+            ]
             for people, scores in zip(found.people.tolist(), found.scores.tolist(), strict=True)
         ]
 
-    def _match(self, person: int, score: float) -> Match:
-        gallery = self._gallery
-        return Match(gallery.names[person], score, gallery.thumbnail(person), gallery.accepts(score))
+
+def _state(folder: Path) -> tuple[int, int, int] | None:
+    """What tells one state of a gallery's file from another; None if it is gone."""
+    try:
+        found = (folder / FILE).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -46,23 +46,20 @@ class Subject:
     axes: Axes | None = None
 
     @classmethod
-    def of(
-        cls, run: str, trained: Trained, progress: Progress, gallery: Gallery | None = None, gallery_name: str = ""
-    ) -> "Subject":
+    def of(cls, run: str, trained: Trained, progress: Progress, enrolled: EnrolledFaces | None = None) -> "Subject":
         """Load what the page needs, and embed training images.
 
         Args:
             run: its id.
             trained: its model.
             progress: called with what is done and the number of images; gives what to call after each.
-            gallery: people to compare faces with, instead of those the model was trained on; made by these weights.
-            gallery_name: for the page.
+            enrolled: people to compare faces with, instead of those the model was trained on; made by these weights.
 
         Raises:
             ConfigError: the model does not recognise and there is a gallery, or its data cannot be built.
             DataError: its training images cannot be loaded.
         """
-        model = Model(trained)
+        model, gallery = Model(trained), None if enrolled is None else enrolled.gallery
         decodes = isinstance(model.module, Reconstructing)
         if isinstance(model.module, Generative) and not decodes:
             if gallery is not None:
@@ -79,7 +76,7 @@ class Subject:
             axes = Axes.of(_embedded(model, images, images.spread(_FOR_AXES), progress), _AXES)
         elif images is not None:
             known = TrainingFaces(images, _embedded(model, images, np.arange(len(images)), progress))
-        return cls(run, model, photos, known if gallery is None else EnrolledFaces(gallery, gallery_name), axes)
+        return cls(run, model, photos, known if enrolled is None else enrolled, axes)
 
 
 def _examples(images: TrainingImages | None, gallery: Gallery | None) -> Sequence[Pixels]:
