@@ -8,13 +8,9 @@ import pytest
 
 from facelab.galleries import Gallery
 from facelab.galleries.identification import Identified, Results, as_csv
-from tests.commands import test_gallery as galleries
 from tests.commands.test_gallery import done, rows
 from tests.conftest import Command
 from tests.galleries.made import gallery as made_gallery
-
-_allowed, runs_folder, run, faces = galleries._allowed, galleries.runs_folder, galleries.run, galleries.faces
-here, enrolling = galleries.here, galleries.enrolling
 
 
 def test_no_results_of_earlier_photos_stay(facelab: Command, here: Path, enrolling: tuple[str, ...]) -> None:

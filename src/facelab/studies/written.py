@@ -11,6 +11,7 @@ from facelab.studies.generators import beside, sheets
 from facelab.studies.grid import Grid, grid_of
 from facelab.studies.registration import RegisteredStudy, refuse_changed
 from facelab.studies.report import ACCURACY, DIFFERENCES, NOTHING, page, refuse_holes, sheet_file
+from facelab.system import replace_files
 from facelab.tracking import ChildRow, Store, SweepRow, children
 
 README = "README.md"
@@ -76,10 +77,7 @@ def write_study(
             text = page(study, grid, beside(grid, names, store) if names else [], faces)
             figures = _figures(study, grid, faces)
         files = {readme: f"{before}\n{text}\n{after}".encode(), **figures}
-        for file, content in files.items():  # a hand-written page is not lost by an interruption
-            partial = file.with_name(f".{file.name}.partial")
-            partial.write_bytes(content)
-            partial.replace(file)
+        replace_files(files)  # a hand-written page is not lost by an interruption
     except OSError as error:
         raise ConfigError(f"study={study.folder.name}: its files cannot be written ({error}).") from error
     return text, list(files)
