@@ -263,8 +263,13 @@ def _check_batch_size(recipe: Recipe, devices: int) -> None:
         )
 
 
-def _refuse_share(share: float | None, recipe: Recipe) -> None:
-    """Raise if the share of synthetic faces follows from their number, and yet one is given."""
+def _refuse_share(share: float | None, recipe: Recipe, total: int) -> None:
+    """Raise if the share of synthetic faces follows from their number, and yet one is given, or is too small."""
+    if share is not None and total * share < 1:
+        raise ConfigError(
+            f"synthetic.share={share}: of the {total:,} images that are drawn in training, none would be synthetic. "
+            f"Choose {1 / total:.2g} or more, or remove synthetic=."
+        )
     if share is not None and recipe.sampling != "images":
         raise ConfigError(
             f"synthetic.share={share}: model.recipe.sampling={recipe.sampling} draws classes first and then images of "
@@ -286,7 +291,7 @@ def _data_module(
     share = None
     if plan is not None and experiment.synthetic is not None:
         share = experiment.synthetic.share
-        _refuse_share(share, recipe)
+        _refuse_share(share, recipe, module.total_images(len(splits.train)))
         # The real images come first, see `facelab.synthetic.base.joined`.
         indices, labels = np.arange(len(labels) + len(plan)), np.concatenate([labels, plan.labels])
     _check_batch_size(recipe, settings.devices)

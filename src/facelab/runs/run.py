@@ -10,7 +10,8 @@ from facelab.config.build import build
 from facelab.config.identity import config_hash
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import ImageList
-from facelab.errors import CheckpointError, DataError, FacelabError
+from facelab.errors import CheckpointError, ConfigError, DataError, FacelabError
+from facelab.models.finished import find_run
 from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
@@ -29,7 +30,7 @@ from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
 from facelab.synthetic import GeneratedFaces
 from facelab.synthetic.generated import ROLES
 from facelab.system import training_command
-from facelab.tracking import Store, TrackedRun
+from facelab.tracking import Store, TrackedRun, recorded_run
 from facelab.training.checkpoint import tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -40,6 +41,7 @@ def train(
     choices: Mapping[str, str],
     dependencies: Mapping[str, Dependency] | None = None,
     command: str = "",
+    needed: bool = False,
 ) -> Result:
     """Train, evaluate and record one model.
 
@@ -48,6 +50,7 @@ def train(
         choices: the file chosen in each config group, such as `model: cnn`.
         dependencies: runs that this run depends on, by role; trained first if they do not exist.
         command: the command line that trains it, for its description; empty if there is none.
+        needed: whether it is trained for another run, which depends on it.
 
     Raises:
         FacelabError: an error the user can fix; nothing is recorded if it occurs before training.
@@ -57,7 +60,7 @@ def train(
     prepared = Prepared.of(kept)  # also with several processes: errors appear before they start
     _check_origins(prepared, kept, dependencies or {})
     tracked = begin(kept, choices, command=command)
-    return _live(prepared, kept, tracked, checkpoint=None, dependencies=dependencies or {})
+    return _live(prepared, kept, tracked, None, dependencies or {}, needed)
 
 
 def resume(
@@ -104,7 +107,7 @@ def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str,
     return _go_on(interrupted, dependencies)
 
 
-def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) -> Result:
+def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency], needed: bool = False) -> Result:
     prepared = Prepared.of(interrupted.config)
     _check_origins(prepared, interrupted.config, dependencies)
     tracked, checkpoint = interrupted.tracked, interrupted.checkpoint
@@ -120,7 +123,7 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency]) 
         trained = checkpoint.images_seen >= prepared.data.total_images
         rest = "Training is complete; evaluating." if trained else ""
         print(f"Resuming {tracked.name} after {checkpoint.images_seen:,} of {total}. {rest}".rstrip(), flush=True)
-    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies)
+    return _live(prepared, interrupted.config, tracked, checkpoint.path if checkpoint else None, dependencies, needed)
 
 
 def _check_origins(prepared: Prepared, config: Mapping[str, Any], dependencies: Mapping[str, Dependency]) -> None:
@@ -135,10 +138,13 @@ def _live(
     tracked: TrackedRun,
     checkpoint: Path | None,
     dependencies: Mapping[str, Dependency],
+    needed: bool,
 ) -> Result:
     """Train in one or several processes, and close the run with the status of the outcome."""
     stop, devices = StopRequest(), prepared.settings.devices
     advice = f"To resume: {training_command()} resume={tracked.id}"
+    if needed:
+        advice = f"Run {tracked.id} goes on when the run that depends on it is resumed, or its command repeated."
     with recorded(tracked, stop, advice):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
         if tracked.ended:
@@ -206,11 +212,34 @@ def _fetch_dependencies(
     if isinstance(source, GeneratedFaces) and source.run is not None and "generator" not in tracked.needs():
         folder = find_generator(source, tracked.folder.parent, store)
         record_lineage("generator", tracked, folder, config_hash(read_config(folder)), store)
+        if recorded_run(store, folder.name) is None:
+            warn(
+                f"Note: synthetic.run={source.run}: {store.uri} has no such run, or it was deleted there. The files in "
+                f"{folder} are used all the same."
+            )
     for name, dependency in dependencies.items():
         if name not in tracked.needs():
             folder, its_hash = _dependency_run(name, dependency, prepared, config)
             record_lineage(name, tracked, folder, its_hash, store)
-        load(dependency_folders(tracked)[name])  # raises before training if it is unusable
+        load(_needed_folder(name, tracked, store))  # raises before training if it is unusable
+
+
+def _needed_folder(name: str, tracked: TrackedRun, store: Store) -> Path:
+    """The folder of a run that this one depends on; downloaded if it is gone.
+
+    Raises:
+        ConfigError: it is neither here nor in the store.
+        TrackingError: the store cannot be reached or read.
+    """
+    its_id = tracked.needs()[name]
+    try:
+        return find_run(its_id, tracked.folder.parent, store, f"needs.{name}")
+    except ConfigError as error:
+        raise ConfigError(
+            f"resume={tracked.id}: the run depends on a trained {name.replace('_', ' ')}, run {its_id}, which is gone "
+            f"({error}) Restore the folder {(tracked.folder.parent / its_id).absolute()}, or start a new run, which "
+            "trains another one."
+        ) from error
 
 
 def _dependency_run(
@@ -250,9 +279,9 @@ def dependency_run(
     def train_it(interrupted: TrackedRun | None) -> Path:
         try:
             if interrupted is None:
-                return train(dependency.config, dependency.choices, dependency.dependencies).folder
+                return train(dependency.config, dependency.choices, dependency.dependencies, needed=True).folder
             runtime = dependency.config["runtime"]
-            return _go_on(reopen(interrupted, runtime), dependency.dependencies).folder
+            return _go_on(reopen(interrupted, runtime), dependency.dependencies, needed=True).folder
         except FacelabError as error:
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 

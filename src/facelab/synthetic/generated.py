@@ -151,7 +151,9 @@ class MixedIdentities(GeneratedFaces):
 
     Rahimi et al., "AugGen: Synthetic Augmentation Can Improve Discriminative Models", 2025 (arXiv 2503.11544): a
     conditional generator gets a mixture of two labels in equal parts. An autoencoder decodes the mean of the latents of
-    two images, one of each person. Arguments as for `GeneratedFaces`; `per_identity` counts the faces of a new class.
+    two images, one of each person, with noise of `truncation` standard deviations within a person: at the default of 1,
+    twice that of `synthetic=autoencoder`; at 0, the mean itself. Arguments as for `GeneratedFaces`; `per_identity`
+    counts the faces of a new class.
     """
 
     what: ClassVar[str] = "generated mixtures of two people"
