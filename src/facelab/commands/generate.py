@@ -1,7 +1,9 @@
 """The command `facelab generate`: generate faces with a trained model."""
 
 import shlex
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,26 +75,48 @@ def generate(config: Mapping[str, Any]) -> None:
     out = Path(options.out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
+    if out.is_mount():
+        raise ConfigError(f"out: {out} is the top of a file system. Choose a folder in it, such as out={out / 'set'}.")
     try:
-        if options.per_identity is None:
-            _write_samples(options, trained, folder, out)
-        else:
-            plan = labelled_plan(trained, options.per_identity, options.label)
-            own = {name: getattr(options, name) for name in ("seed", "psi", "per_identity")}
-            write_labelled(trained, folder, out, plan, own)
-            print(f"{len(plan)} faces of {len(np.unique(plan.labels))} labels and {MANIFEST} in {out}")
-            print(f"To train on them alone: {training_command()} data=folder data.root={shlex.quote(str(out))}")
+        with _whole(out) as partial:
+            if options.per_identity is None:
+                _write_samples(options, trained, folder, partial)
+            else:
+                plan = labelled_plan(trained, options.per_identity, options.label)
+                own = {name: getattr(options, name) for name in ("seed", "psi", "per_identity")}
+                write_labelled(trained, folder, partial, plan, own)
     except OSError as error:
         raise ConfigError(
             f"out: {out} cannot be written ({error}). Choose another folder with out=<folder>."
         ) from error
+    if options.per_identity is None:
+        print(f"{options.n} faces, grid.png, interpolations.png and {MANIFEST} in {out}")
+    else:
+        print(f"{len(plan)} faces of {len(np.unique(plan.labels))} labels and {MANIFEST} in {out}")
+        print(f"To train on them alone: {training_command()} data=folder data.root={shlex.quote(str(out))}")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which takes its name once the block has filled it: half a set is none.
+
+    What an earlier try left there, as one that was killed, is removed.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_samples(options: Generation, trained: Trained, folder: Path, out: Path) -> None:
     images, labels = sample(trained.module, options.n, options.seed, options.label, options.psi)
     names = _label_names(trained)
     files = [f"{i:05d}.png" for i in range(options.n)]
-    out.mkdir(parents=True, exist_ok=True)
     for file, image in zip(files, images, strict=True):
         picture(image).save(out / file)
     Image.fromarray(plots.tile(_grid(images))).save(out / "grid.png")
@@ -105,7 +129,6 @@ def _write_samples(options: Generation, trained: Trained, folder: Path, out: Pat
         for i, (file, label) in enumerate(zip(files, labels, strict=True))
     ]
     write_manifest(trained, folder, out, {"seed": options.seed, "psi": options.psi}, rows)
-    print(f"{options.n} faces, grid.png, interpolations.png and {MANIFEST} in {out}")
 
 
 def _generative(options: Generation, folder: Path) -> Trained:

@@ -22,7 +22,8 @@ _PORTION = 1 << 12  # faces made at once: a multiple of a batch, so that batches
 def write_labelled(trained: Trained, run_folder: Path, out: Path, plan: Plan, settings: dict[str, Any]) -> None:
     """Write the faces of a plan, and a manifest with their lineage.
 
-    The faces are those that a training gets with `synthetic.run`, at the same seed and truncation.
+    The faces are those that a training gets with `synthetic.run`, at the same seed and truncation and without a
+    selection, if its labels have the same numbers as the generator's: each face's latent depends on the number.
 
     Args:
         trained: the generator's run.

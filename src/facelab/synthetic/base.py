@@ -68,9 +68,8 @@ class Plan:
 
     def part(self, start: int, end: int) -> "Plan":
         """The faces at positions from `start` to before `end`."""
-        chosen = slice(start, end)
-        rows = (values[chosen] for values in (self.labels, self.parents, self.numbers))
-        return Plan(*rows, self.new_classes)
+        part = slice(start, end)
+        return replace(self, labels=self.labels[part], parents=self.parents[part], numbers=self.numbers[part])
 
     def generators(self, seed: int) -> list[np.random.Generator]:
         """A random generator for each face, which depends on the seed, its label and its number only."""
@@ -83,7 +82,7 @@ class SyntheticFaces(NeedsRuns, ABC):
     """Base class of the sources of synthetic faces.
 
     They are made from training images only, and join these; validation and test images stay as they are. The n-th face
-    of a person depends on the seed, the person and n, not on how many are made.
+    of a person depends on the seed, the person's number and n, not on how many are made, unless a selection keeps some.
 
     Args:
         per_identity: number of faces of each class, usually a person; at most 100,000.
