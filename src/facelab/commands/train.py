@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facelab.config.build import resolve_target
 from facelab.config.check import check, plain
 from facelab.config.compose import choices_of, explain_composition, overlays
+from facelab.config.identity import NO_PART_OF_A_RUN
 from facelab.config.needs import Need, NeedsRuns
 from facelab.config.texts import typed_arguments, typed_values
 from facelab.errors import ConfigError
@@ -98,6 +99,7 @@ def dependencies_of(config: Mapping[str, Any], choices: Mapping[str, str]) -> di
 def _composed(need: Need, described: Sequence[str], key: str) -> Dependency:
     overrides = [*described, *need.overrides]
     try:
+        _refuse_unused(overrides, need)
         composed = compose("train", overrides, return_hydra_config=True)
         config = check_training(composed)
     except (HydraException, OmegaConfBaseException) as error:
@@ -105,6 +107,23 @@ def _composed(need: Need, described: Sequence[str], key: str) -> Dependency:
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
     return Dependency(config, choices_of(composed.hydra, config), need)
+
+
+def _refuse_unused(overrides: Sequence[str], need: Need) -> None:
+    """Refuse overrides of a dependency that would have no effect, since `_adapted` replaces their values."""
+    for override in OverridesParser.create().parse_overrides([*overrides]):
+        text = override.input_line
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"'{text}': these overrides describe one run, so each takes one value. To compare several, sweep the "
+                "whole list: type -m, and each list in quotes, with a comma between them."
+            )
+        key = override.key_or_group
+        if key.partition(".")[0] in (*NO_PART_OF_A_RUN, *need.same, "name", "hydra") or key == "trainer.accelerator":
+            raise ConfigError(
+                f"'{text}' has no effect: {key} of this run is that of the run that needs it, or is not used. Remove "
+                "it from the list; set it for the whole command if you mean both."
+            )
 
 
 def _adapted(dependency: Dependency, config: Mapping[str, Any], choices: Mapping[str, str]) -> Dependency:
