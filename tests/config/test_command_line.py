@@ -18,6 +18,7 @@ from facelab.config.command_line import check_arguments, quoted
 from facelab.config.foreign import foreign_hint
 from facelab.config.identity import flatten
 from facelab.errors import ConfigError
+from facelab.system import visible
 from facelab.training.trainer import TrainerSettings
 from tests.conftest import Command
 
@@ -55,7 +56,7 @@ def test_the_command_shown_for_a_path_works_in_a_shell(facelab: Command, tmp_pat
     if "is written" in outcome.error:  # an interpolation, which may be meant
         lines = [f"facelab train data=folder {quoted('data.root', path)} seed=7"]
     if not lines:  # Hydra reads it as it is
-        assert f"/{path} is not a folder" in outcome.error
+        assert f"/{visible(path)} is not a folder" in outcome.error
         return
     (line,) = [line for line in lines if "[a,b]" not in line and " -m " not in line]
     shown = facelab("train", *_shell(line), "--cfg", "job", "--resolve")
