@@ -10,18 +10,29 @@ NO_PART_OF_A_RUN = ("runtime", "tracking", "resume", "sweep", "executor", "searc
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the keys that determine a run's result, in hexadecimal.
+    """SHA-256 of the keys that determine a run's result, in hexadecimal; see `determining`.
 
-    Runs with equal hashes, on the same images and kind of machine, give equal results. The hash excludes
-    `NO_PART_OF_A_RUN`, `name`, `trainer.accelerator` and `trainer.devices`. It includes precision and threads, since
-    both change rounding. The images have a fingerprint of their own, a tag of the run.
+    Runs with equal hashes, on the same images and kind of machine, give equal results. The images have a fingerprint of
+    their own, a tag of the run.
+
+    Args:
+        config: of a run, with every `auto` resolved.
+    """
+    return hashlib.sha256(json.dumps(determining(config), sort_keys=True).encode()).hexdigest()
+
+
+def determining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that determine a run's result, flat.
+
+    All but `NO_PART_OF_A_RUN`, `name`, `trainer.accelerator` and `trainer.devices`; precision and threads are among
+    them, since both change rounding.
 
     Args:
         config: of a run, with every `auto` resolved.
     """
     kept = {key: value for key, value in config.items() if key not in (*NO_PART_OF_A_RUN, "name")}
     kept["trainer"] = {k: v for k, v in config["trainer"].items() if k not in ("accelerator", "devices")}
-    return hashlib.sha256(json.dumps(flatten(kept), sort_keys=True).encode()).hexdigest()
+    return flatten(kept)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

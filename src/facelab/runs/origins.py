@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError, DataError
 from facelab.models.finished import find_run
 from facelab.models.transfer import find_weights, weights_digest
-from facelab.tracking import Store
+from facelab.tracking import Store, is_run_id
 
 MANIFEST = "manifest.json"  # of `facelab generate`
 _OURS = {"run", "psi", "images"}  # keys of every manifest of ours, and hardly of another program's
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def images_used(config: Mapping[str, Any], source: FaceSource, faces: FaceSet, splits: Splits) -> ImageList:
@@ -104,7 +102,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise DataError(f"data: {path.absolute()} cannot be read ({str(error)[:200]}). {mended}") from error
     if not isinstance(content, dict) or not content.keys() >= _OURS:
         return None
-    if not isinstance(content["run"], str) or not _RUN_ID.fullmatch(content["run"]):
+    if not isinstance(content["run"], str) or not is_run_id(content["run"]):
         raise DataError(
             f"data: {path.absolute()} does not name the run that generated the images beside it: its `run` is not the "
             f"id of a run, 32 hexadecimal digits. {mended}"

@@ -116,18 +116,25 @@ def grid_of(
         place = (arm, condition, replicate)
         if row.status == "FINISHED" and not row.superseded_by:
             (found if value_of(row, metric) is not None else valueless)[place] = row
-    values = {place: value for place, row in found.items() if (value := value_of(row, metric)) is not None}
     people = {} if by_person is None else {place: by_person(row) for place, row in found.items()}
     return Grid(
         listed[axes.arm],
         listed[axes.condition],
         listed[axes.replicate],
-        values={place: fmean(people[place].values()) for place in people} or values,
+        values=_means(people) if by_person else _values(found, metric),
         by_person=people,
         runs=found,
         valueless={place: row for place, row in valueless.items() if place not in found},
         lower_is_better=_is_lower_better(list(found.values()), metric),
     )
+
+
+def _values(found: Mapping[Cell, ChildRow], metric: str) -> dict[Cell, float]:
+    return {place: value for place, row in found.items() if (value := value_of(row, metric)) is not None}
+
+
+def _means(people: Mapping[Cell, Mapping[str, float]]) -> dict[Cell, float]:
+    return {place: fmean(shares.values()) for place, shares in people.items()}
 
 
 def _is_lower_better(rows: Sequence[ChildRow], metric: str) -> bool:

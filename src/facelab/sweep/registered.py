@@ -1,11 +1,11 @@
 """What a sweep checks before it makes the runs of a registered study."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from facelab.config.build import build, nearest
-from facelab.config.identity import NO_PART_OF_A_RUN, config_hash, flatten
+from facelab.config.identity import config_hash, determining
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import find_metric
 from facelab.runs.resume import CONFIG, read_config
@@ -85,10 +85,6 @@ def _differing(job: Job, folder: Path) -> str:
     """Which keys of a run's config are others, if its folder is here."""
     if not (folder / CONFIG).is_file():
         return ""
-    now, then = (_kept(config) for config in (job.config, read_config(folder)))
+    now, then = (determining(config) for config in (job.config, read_config(folder)))
     keys = sorted(key for key in now.keys() | then.keys() if now.get(key, "") != then.get(key, ""))
     return f" ({', '.join(keys[:_NAMED_KEYS])}{' and others' if len(keys) > _NAMED_KEYS else ''})" if keys else ""
-
-
-def _kept(config: Mapping[str, object]) -> dict[str, object]:
-    return flatten({key: value for key, value in config.items() if key not in (*NO_PART_OF_A_RUN, "name")})
