@@ -4,6 +4,7 @@ import math
 import shutil
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,6 +14,7 @@ from facelab.config.compose import config_folder
 from facelab.errors import ConfigError
 from facelab.studies.grid import Grid, Pair
 from facelab.studies.registration import read_study
+from facelab.studies.report import page
 from facelab.studies.rules import OPEN, AnyGains, BetterThanAll, EachPays
 from facelab.tracking import SqliteStore, record_registration
 from tests.compare.store import RecordedSweep
@@ -42,6 +44,24 @@ def test_missing_cells_are_named_by_replicate_first() -> None:
     assert found is not None
     assert found.estimate.mean == pytest.approx(-0.1)
     assert p is None
+
+
+def test_a_page_names_the_people_who_make_a_difference() -> None:
+    study = read_study("gan_augmentation")
+    first, other = study.plan.rule.arms[:2]
+    people = {
+        (first, "1", "0"): {"s21": 1.0, "s22": 0.5, "s23": 1.0, "s24": 0.5},
+        (first, "1", "1"): {"s21": 1.0, "s22": 0.5, "s23": 0.5, "s24": 0.5},
+        (other, "1", "0"): {"s21": 0.0, "s22": 1.0, "s23": 0.9, "s24": 0.5},
+        (other, "1", "1"): {"s21": 0.2, "s22": 0.5, "s23": 0.5, "s24": 0.5},
+    }
+    values = {cell: fmean(shares.values()) for cell, shares in people.items()}
+    grid = Grid([first, other], ["1"], ["0", "1"], values, people)
+    # Means of both replicates: s21 -90, s22 +25, s23 -5, s24 0. Over replicates, the differences are -15 and -20, whose
+    # half-width is 12.706 * 3.5355 / sqrt(2) = 31.8 points.
+    assert grid.of_each_person((other, first, "1")) == pytest.approx({"s21": -0.9, "s22": 0.25, "s23": -0.05, "s24": 0})
+    named = f"| `{study.plan.name(other)}` less `{study.plan.name(first)}` | 1 |"
+    assert f"{named} -17.5 ± 31.8 | s21 -90.0, s22 +25.0, s23 -5.0 |" in page(study, grid)
 
 
 @pytest.mark.parametrize(

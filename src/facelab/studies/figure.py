@@ -50,9 +50,9 @@ def difference_figure(plan: Registration, grid: Grid) -> str:
     for condition, panel in zip(grid.conditions, panels, strict=True):
         _panel(panel, [(first, second, condition) for first, second in lines], found)
         panel.set_title(f"{plan.condition}={condition}", fontsize=9)
+        panel.set_xlabel("points, 95 % intervals", fontsize=8)
     panels[0].set_yticks(range(len(lines)), [f"{plan.name(a)} less {plan.name(b)}" for a, b in lines], fontsize=8)
     panels[0].set_ylim(len(lines) - 0.5, -0.5)
-    drawing.supxlabel("points, with 95 % intervals", fontsize=9)
     return svg(drawing)
 
 

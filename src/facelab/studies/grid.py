@@ -76,15 +76,33 @@ class Grid:
             By how much the first is better than the second, and p, by pair; None where the arms share no replicate, or
             p cannot be computed.
         """
-        found = [self._difference(*pair) for pair in pairs]
+        found = [self._difference(pair) for pair in pairs]
         corrected = holm([None if one is None else one.p for one in found], len(pairs))
         return dict(zip(pairs, zip(found, corrected, strict=True), strict=True))
 
-    def _difference(self, first: str, second: str, condition: str) -> Difference | None:
-        first, second = (second, first) if self.lower_is_better else (first, second)
-        if self.by_person:
-            return crossed(self._people(first, condition), self._people(second, condition))
+    def of_replicates(self, pair: Pair) -> Difference | None:
+        """By how much the first is better than the second, with an interval over replicates alone."""
+        first, second, condition = self._ordered(pair)
         return paired(self.of(first, condition), self.of(second, condition))
+
+    def of_each_person(self, pair: Pair) -> dict[str, float]:
+        """By how much the first is better than the second for each person, mean over the replicates they share."""
+        first, second, condition = self._ordered(pair)
+        one, other = self._people(first, condition), self._people(second, condition)
+        shared = [r for r in one if r in other]
+        people = one[shared[0]] if shared else {}
+        return {person: fmean(one[r][person] - other[r][person] for r in shared) for person in people}
+
+    def _difference(self, pair: Pair) -> Difference | None:
+        if not self.by_person:
+            return self.of_replicates(pair)
+        first, second, condition = self._ordered(pair)
+        return crossed(self._people(first, condition), self._people(second, condition))
+
+    def _ordered(self, pair: Pair) -> Pair:
+        """The pair whose second is subtracted."""
+        first, second, condition = pair
+        return (second, first, condition) if self.lower_is_better else pair
 
     def _people(self, arm: str, condition: str) -> dict[str, Mapping[str, float]]:
         return {r: self.by_person[arm, condition, r] for r in self.of(arm, condition)}

@@ -15,6 +15,7 @@ from facelab.studies.registration import RegisteredStudy, Registration
 ACCURACY, DIFFERENCES = "accuracy.svg", "differences.svg"
 NOTHING = "No run has finished yet."
 _NAMED_CELLS = 10
+_NAMED_PEOPLE = 3
 
 
 def refuse_holes(study: RegisteredStudy, grid: Grid) -> None:
@@ -127,7 +128,26 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         first = plan.rule.arms[0]
         pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
         parts += ["Other arms, which decide nothing:", _differences(plan, grid, pairs, conditions)]
+    if plan.of_people:
+        parts += [
+            f"Who makes the differences: with intervals over replicates alone, and the {_NAMED_PEOPLE} people whose "
+            "own differences are largest, means over replicates in points:",
+            _who(plan, grid),
+        ]
     return parts
+
+
+def _who(plan: Registration, grid: Grid) -> str:
+    first = plan.rule.arms[0]
+    beside = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
+    rows = []
+    for one, other, condition in (*plan.rule.pairs(grid.conditions), *beside):
+        pair = (one, other, condition)
+        people = sorted(grid.of_each_person(pair).items(), key=lambda item: (-abs(item[1]), item[0]))
+        named = ", ".join(f"{person} {100 * gain:+.1f}" for person, gain in people[:_NAMED_PEOPLE])
+        names = f"`{plan.name(one)}` less `{plan.name(other)}`"
+        rows.append([names, condition, _difference(grid.of_replicates(pair), None), named or "-"])
+    return _table(["", plan.condition, "over replicates alone", "people"], rows)
 
 
 def _turned(plan: Registration, grid: Grid) -> str:
