@@ -122,6 +122,8 @@ def _composed(plan: Plan, console: Console) -> list[Job]:
     """Compose and check all jobs before the first one starts."""
     jobs = []
     listed = list(points(plan.axes))
+    if len(listed) >= _CHECK_SHOWN_FROM and not console.is_terminal:
+        console.print(f"checking {len(listed)} configs")  # a terminal shows their count
     with console.status("") as status:
         for number, point in enumerate(listed):
             if len(listed) >= _CHECK_SHOWN_FROM:
