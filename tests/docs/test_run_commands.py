@@ -171,7 +171,7 @@ def test_a_command_of_the_pages_runs(
             "gan_conditional"
             if re.search("label=3|per_identity", text)
             else "gan"
-            if "facelab generate" in text
+            if re.search("facelab generate|protocol=generation", text)
             else "cnn"
         )
         ids["run id"] = run_of(model)
@@ -180,7 +180,7 @@ def test_a_command_of_the_pages_runs(
     program, *words = command.words({**ANY, "name": "rates", "folder": "photos", **ids})
     words = [word.replace("range(10)", "range(2)") for word in (words[: words.index("|")] if "|" in words else words)]
     if "id" in ids:
-        words = [word.replace("SEVERAL,SEVERAL,SEVERAL", f"{run_of('cnn')},{run_of('vae')}") for word in words]
+        words = [re.sub("SEVERAL(,SEVERAL)+", f"{run_of('cnn')},{run_of('vae')}", word) for word in words]
     if program == "mlflow":
         subprocess.run([sys.executable, "-m", "mlflow", *words], check=True, cwd=folder, timeout=300)
     elif words[0] == "-c":
@@ -203,6 +203,7 @@ def _run_facelab(words: list[str]) -> None:
         words.append("n=4")
     if words[0] == "evaluate":
         words = [*(word for word in words if not word.startswith("seen=")), "seen=allow", "trainer=cpu"]
+        words += TINY_REFERENCE_MODELS if "protocol=generation" in words else []
     assert _call(*words) == 0
 
 

@@ -242,3 +242,8 @@ def test_no_threshold_is_better_than_the_best(genuine: list[int], impostor: list
 def test_the_best_threshold_lies_midway_between_scores() -> None:
     assert best_threshold(roc(torch.tensor([4.0, 3.0]), torch.tensor([1.0, 0.0]))) == 2
     assert best_threshold(roc(torch.tensor([1.0]), torch.tensor([5.0]))) in (6, 1)  # accepts nothing, or everything
+
+
+def test_the_best_threshold_is_finite_where_pairs_could_not_be_compared() -> None:
+    none = -math.inf
+    assert best_threshold(roc(torch.tensor([0.9, 0.8]), torch.tensor([none, none]))) == pytest.approx(0.8)

@@ -11,7 +11,7 @@ from facelab.errors import ConfigError
 from facelab.losses import supervised_contrastive
 from facelab.models import Transfer
 from facelab.models.transfer import find_weights, load_encoder, weights_digest
-from facelab.nets import ConvEncoder
+from facelab.nets import ConvEncoder, ConvTextureEncoder
 from facelab.tracking import SqliteStore
 from tests.models.tiny import tiny_cnn
 
@@ -84,3 +84,15 @@ def test_keys_without_what_they_need_are_refused() -> None:
         Transfer(init_from="a run", freeze="encoder", layer_decay=0.5)
     with pytest.raises(ValueError, match="leaves nothing to train"):
         tiny_cnn(head=None, loss=supervised_contrastive, init_from="a run", freeze="encoder")
+
+
+def test_a_frozen_encoder_keeps_the_components_that_it_came_with(tmp_path: Path) -> None:
+    texture = partial(ConvTextureEncoder, widths=[4], embedding_dim=4, components=3)
+    given, path = tiny_cnn(encoder=texture, image_shape=(1, 32, 32)), tmp_path / "texture.safetensors"
+    here, elsewhere = torch.rand(2, 20, 1, 32, 32).unbind()
+    given.prepare_training([elsewhere])
+    save_file(given.encoder.state_dict(), path)
+    module = tiny_cnn(encoder=texture, image_shape=(1, 32, 32), init_from=str(path), freeze="encoder")
+    load_encoder(module, path)
+    module.prepare_training([here])
+    assert torch.equal(module.eval().embed(here), given.eval().embed(here))

@@ -174,3 +174,13 @@ def test_people_partly_seen_in_training_are_refused() -> None:
     splits, faces = _splits("a" * 10 + "b" * 10)
     with pytest.raises(FacelabError, match=r"protocol=attributes expects test people unseen .* 1 of 21 are in one"):
         Attributes("group").check(Splits(splits.train[:2], NONE, np.append(splits.train[2:], splits.test)), faces)
+
+
+def test_the_table_counts_the_pairs_that_were_drawn() -> None:
+    subject = _subject(people=400, images=3)
+    rows = Attributes("group").evaluate(subject).files["attributes"]
+    trials = {(row[0], row[1]): row[7] for row in rows[1:]}
+    # Group 0 has 199 people with three images and one with two: 178,503 impostor pairs, of which a third of 400,000 are
+    # drawn, and 199 * 3 + 1 genuine pairs.
+    assert trials["0", "fmr"] == 400_000 // 3
+    assert trials["0", "fnmr"] == 598

@@ -96,3 +96,15 @@ def test_people_with_one_image_cannot_fit_a_backend(name: Backend) -> None:
     embeddings, _ = _people(6, 1)
     with pytest.raises(ConfigError, match=f"backend={name} .* there are 0"):
         fit(name, embeddings, np.arange(6))
+
+
+def test_lda_needs_somebody_with_three_images_and_images_that_differ() -> None:
+    embeddings, people = _people(40, 2, dims=64)
+    with pytest.raises(ConfigError, match="one at least has three images"):
+        fit("lda", embeddings, people)
+    more, numbers = np.concatenate([embeddings, embeddings[:1] + 1]), np.append(people, 0)
+    fit("lda", more, numbers)(embeddings)
+    same, numbers = _people(5, 3, dims=64)
+    same[:] = same[::3][numbers]  # every image of a person is the same
+    with pytest.raises(ConfigError, match="vary along too few directions"):
+        fit("lda", same, numbers)

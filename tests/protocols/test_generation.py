@@ -1,5 +1,7 @@
 """Generated faces, judged: by judges whose features are pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,12 @@ def test_a_classifier_that_does_not_know_the_real_faces_is_named(real: tuple[Ima
     assert len(notes) == (accepted < 0.95)
     for fact in ("94.0%", "95%", "generation/face_share", "protocol.generation.face_classifier"):
         assert all(fact in note for note in notes)
+
+
+def test_fid_compares_equally_many_faces(real: tuple[Images, Images]) -> None:
+    train, held_out = real
+    held_out = held_out[:31]
+    judges = replace(JUDGES, inception=_shrunk)
+    # 16 of 31, evenly spaced, are every other one.
+    found = generation_report(held_out[::2], train, held_out, judges).metrics
+    assert found["generation/fid"] == pytest.approx(0, abs=1e-3)

@@ -1,5 +1,6 @@
 """Strangers, compared with each other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits, split
 from facelab.data.splits.group_rules import IdentityDisjoint
@@ -20,7 +22,7 @@ from facelab.protocols.identification import Identification
 from facelab.protocols.intervals import times_drawn
 from facelab.protocols.pairs import Pairs, genuine_pairs, impostor_pairs
 from facelab.protocols.verification import Verification
-from tests.data.made import made_set
+from tests.data.made import made_set, made_table
 from tests.models.tiny import tiny_cnn
 from tests.protocols.subject import evaluate
 from tests.protocols.test_classification import named
@@ -279,3 +281,22 @@ def test_what_it_declares_to_measure_is_what_it_measures(tmp_path: Path) -> None
         Identification(unenrolled_share=0),
     ):
         assert {metric.name for metric in protocol.measured(splits, faces)} == set(protocol.measure(subject))
+
+
+def test_pairs_are_drawn_from_more_than_int64_products_hold() -> None:
+    drawn = impostor_pairs(np.arange(5_200_000))
+    assert drawn.total == 5_200_000 * 5_199_999 // 2
+    assert len(drawn) == 1_000_000
+    assert (drawn.first < drawn.second).all()
+    assert drawn.second.max() > 5_100_000
+
+
+def test_a_column_of_pairs_does_not_excuse_people_who_were_trained_on() -> None:
+    identities = np.repeat(np.arange(4), 6)
+    pair = np.arange(24) // 2
+    faces = made_table("identity", identity=identities, pair=pair)
+    columns = {**faces.columns, "genuine": Column.of(["yes"] * 24)}
+    faces = replace(faces, columns=columns)
+    none = np.empty(0, np.int64)
+    with pytest.raises(ConfigError, match="people"):
+        Verification().check(Splits(np.arange(0, 24, 2), none, np.arange(1, 24, 2)), faces)

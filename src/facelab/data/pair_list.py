@@ -54,6 +54,11 @@ def is_of_pairs(faces: FaceSet) -> bool:
     return PAIR in faces.columns and GENUINE in faces.columns
 
 
+def has_only_pairs(faces: FaceSet) -> bool:
+    """Whether a face set consists of pairs of unknown people."""
+    return is_of_pairs(faces) and not faces.has_identities
+
+
 def own_pairs(faces: FaceSet) -> PairList:
     """The pairs of a face set that consists of pairs; a pair of which an image was left out is left out.
 

@@ -120,7 +120,9 @@ def best_threshold(curve: Roc) -> float:
     place = int(best[len(best) // 2])
     above = curve.threshold[max(place, 1)]
     below = curve.threshold[min(place + 1, len(gain) - 1)]
-    return float((above + below) / 2 if place else above + 1)
+    if not place:
+        return float(above + 1)
+    return float(above if below == -math.inf else (above + below) / 2)  # a pair at -inf could not be compared
 
 
 def _crossing(curve: Roc) -> tuple[Tensor, int]:

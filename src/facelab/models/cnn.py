@@ -106,8 +106,8 @@ class CNN(OneLossModule):
         )
 
     def prepare_training(self, batches: Iterable[Tensor]) -> None:
-        """Fit what the encoder computes and does not learn, if anything."""
-        if isinstance(self.encoder, Fitted):
+        """Fit what the encoder computes and does not learn, if anything; a frozen encoder stays as it is."""
+        if isinstance(self.encoder, Fitted) and not self.transfer.freezes:
             self.encoder.fit(batches)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def arc(first: Tensor, second: Tensor, steps: int) -> Tensor:
         (..., steps, D) float.
     """
     cosine = F.cosine_similarity(first, second, dim=-1)[..., None]
-    angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # equal or opposite ends would divide by 0
+    angle = cosine.clamp(-1, 1).acos()  # rounding may put the cosine of equal ends above 1
+    angle = angle.clamp(1e-3, math.pi - 1e-3)  # equal or opposite ends would divide by 0
     share = torch.linspace(0, 1, steps, device=first.device)
     weights = torch.stack([((1 - share) * angle).sin(), (share * angle).sin()]) / angle.sin()
     return weights[0, ..., None] * first[..., None, :] + weights[1, ..., None] * second[..., None, :]

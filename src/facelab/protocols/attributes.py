@@ -20,7 +20,6 @@ from facelab.protocols.probe import linear_probe
 from facelab.protocols.unseen import require_unseen
 
 _KEY = "protocol.attributes.column"
-_MOST_PAIRS, _LEAST_PAIRS = 400_000, 10_000  # of all groups, and of one
 
 
 class Attributes(Protocol):
@@ -124,12 +123,11 @@ def _errors(subject: Subject, groups: Groups) -> ByGroup:
 
 def _pair_errors(compared: Compared, groups: Groups, threshold: float, genuine: bool) -> ByGroup:
     """FNMR (genuine pairs) or FMR (impostor pairs) by group, over pairs whose images are both in the group."""
-    most = max(_LEAST_PAIRS, _MOST_PAIRS // len(groups.names))
     draw = genuine_pairs if genuine else impostor_pairs
     parts = []
     for number in range(len(groups.names)):
         members = np.flatnonzero(groups.group == number)
-        pairs = draw(groups.person[members], most)
+        pairs = draw(groups.person[members], groups.most_pairs)
         first, second = members[pairs.first], members[pairs.second]
         accepted = compared.pairs(first, second) >= threshold
         of_group = np.full(len(first), number)

@@ -13,6 +13,7 @@ from facelab.protocols.groups import LEAST_PEOPLE, LEAST_TRIALS, ByGroup, Rate, 
 
 _TITLES = {"error": "error", "fmr": "FMR", "fnmr": "FNMR"}
 _SHOWN_GROUPS = 20
+_MOST_PAIRS, _LEAST_PAIRS = 400_000, 10_000  # of all groups, and of one
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Groups:
     def images(self) -> Indices:
         """Images (G,) of each group."""
         return np.bincount(self.group[self.group >= 0], minlength=len(self.names))
+
+    @property
+    def most_pairs(self) -> int:
+        """How many pairs of each kind are drawn of a group at most."""
+        return max(_LEAST_PAIRS, _MOST_PAIRS // len(self.names))
 
     @property
     def compared(self) -> list[int]:
@@ -131,6 +137,7 @@ def _shown(rate: Rate | None) -> tuple[str, str]:
 def _rows(groups: Groups, rates: Mapping[str, ByGroup]) -> list[list[object]]:
     """A row per group and rate, also of groups that are too small for the gaps."""
     people, genuine, impostor = groups.counts
+    impostor, genuine = (np.minimum(pairs, groups.most_pairs) for pairs in (impostor, genuine))
     trials = {"error": groups.images, "fmr": impostor, "fnmr": genuine}
     compared = set(groups.compared)
     return [

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgError, eigh
 
 from facelab.errors import ConfigError
 
@@ -71,7 +71,8 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
         identities: (N,) of the people on them.
 
     Raises:
-        ConfigError: `lda` or `plda` with fewer than two people of two or more images.
+        ConfigError: `lda` or `plda` with fewer than two people of two or more images, or `lda` where nobody has three,
+            or where images of one person hardly differ.
     """
     if backend == "cosine":
         return lambda others: _cosine(unit(others))
@@ -87,9 +88,15 @@ def check(backend: Backend, identities: NDArray[np.int64]) -> None:
     """Check that a backend can be fitted to training images of these people (N,).
 
     Raises:
-        ConfigError: `lda` or `plda` with fewer than two people of two or more images.
+        ConfigError: `lda` or `plda` with fewer than two people of two or more images, or `lda` where nobody has three.
     """
-    several = int((np.unique(identities, return_counts=True)[1] > 1).sum())
+    counts = np.unique(identities, return_counts=True)[1]
+    several = int((counts > 1).sum())
+    if backend == "lda" and several > 1 and counts.max() < 3:  # two images show no correlations to shrink by
+        raise ConfigError(
+            "backend=lda is fitted to training people of whom one at least has three images; here all have at most "
+            "two. Set backend=plda or cosine, or train on more images."
+        )
     if backend != "cosine" and several < 2:
         raise ConfigError(
             f"backend={backend} is fitted to training people with at least two images each; there are {several}. Set "
@@ -101,7 +108,13 @@ def _lda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # imported here: it takes half a second
 
     model = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
-    model.fit(directions, person)
+    try:
+        model.fit(directions, person)
+    except LinAlgError as error:
+        raise ConfigError(
+            f"backend=lda cannot be fitted: the embeddings of one person's images vary along too few directions "
+            f"({error}). Set backend=plda or cosine."
+        ) from error
     return lambda others: _cosine(unit(model.transform(unit(others).astype(np.float64)).astype(np.float32)))
 
 

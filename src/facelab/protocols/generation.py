@@ -152,6 +152,9 @@ class Generation(Protocol):
         def classify(images: NDArray[np.uint8]) -> Tensor:
             return predictions(judge, images)
 
+        labels = cast(Generative, module).num_labels
+        if labels > self.samples:
+            report = replace(report, notes=[*report.notes, _unasked(self.samples, labels)])
         return with_label_accuracy(report, Labelled(samples, asked), train, held_out, reference.embed, classify)
 
 
@@ -167,6 +170,13 @@ def _familiar(known: int, images: int) -> str:
         f"The face embedder knows {known:,} of the {images:,} real images. It maps people it has learnt closer "
         "together than others, so precision, recall and the copy test say little. For an embedder of other people, set "
         "protocol.generation.lfw=<folder of LFW>, or train on at most 30 of the AT&T people."
+    )
+
+
+def _unasked(samples: int, labels: int) -> str:
+    return (
+        f"generation/gan_train: samples of {samples:,} of the {labels:,} labels were made, so test faces of the others "
+        f"count as errors. Set protocol.generation.samples={labels} or more."
     )
 
 

@@ -61,7 +61,7 @@ def with_label_accuracy(
         report: on the samples.
         samples: generated faces, with the labels they were asked for.
         train: real training faces.
-        test: real test faces; those whose label is not in training are left out.
+        test: real test faces; those whose label is not among these training faces are left out.
         embed: returns embeddings (N, D) float32.
         classify: returns predicted labels (N,) int64.
     """

@@ -76,7 +76,7 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
         seen, real = reference.inception(samples), reference.inception(held_out)
         size = min(len(real) // 2, 1000)
         metrics["generation/kid"], _ = kernel_distance_subsets(real, seen, _SUBSETS, size, seed=0)
-        metrics["generation/fid"] = frechet_distance(real, seen[: len(real)])
+        metrics["generation/fid"] = frechet_distance(_spread(real, min(len(real), len(seen))), seen[: len(real)])
     drawn = {"nearest_training_faces": _nearest_faces(samples, train, features)}
     return Report(metrics, _table(metrics), images=drawn, notes=_notes(metrics))
 

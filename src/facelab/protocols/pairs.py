@@ -61,7 +61,8 @@ def _pairs(
     if total <= most:
         numbers = np.arange(total)
     else:  # one from each of `most` equal ranges: no duplicates, memory O(most)
-        edges = np.arange(most + 1) * total // most
+        places = np.arange(most + 1)
+        edges = places * (total // most) + places * (total % most) // most  # places * total may exceed int64
         numbers = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
     place = np.searchsorted(ends, numbers, side="right")
     second = partners[place] + numbers - (ends[place] - counts[place])

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.pair_list import PairList, is_of_pairs
+from facelab.data.pair_list import PairList, has_only_pairs
 from facelab.metrics.verification import Roc, best_threshold, roc
 from facelab.protocols.backends import Scoring
 from facelab.protocols.base import Outputs
@@ -112,7 +112,7 @@ _Units = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _units(outputs: Outputs, faces: FaceSet, kinds: list[Pairs], listed: PairList | None) -> tuple[int, list[_Units]]:
     """What is resampled, and its numbers for the pairs of each kind: people, or pairs if people are unknown."""
-    if listed is not None and is_of_pairs(faces):
+    if listed is not None and has_only_pairs(faces):
         numbers = np.split(np.arange(sum(map(len, kinds))), [len(kinds[0])])
         return sum(map(len, kinds)), [(of_kind, of_kind) for of_kind in numbers]
     people, person = np.unique(outputs.identities, return_inverse=True)

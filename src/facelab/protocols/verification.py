@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelab.data.faces import IDENTITY, FaceSet
-from facelab.data.pair_list import PairList, is_of_pairs, own_pairs, read_pair_list
+from facelab.data.pair_list import PairList, has_only_pairs, is_of_pairs, own_pairs, read_pair_list
 from facelab.data.splits.base import Splits
 from facelab.data.splits.people import require_known
 from facelab.errors import ConfigError
@@ -20,7 +20,7 @@ from facelab.protocols.base import Outputs, Protocol, Report, Subject, Table
 from facelab.protocols.decision import Decision, decide
 from facelab.protocols.intervals import accuracy_interval, verification_intervals
 from facelab.protocols.operating_points import FARS, left_out, rate_text, refuse_other_fars, supported
-from facelab.protocols.pairs import genuine_pairs, impostor_pairs
+from facelab.protocols.pairs import MOST_PAIRS, genuine_pairs, impostor_pairs
 from facelab.protocols.plots import Plot
 from facelab.protocols.roc_rows import roc_rows
 from facelab.protocols.scored import Kind, Scored, score
@@ -179,7 +179,7 @@ class Verification(Protocol):
         if listed is not None:
             _refuse_contradictions(faces, listed)
             _refuse_uneven_folds(listed)
-        if not is_of_pairs(faces):
+        if not has_only_pairs(faces):
             require_unseen(splits, faces, "protocol=verification")
         if not genuine or not impostor:
             people = len(np.unique(faces.identities[splits.test]))
@@ -190,7 +190,10 @@ class Verification(Protocol):
             )
         refused = self._left_out(self.far or (), impostor)
         if refused:
-            raise ConfigError(f"{_FAR}: {refused} Correct it, or test on more images.")
+            more = (
+                "a list of pairs may hold more than are drawn here" if impostor >= MOST_PAIRS else "test on more images"
+            )
+            raise ConfigError(f"{_FAR}: {refused} Correct it, or {more}.")
 
     def _left_out(self, fars: Sequence[float], impostors: int) -> str:
         return left_out("FAR", _FAR, fars, impostors, "impostor pairs", FARS)
@@ -224,7 +227,7 @@ def _refuse_contradictions(faces: FaceSet, listed: PairList) -> None:
             f"protocol.verification.pairs: {len(same):,} pairs of {listed.name} compare an image with itself, such as "
             f"{faces.names[listed.first[same[0]]]}. Expected two images a pair. Delete them."
         )
-    if not faces.has_identities or is_of_pairs(faces):
+    if not faces.has_identities:
         return
     wrong = np.flatnonzero((faces.identities[listed.first] == faces.identities[listed.second]) != listed.genuine)
     if len(wrong):

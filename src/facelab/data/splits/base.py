@@ -180,7 +180,7 @@ class PerClass(Split):
             return ()
         return (
             f"{len(untested):,} classes, such as '{faces.label_names[untested[0]]}', have no test images in this "
-            "split, since few people have them; their F1 counts as 0.",
+            "split, since few people have them; precision, recall and F1 are means over the other classes.",
         )
 
     def _settle_few(
