@@ -152,6 +152,17 @@ def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have
     assert recorded[0]["train/penalty"] == 8
 
 
+def test_sums_from_a_checkpoint_go_on_on_the_device_of_the_module() -> None:
+    log, module = TrainingLog(lambda values, seen: None), Pointwise().to("meta")
+    log.load_state_dict({"sums": {"penalty": torch.tensor(8.0)}, "counts": {"penalty": 1}, "steps": 1})
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    log.on_train_start(trainer, module)
+    log.on_train_batch_end(trainer, module, {"terms": {"loss": torch.ones((), device="meta")}}, None, 1)
+    sums = log.state_dict()["sums"]
+    assert {name: total.device.type for name, total in sums.items()} == {"loss": "meta", "penalty": "meta"}
+    torch.stack([*sums.values()])  # raises for terms of two devices
+
+
 class Terminated(Pointwise):
     """Is told to stop when the callbacks have had their turn after the third step."""
 

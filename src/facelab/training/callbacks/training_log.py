@@ -33,7 +33,8 @@ class TrainingLog(pl.Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and move what a checkpoint has restored, on the CPU, to the device of the terms to come."""
+        self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
         self._since = time.perf_counter()
 
     def on_train_batch_end(
