@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from facelab.errors import ConfigError, Interrupted
+from facelab.errors import ConfigError, Interrupted, TrainingError
 from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
 from facelab.models.recipe import Cosine, Recipe
 from facelab.training.callbacks.averaging import ExponentialMovingAverage, ema_decay
 from facelab.training.callbacks.checkpoints import Checkpoints
 from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.callbacks.samples import Samples
+from facelab.training.callbacks.stop_on_nan import StopOnNaN
 from facelab.training.callbacks.training_log import TrainingLog
 from facelab.training.callbacks.validation import Criterion, Validation
 from facelab.training.checkpoint import checkpoint_path
@@ -178,6 +179,50 @@ def test_a_run_told_to_stop_between_callbacks_saves_and_is_interrupted(tmp_path:
     with stop.installed(), stop.listening(), pytest.raises(Interrupted):
         _fit(module, saving)
     assert checkpoint_path(tmp_path, 16).is_file(), "the step after the signal is finished and saved"
+
+
+class _LateFlag(pl.Callback):
+    """As on a GPU, where the loss of a step is only known to be NaN after it: this one becomes NaN behind the check."""
+
+    def __init__(self, check: StopOnNaN, step: int) -> None:
+        self._check, self._step = check, step
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self._step:
+            with pytest.raises(TrainingError):
+                self._check.on_before_backward(trainer, pl_module, torch.tensor(float("nan")))
+
+
+@pytest.mark.parametrize("step", [3, 7])  # on the way, and the very last
+def test_weights_after_a_loss_of_nan_are_not_saved(tmp_path: Path, step: int) -> None:
+    check = StopOnNaN()
+    saving = Checkpoints(tmp_path, every_s=0, total_images=32, config={}, stop=StopRequest())
+    with pytest.raises(TrainingError, match="NaN or infinite"):
+        _fit(Pointwise(), check, _LateFlag(check, step), saving)
+    saved = {int(path.stem.partition("=")[2]) for path in tmp_path.glob("*.ckpt")}
+    assert saved == {4 * steps for steps in range(1, step + 1)}
+
+
+def test_weights_after_a_loss_of_nan_are_not_validated() -> None:
+    check, module = StopOnNaN(), Pointwise()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    check.on_validation_start(trainer, module)
+    with pytest.raises(TrainingError):
+        check.on_before_backward(trainer, module, torch.tensor(float("inf")))
+    with pytest.raises(TrainingError, match="NaN or infinite"):
+        check.on_validation_start(trainer, module)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_loss_of_nan_on_a_gpu_is_known_before_a_checkpoint() -> None:
+    check, module = StopOnNaN(), Pointwise().cuda()
+    trainer = pl.Trainer(accelerator="gpu", logger=False, enable_checkpointing=False)
+    check.on_before_backward(trainer, module, torch.tensor(1.0, device="cuda"))
+    check.on_save_checkpoint(trainer, module, {})
+    torch.cuda._sleep(10**8)  # the host is ahead of the device
+    check.on_before_backward(trainer, module, torch.tensor(float("nan"), device="cuda"))
+    with pytest.raises(TrainingError, match="NaN or infinite"):
+        check.on_save_checkpoint(trainer, module, {})
 
 
 def test_half_a_life_halves() -> None:

@@ -11,32 +11,48 @@ from facelab.models.base import FaceModule
 
 
 class StopOnNaN(pl.Callback):
-    """Raises `TrainingError` if the loss becomes NaN or infinite.
+    """Raises `TrainingError` if the loss becomes NaN or infinite, before the weights are validated or saved.
 
     On a CPU, the error is raised before the loss reaches the weights. On a GPU, a flag is copied asynchronously, so
-    that the host does not wait; the error is raised a step later.
+    that the host does not wait; the error is raised in a later step, but no later than the next validation or
+    checkpoint, which wait for the flag.
     """
 
     def __init__(self) -> None:
-        self._bad: Tensor | None = None
+        self._ever_bad: Tensor | None = None  # on the device of the loss
+        self._bad: Tensor | None = None  # its copy for the host
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Check the loss, or on a GPU the flag of the previous step."""
+        """Check the loss, or on a GPU the flag of earlier steps."""
         bad = torch.isfinite(loss.detach()).logical_not()
+        self._ever_bad = bad if self._ever_bad is None else self._ever_bad | bad
         if loss.device.type == "cpu":
-            self._bad = bad
+            self._bad = self._ever_bad
             self._raise_if_bad(pl_module)
             return
         if self._bad is None:
             self._bad = torch.zeros((), dtype=torch.bool, pin_memory=True)
         self._raise_if_bad(pl_module)
-        self._bad.copy_(bad, non_blocking=True)
+        self._bad.copy_(self._ever_bad, non_blocking=True)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check the steps before a validation."""
+        self._wait_and_check(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Check the steps before a checkpoint is written."""
+        self._wait_and_check(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the last step."""
+        self._wait_and_check(pl_module)
+
+    def _wait_and_check(self, module: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self._raise_if_bad(pl_module)
+        self._raise_if_bad(module)
 
     def _raise_if_bad(self, module: Any) -> None:
         if self._bad is not None and bool(self._bad):
