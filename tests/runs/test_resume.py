@@ -162,6 +162,18 @@ def test_what_cannot_be_resumed_is_explained(facelab: Command, stopped: Path, cl
     assert "model.optimizer.lr is 0.5 now and 0.002 in the run" in message
     assert "seed" not in message  # the same as in the run
     assert "model.head._target_" in refused(f"resume={name}", "model=cnn_classic")
+    message = refused(f"resume={name}", "tracking.experiment=other", "sweep.jobs=4", "model.recipe.batch_size=64")
+    assert "tracking.experiment is 'other' now" in message
+    assert "sweep.jobs is 4 now and absent in the run" in message
+    assert "model.recipe.batch_size is 64 now and 16 in the run" in message  # 64 is the default, but was typed
+    assert "protocol.generation._target_" in refused(f"resume={name}", "~protocol.generation")
+
+    message = refused(f"resume={name}", "runtime.workers=abc", "runtime.checkpoint_every_s=9999")
+    assert "runtime.workers" in message
+    assert "runtime.checkpoint_every_s" in message
+    assert "runtime.workers" in refused(f"resume={name}", "runtime.workers=-3")
+    message = refused(f"resume={name}", "runtime.runs_folder=2024")
+    assert f"no such run in {stopped.parents[1] / '2024'}" in message
 
     config = stopped / "config.yaml"
     text = config.read_text()

@@ -150,16 +150,11 @@ def _adapted(dependency: Dependency, config: Mapping[str, Any], choices: Mapping
 
 def train_task(composed: DictConfig) -> None:
     """Train one model, or resume a run: the task of `facelab train` without `-m`."""
-    if composed.get("resume") is not None:
-        now, default = (OmegaConf.to_container(config) for config in (composed, compose("train")))
-        resume(
-            str(composed.resume),
-            cast(dict[str, Any], now),
-            cast(dict[str, Any], default),
-            lambda config: dependencies_of(config, {}),
-        )
-        return
     config = check_training(composed)
+    if config.get("resume") is not None:
+        typed = typed_values(HydraConfig.get()).keys()
+        resume(config["resume"], config, plain(compose("train")), typed, lambda its: dependencies_of(its, {}))
+        return
     _refuse_sweep_keys(config)
     choices = choices_of(HydraConfig.get(), config)
     command = training_command(typed_arguments(HydraConfig.get()))

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +67,24 @@ def resume(
     run_id: str,
     composed: Mapping[str, Any],
     default: Mapping[str, Any],
+    typed: Collection[str],
     dependencies_of: Callable[[Mapping[str, Any]], Mapping[str, Dependency]],
 ) -> Result:
     """Resume an interrupted run from its newest checkpoint, or from the start if it has none.
 
     Args:
         run_id: as in MLflow.
-        composed: the config composed from the current command line.
+        composed: the config composed from the current command line, checked.
         default: the config composed without arguments.
+        typed: keys and groups typed on the command line.
         dependencies_of: returns the dependencies of a run with a given config.
 
     Raises:
-        FacelabError: there is no such run, it has finished, or its config or checkpoints cannot be used.
+        FacelabError: there is no such run, it has finished, the command line asks for another config, or its config or
+            checkpoints cannot be used.
         KeyboardInterrupt: the user stopped it again.
     """
-    interrupted = find(run_id, composed, default)
+    interrupted = find(run_id, composed, default, typed)
     return _go_on(interrupted, dependencies_of(interrupted.config))
 
 
