@@ -17,6 +17,10 @@ class TrackingError(FacelabError):
     """The tracking store is unreachable or not writable."""
 
 
+class RunInUseError(TrackingError):
+    """Another process trains the run."""
+
+
 class TrainingError(FacelabError):
     """Training failed, for example because the loss became NaN."""
 

@@ -17,9 +17,11 @@ from alembic import command
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.db.utils import _get_alembic_config
+from PIL import Image
 
 from facelab.errors import TrackingError
 from facelab.tracking import SqliteStore, TrackedRun, connect
+from facelab.tracking.spool import Spool
 from tests.conftest import TINY_CNN, Command
 
 
@@ -107,6 +109,61 @@ def test_a_disk_that_fills_up_while_the_store_is_written(facelab: Command, store
     found = MlflowClient(store.uri).get_run(run.id)
     assert found.info.status == "FINISHED"
     assert sum(name.startswith("value") for name in found.data.metrics) == 400
+
+
+def test_a_record_cut_by_a_full_disk_does_not_swallow_the_next(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.metrics({"value": 1.0}, 1, 0)
+    whole = (tmp_path / "spool.jsonl").stat().st_size
+    with _no_file_beyond(whole + 10), pytest.raises(TrackingError, match=r"spool\.jsonl could not be written"):
+        spool.metrics({"value": 2.0}, 2, 0)
+    assert (tmp_path / "spool.jsonl").stat().st_size == whole + 10  # the start of the record
+    assert [spooled.item["step"] for spooled in spool.waiting()] == [1]
+    spool.delivered(spool.waiting()[-1])
+    spool.metrics({"value": 3.0}, 3, 0)
+    assert [item["step"] for item in spool.items()] == [1, 3]
+    assert [spooled.item["step"] for spooled in spool.waiting()] == [3]
+
+
+def test_a_file_that_is_gone_does_not_hold_up_what_follows(
+    store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SqliteStore(str(store_folder), "gone files")
+    run = TrackedRun.create(store, "gone files", {}, tmp_path)
+    for name in ("gone", "damaged", "whole"):
+        Image.new("RGB", (4, 4)).save(run.folder / f"{name}.png")
+        run.image(name, f"{name}.png", 1)
+    run.file("gone.txt")
+    run.metrics({"value": 1.0}, 1)
+    (run.folder / "gone.png").unlink()
+    content = (run.folder / "damaged.png").read_bytes()
+    (run.folder / "damaged.png").write_bytes(content[: len(content) // 2])
+    run.deliver(client := connect(run.uri))
+    assert not run.spool.waiting()
+    found = client.get_run(run.id).data
+    assert found.metrics == {"value": 1.0}
+    left_out = found.tags["files.undelivered"].split("; ")
+    assert [text.partition(" ")[0] for text in left_out] == ["gone.png", "damaged.png", "gone.txt"]
+    said = capsys.readouterr().err
+    assert all(f"{run.folder}/{text}" in said for text in left_out)
+    shown = {item.path.partition("+")[0] for item in client.list_artifacts(run.id, "images")}
+    assert shown == {"images/whole"}
+
+
+def test_what_a_full_disk_leaves_and_runs_that_train_are_skipped(
+    facelab: Command, store_folder: Path, tmp_path: Path
+) -> None:
+    store = SqliteStore(str(store_folder), "skipped")
+    waiting, training = (TrackedRun.create(store, name, {}, tmp_path / "runs") for name in ("waiting", "training"))
+    (tmp_path / "runs" / "0").mkdir()
+    (tmp_path / "runs" / "0" / "spool.jsonl").touch()
+    with training.alone():
+        outcome = facelab("sync")
+    assert outcome.status == 0, outcome.error
+    assert f"{waiting.id} (waiting): delivered 1 records" in outcome.out
+    assert f"{training.id} (training): skipped" in outcome.out
+    assert not waiting.spool.waiting()
+    assert training.spool.waiting()
 
 
 def _copy(store_folder: Path, folder: Path, mlflow_version: str) -> Path:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facelab.config.build import build
-from facelab.errors import ConfigError, TrackingError
+from facelab.errors import ConfigError, RunInUseError, TrackingError
 from facelab.system import duration, make_console, training_command
 from facelab.tracking import Store, TrackedRun, connect, recent_runs
 
@@ -97,24 +97,36 @@ def sync(config: Mapping[str, Any]) -> None:
     waiting = 0
     failures: list[str] = []
     for lines in sorted(folder.glob("*/spool.jsonl")):
-        run = TrackedRun.open(lines.parent)
-        count = len(run.spool.waiting())
-        if not count:
-            continue
-        waiting += 1
+        name = lines.parent.name
         try:
-            _refuse_unnamed_server(run, options.uri)
+            run = _opened(lines.parent)
+            count = 0 if run is None else len(run.spool.waiting())
+            if run is None or not count:
+                continue
+            waiting += 1
+            name = f"{run.id} ({run.name})"
             with run.alone():
+                _refuse_unnamed_server(run, options.uri)
                 run.deliver(connect(run.uri))
-            print(f"{run.id} ({run.name}): delivered {count} records to {run.uri}", flush=True)
+            print(f"{name}: delivered {count} records to {run.uri}", flush=True)
+        except RunInUseError:
+            print(f"{name}: skipped, since it is being trained and delivers its records itself", flush=True)
         except Exception as error:  # the store's driver may raise anything; continue with the other runs
-            failures.append(f"{run.id} ({run.name}): {error}")
+            failures.append(f"{name}: {error}")
     if failures:
         raise TrackingError(
             "some records could not be delivered and are kept:\n" + "\n".join(f"  - {failure}" for failure in failures)
         )
     if not waiting:
         print(f"All records in {folder.absolute()} have been delivered.")
+
+
+def _opened(folder: Path) -> TrackedRun | None:
+    """A run by its folder; None if a full disk has kept it from its first record, so that it has none to deliver."""
+    try:
+        return TrackedRun.open(folder)
+    except TrackingError:
+        return None
 
 
 def _refuse_unnamed_server(run: TrackedRun, uri: str | None) -> None:

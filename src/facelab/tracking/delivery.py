@@ -1,5 +1,6 @@
 """Deliver a run's records from its spool to the store, with a heartbeat and system metrics."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ HEARTBEAT = "heartbeat"
 HEARTBEAT_EVERY_S = 10.0
 SILENT_AFTER_S = 60.0  # seconds without a heartbeat after which a run counts as dead
 REASON = "reason"
+UNDELIVERED = "files.undelivered"
+_TAG_CHARACTERS = 5000
 _METRICS_PER_CALL = 1000
 _DELIVER_EVERY_S = 1.0
 _PATIENCE_S = 60.0
@@ -35,6 +38,8 @@ def now_ms() -> int:
 
 def deliver(run_id: str, spool: Spool, client: MlflowClient) -> None:
     """Send all waiting records to the store, oldest first.
+
+    A record whose file is gone or cannot be read is left out, with a warning and a tag of the run.
 
     Args:
         run_id: of the run.
@@ -65,7 +70,10 @@ def deliver(run_id: str, spool: Spool, client: MlflowClient) -> None:
                 flush()
         else:
             flush()
-            _send(run_id, spool, client, item)
+            try:
+                _send(run_id, spool, client, item)
+            except _LostFileError as error:
+                _leave_out(run_id, spool.folder, client, str(error))
             spool.delivered(spooled)
     flush()
 
@@ -89,25 +97,43 @@ def deleted_message(run_id: str, folder: Path) -> str:
     )
 
 
+class _LostFileError(Exception):
+    """A file that a record names is gone or cannot be read."""
+
+
 def _own_file(folder: Path, name: str) -> Path:
     """Path of a file in the run's folder. Others are refused: a foreign spool could name any file of this machine."""
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
         raise TrackingError(f"{folder / 'spool.jsonl'} names '{name}', which is outside the run's folder.")
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise _LostFileError(f"{name} ({error.strerror})") from error
     return file
+
+
+def _own_picture(folder: Path, name: str) -> Image.Image:
+    file = _own_file(folder, name)
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        raise _LostFileError(f"{name} (not a readable image)") from error
+
+
+def _leave_out(run_id: str, folder: Path, client: MlflowClient, lost: str) -> None:
+    """Note on the run and for the user that a record is left out; it would hold up all later ones."""
+    before = client.get_run(run_id).data.tags.get(UNDELIVERED)
+    client.set_tag(run_id, UNDELIVERED, "; ".join(filter(None, [before, lost]))[:_TAG_CHARACTERS])
+    print(f"Warning: run {run_id}: left out of MLflow, since it cannot be read: {folder}/{lost}", file=sys.stderr)
 
 
 def _send(run_id: str, spool: Spool, client: MlflowClient, item: Item) -> None:
     if "picture" in item:
-        with Image.open(_own_file(spool.folder, item["file"])) as image:
-            client.log_image(
-                run_id,
-                image.convert("RGB"),
-                key=item["picture"],
-                step=item["step"],
-                timestamp=item["time_ms"],
-                synchronous=True,
-            )
+        image = _own_picture(spool.folder, item["file"])
+        key, step, time_ms = item["picture"], item["step"], item["time_ms"]
+        client.log_image(run_id, image, key=key, step=step, timestamp=time_ms, synchronous=True)
     elif "artifact" in item:
         client.log_artifact(run_id, str(_own_file(spool.folder, item["artifact"])), item.get("folder"))
     elif "model" in item:
@@ -119,13 +145,19 @@ def _send(run_id: str, spool: Spool, client: MlflowClient, item: Item) -> None:
     elif "dataset" in item:
         entity = Dataset(source_type="local", schema=None, **item["dataset"])
         client.log_inputs(run_id, [DatasetInput(entity, tags=[InputTag("mlflow.data.context", item["context"])])])
-    elif item.get("status") == "RUNNING":
-        client.update_run(run_id, status="RUNNING")
-        if REASON in client.get_run(run_id).data.tags:
-            client.delete_tag(run_id, REASON)
     elif "status" in item:
-        if item["reason"]:
-            client.set_tag(run_id, REASON, item["reason"])
+        _send_status(run_id, client, item)
+
+
+def _send_status(run_id: str, client: MlflowClient, item: Item) -> None:
+    """Replace the status and its reason, which may be of an earlier end, or of `facelab runs` after a silence."""
+    if item["reason"]:
+        client.set_tag(run_id, REASON, item["reason"])
+    elif REASON in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, REASON)
+    if item["status"] == "RUNNING":
+        client.update_run(run_id, status="RUNNING")
+    else:
         client.set_terminated(run_id, item["status"], item["time_ms"])
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Param
 
-from facelab.errors import TrackingError
+from facelab.errors import RunInUseError, TrackingError
 from facelab.tracking import environment
 from facelab.tracking.delivery import HEARTBEAT, REASON, Courier, deleted_message, deliver, now_ms, was_deleted
 from facelab.tracking.models import ModelRecord
@@ -208,7 +208,7 @@ class TrackedRun:
             when_deleted: called, from another thread, if the run is deleted in MLflow.
 
         Raises:
-            TrackingError: another process trains this run.
+            RunInUseError: another process trains this run.
         """
         with self.alone():
             courier = Courier(self.id, self.uri, self.spool, when_deleted)
@@ -223,13 +223,13 @@ class TrackedRun:
         """Hold the run's lock within the block.
 
         Raises:
-            TrackingError: another process holds it.
+            RunInUseError: another process holds it.
         """
         lock = FileLock(self.folder / "alive.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
-            raise TrackingError(f"run {self.id} is being trained by another process.") from error
+            raise RunInUseError(f"run {self.id} is being trained by another process.") from error
         try:
             yield
         finally:

@@ -43,7 +43,6 @@ class Spool:
         self._path, self._account = folder / SPOOL, folder / _ACCOUNT
         self._lock = threading.Lock()
         self._known = {known for spooled in self._read(0) for known in _names(spooled.item)}
-        self._end_last_line()
 
     @property
     def known(self) -> frozenset[tuple[str, str, int]]:
@@ -98,10 +97,16 @@ class Spool:
             return 0
 
     def _append(self, line: bytes) -> None:
-        """Append in one write call, so that lines of several processes do not mix."""
+        """Append in one write call, so that lines of several processes do not mix.
+
+        A last line that a full disk or a kill has cut off is ended first; readers skip it.
+        """
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
+                if os.lseek(descriptor, 0, os.SEEK_END):
+                    os.lseek(descriptor, -1, os.SEEK_END)
+                    line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
                 if os.write(descriptor, line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
@@ -111,15 +116,6 @@ class Spool:
                 f"{self._path} could not be written ({error.strerror}). Free disk space, then resume with "
                 f"resume={self.folder.name}."
             ) from error
-
-    def _end_last_line(self) -> None:
-        """End a truncated last line, so that the next one starts on its own line."""
-        if self._path.is_file() and self._path.stat().st_size:
-            with self._path.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                last = file.read(1)
-            if last != b"\n":
-                self._append(b"\n")
 
     def _read(self, start: int) -> Iterator[Spooled]:
         try:
