@@ -13,8 +13,10 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from facelab.errors import TrackingError
-from facelab.tracking import SqliteStore, TrackedRun, connect, recent_runs
+from facelab.runs.closing import recorded
+from facelab.tracking import SqliteStore, TrackedRun, child_tags, connect, recent_runs
 from facelab.tracking.spool import Spool
+from facelab.training.interrupt import StopRequest
 from tests.conftest import TINY_CNN, Command, free_port, server, start, wait_for_checkpoint
 
 
@@ -110,6 +112,47 @@ def test_runs_without_a_sign_of_life_are_closed(facelab: Command, tmp_path: Path
     assert outcome.status == 0
     assert alive.id in outcome.out
     assert dead.id not in outcome.out  # the oldest of three
+
+
+def test_a_job_that_waits_in_a_queue_is_not_closed(store_folder: Path, tmp_path: Path) -> None:
+    store, runs = SqliteStore(str(store_folder), "queue"), tmp_path / "runs"
+    sweep = TrackedRun.create(store, "sweep", {}, runs)
+    waiting, begun = (
+        TrackedRun.create(store, seed, {}, runs, child_tags(sweep.id, {"seed": seed}, None)) for seed in ("1", "2")
+    )
+    begun.metrics({"value": 1.0}, 1)
+    begun.deliver(client := connect(store.uri))
+    for run in (waiting, begun):
+        client.set_tag(run.id, "heartbeat", str(int(time.time() * 1000) - 61_000))
+    status = {row.id: row.status for row in recent_runs(store, 1000)}
+    assert (status[waiting.id], status[begun.id]) == ("RUNNING", "KILLED")
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_run_that_was_closed_for_its_silence_is_running_again_and_finishes_without_a_reason(
+    store_folder: Path, tmp_path: Path, when: str
+) -> None:
+    store = SqliteStore(str(store_folder), "silent")
+    run = TrackedRun.create(store, "silent", {}, tmp_path)
+    client = connect(store.uri)
+
+    def close() -> None:
+        client.set_tag(run.id, "heartbeat", str(int(time.time() * 1000) - 61_000))
+        assert next(row for row in recent_runs(store, 1000) if row.id == run.id).status == "KILLED"
+
+    if when == "before":
+        close()
+    with recorded(run, StopRequest(), advice=""):
+        deadline = time.monotonic() + 30
+        while run.spool.waiting() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert client.get_run(run.id).info.status == "RUNNING"
+        assert "reason" not in client.get_run(run.id).data.tags
+        if when == "within":  # the store was out of reach for a minute
+            close()
+    found = client.get_run(run.id)
+    assert found.info.status == "FINISHED"
+    assert "reason" not in found.data.tags
 
 
 def test_a_store_without_runs_says_so(facelab: Command, store_folder: Path, tmp_path: Path) -> None:

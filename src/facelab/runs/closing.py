@@ -25,6 +25,7 @@ def recorded(tracked: TrackedRun, stop: StopRequest, advice: str) -> Iterator[No
         TrackingError: another process has the run, or it was deleted in MLflow.
     """
     with stop.installed(), tracked.delivering(warn, _stop_here) as courier, _closing(tracked, courier, advice):
+        tracked.status("RUNNING")  # the store may say otherwise: of an earlier end, or since `facelab runs` closed it
         yield
 
 

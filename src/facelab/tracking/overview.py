@@ -12,6 +12,7 @@ from facelab.tracking.delivery import HEARTBEAT, REASON, SILENT_AFTER_S
 from facelab.tracking.finished import EVALUATES
 from facelab.tracking.run import CONFIG_HASH
 from facelab.tracking.store import Store, readable, store_errors
+from facelab.tracking.sweeps import PARENT
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,14 @@ def _find(store: Store, config_hash: str, comparison: str) -> list[str]:
 
 
 def _close_if_dead(client: MlflowClient, run: Run) -> None:
-    """Close a run as KILLED if its heartbeat has stopped; runs of other programs have none and are skipped."""
+    """Close a run as KILLED if its heartbeat has stopped.
+
+    Runs of other programs have none and are skipped, and so are the runs of a sweep that have not begun: their jobs may
+    still wait in a queue.
+    """
     beat_ms = int(run.data.tags.get(HEARTBEAT, 0))
+    if PARENT in run.data.tags and not run.data.metrics:
+        return
     if not beat_ms or time.time() - beat_ms / 1000 < SILENT_AFTER_S:
         return
     client.set_tag(run.info.run_id, REASON, "no heartbeat: the process was killed, or its machine stopped")
