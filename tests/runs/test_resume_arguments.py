@@ -1,4 +1,4 @@
-"""What may be typed beside `resume=`: real configs and runs of a real store, none of them trained."""
+"""Runs found again, and what may be typed beside `resume=`: real configs, a real store, and nothing is trained."""
 
 import re
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from facelab.commands.train import check_training
 from facelab.config.check import plain
 from facelab.config.compose import config_folder
 from facelab.config.texts import typed_values
-from facelab.errors import ConfigError
+from facelab.errors import ConfigError, DataError
 from facelab.runs.begin import begin, resolved
 from facelab.runs.resume import InterruptedRun, find
+from facelab.runs.run import run_job
 from facelab.tracking import SqliteStore, TrackedRun
 from tests.conftest import TINY_GAN, Command
 
@@ -98,3 +99,16 @@ def test_a_sweep_is_not_offered_as_a_run(facelab: Command, run: TrackedRun, stor
     assert outcome.status == 2
     assert "'pairs' has no config.yaml: it is a sweep" in outcome.error
     assert "no such run" not in outcome.error
+
+
+def test_a_job_keeps_checkpoints_that_could_not_be_read(experiment: tuple[str, str], tmp_path: Path) -> None:
+    gone = ("data=folder", f"data.root={tmp_path / 'gone'}")  # so that the job ends before it trains
+    config, *_ = _composed(*experiment, *gone, "trainer=cpu", f"runtime.runs_folder={tmp_path}")
+    run = begin(resolved(config), {"model": "cnn"})
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / "checkpoints" / "images=000000000064.ckpt").write_bytes(b"as of a disk that does not answer")
+    with pytest.raises(DataError, match="gone"):
+        run_job(run.folder, {"workers": 0}, {})
+    (kept,) = (run.folder / "checkpoints").iterdir()
+    assert kept.name == "images=000000000064.unusable"
+    assert kept.read_bytes() == b"as of a disk that does not answer"

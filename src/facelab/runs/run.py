@@ -31,7 +31,7 @@ from facelab.synthetic import GeneratedFaces
 from facelab.synthetic.generated import ROLES
 from facelab.system import training_command
 from facelab.tracking import Store, TrackedRun, recorded_run
-from facelab.training.checkpoint import tidy
+from facelab.training.checkpoint import set_aside, tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
 
@@ -104,8 +104,8 @@ def run_job(folder: Path, runtime: Mapping[str, Any], dependencies: Mapping[str,
     try:
         interrupted = reopen(tracked, runtime)
     except CheckpointError as error:
-        print(f"Note: {error} The run restarts from scratch.", file=sys.stderr)
-        shutil.rmtree(folder / CHECKPOINTS)
+        print(f"Note: {error} The run restarts from scratch; the files are renamed to .unusable.", file=sys.stderr)
+        set_aside(folder / CHECKPOINTS)
         interrupted = reopen(tracked, runtime)
     return _go_on(interrupted, dependencies)
 
@@ -150,8 +150,6 @@ def _live(
         advice = f"Run {tracked.id} goes on when the run that depends on it is resumed, or its command repeated."
     with recorded(tracked, stop, advice):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
-        if tracked.ended:
-            tracked.status("RUNNING")
         _fetch_dependencies(dependencies, prepared, config, tracked)
         prepared = with_synthetic(prepared, tracked, dependency_folders(tracked))
         if checkpoint is None:

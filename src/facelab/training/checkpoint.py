@@ -125,8 +125,19 @@ def tidy(folder: Path, keep: Path | None) -> None:
     """
     for partial in folder.glob(f"*{_PARTIAL_SUFFIX}"):
         partial.unlink()
+    if keep is not None:
+        set_aside(folder, newer_than=keep)
+
+
+def set_aside(folder: Path, newer_than: Path | None = None) -> None:
+    """Rename checkpoints to `.unusable`; they may have failed to be read for a passing reason.
+
+    Args:
+        folder: folder of a run's checkpoints.
+        newer_than: rename only those newer than this one.
+    """
     for path in _by_age(folder):
-        if keep is not None and path.name > keep.name:
+        if newer_than is None or path.name > newer_than.name:
             path.replace(path.with_suffix(".unusable"))
 
 
