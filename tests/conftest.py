@@ -12,10 +12,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -90,9 +91,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_started: list[tuple[Path, subprocess.Popen[str]]] = []  # by the current test
+
+
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start `train.py` in a folder; configs may name classes of these tests."""
-    return subprocess.Popen(
+    """Start `train.py` in a folder; configs may name classes of these tests. Killed at the end of the test."""
+    process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *overrides],
         cwd=folder,
         env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
@@ -101,6 +105,42 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    _started.append((folder, process))
+    return process
+
+
+def kill_all(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Kill a process with its group, its children, and all processes that work in its folder.
+
+    The jobs of a sweep lead groups of their own, and outlive the sweep for a moment. This process may work there too,
+    with helpers of `multiprocessing` that it needs again.
+    """
+
+    def works_there(other: psutil.Process) -> bool:
+        place = other.info["cwd"]  # None if it is another user's, or gone
+        is_own = os.getpid() in (other.pid, other.info["ppid"])
+        return not is_own and place is not None and Path(place).is_relative_to(folder.resolve())
+
+    found = [other for other in psutil.process_iter(["cwd", "ppid"]) if works_there(other)]
+    with suppress(psutil.NoSuchProcess):
+        found += psutil.Process(process.pid).children(recursive=True)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for other in found:
+        with suppress(psutil.NoSuchProcess):
+            other.kill()
+    psutil.wait_procs(found, timeout=30)
+    process.wait(30)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Kill what the test has started: a sweep that goes on would starve all later tests."""
+    yield
+    while _started:
+        kill_all(*_started.pop())
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str], after: int = 0) -> Path:

@@ -219,7 +219,7 @@ def test_a_loss_of_nan_on_a_gpu_is_known_before_a_checkpoint() -> None:
     trainer = pl.Trainer(accelerator="gpu", logger=False, enable_checkpointing=False)
     check.on_before_backward(trainer, module, torch.tensor(1.0, device="cuda"))
     check.on_save_checkpoint(trainer, module, {})
-    torch.cuda._sleep(10**8)  # the host is ahead of the device
+    torch.cuda._sleep(10**8)  # type: ignore[no-untyped-call]  # the host is ahead of the device
     check.on_before_backward(trainer, module, torch.tensor(float("nan"), device="cuda"))
     with pytest.raises(TrainingError, match="NaN or infinite"):
         check.on_save_checkpoint(trainer, module, {})
