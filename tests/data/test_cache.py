@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelab.data import Folder
+from facelab.data import FaceSpoiltFace, Folder
 from facelab.data.faces import FaceSet
 from tests.data.made import make_folder
 
@@ -73,3 +73,14 @@ def test_a_damaged_file_is_not_believed_and_a_pickle_is_not_opened(root: Path) -
 def test_a_cache_that_cannot_be_written_is_no_fault(root: Path) -> None:
     (root.parent / "cache").write_text("in the way")
     assert len(Folder(str(root), image_size=16).load()) == 6
+
+
+def test_spoilt_faces_are_those_of_the_further_set_as_it_is_now(root: Path) -> None:
+    def load() -> FaceSet:
+        return FaceSpoiltFace(image_size=25, faces=Folder(str(root), image_size=35, channels=1)).load()
+
+    first = load()
+    Image.fromarray(np.full((35, 35), 77, np.uint8)).save(root / "person0" / "0.png")
+    second = load()
+    assert (second.pixels[100] == 77).all()
+    assert first.fingerprint != second.fingerprint

@@ -168,9 +168,13 @@ class ImageArrays(EncodedImages):
         return picture(self.arrays[index])
 
     def state(self) -> list[str]:
-        """Path, size and times of the file."""
+        """Path, size and times of the file, and a hash of the arrays, which may come from other files too."""
         (found,) = check_files([self.path])
-        return [f"{self.path}/{_state(found)}/{len(self)}"]
+        total = hashlib.sha256()
+        for array in self.arrays:
+            total.update(f"{array.shape}".encode())
+            total.update(np.ascontiguousarray(array))
+        return [f"{self.path}/{_state(found)}/{total.hexdigest()}"]
 
 
 class JoinedImages(EncodedImages):
