@@ -1,6 +1,7 @@
 """No picture in two parts, and the fixed protocol as it is published."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from sklearn import model_selection
 
 from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
-from facelab.data.splits.base import split
+from facelab.data.splits.base import Splits, split
 from facelab.data.splits.group_rules import IdentityDisjoint
 from facelab.data.splits.people import largest_remainder
 from facelab.data.splits.rules import FewShot, KFold, Ratio, RotatedFewShot
 from facelab.errors import DataError
+from tests.data.made import made_set
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -143,3 +145,13 @@ def _few(faces: FaceSet, count: int) -> FaceSet:
         columns={name: Column(column.codes[kept], column.names) for name, column in faces.columns.items()},
         digests=[faces.digests[i] for i in kept],
     )
+
+
+def test_the_fingerprint_of_a_split_is_of_its_parts_alone() -> None:
+    faces = made_set(np.array([0, 0, 1, 1, 1]), ["ada", "bob"])  # its images are named 0, 1, ...
+    splits = Splits(train=np.array([3, 0]), val=np.array([], np.int64), test=np.array([2]))
+    expected = hashlib.sha256(b"0\ttrain\n2\ttest\n3\ttrain").hexdigest()
+    assert splits.fingerprint(faces) == expected
+    kept = faces.only(np.array([0, 2, 3]))  # as `prepare` leaves unused images out
+    assert Splits(np.array([0, 2]), splits.val, np.array([1])).fingerprint(kept) == expected
+    assert Splits(np.array([0, 1]), splits.val, np.array([2])).fingerprint(kept) != expected

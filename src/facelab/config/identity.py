@@ -12,8 +12,8 @@ NO_PART_OF_A_RUN = ("runtime", "tracking", "resume", "sweep", "executor", "searc
 def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of the keys that determine a run's result, in hexadecimal; see `determining`.
 
-    Runs with equal hashes, on the same images and kind of machine, give equal results. The images have a fingerprint of
-    their own, a tag of the run.
+    Runs with equal hashes, on the same images, split and kind of machine, give equal results. The images and the split
+    have fingerprints of their own, tags of the run.
 
     Args:
         config: of a run, with every `auto` resolved.

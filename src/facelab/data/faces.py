@@ -213,7 +213,8 @@ class FaceSet:
     def fingerprint(self) -> str:
         """SHA-256 over names, columns and contents: equal fingerprints mean equal data.
 
-        A subset has the fingerprint of the complete set, since the split's config determines what it leaves out.
+        A subset has the fingerprint of the complete set: the split has a fingerprint of its own, which says what it
+        leaves out.
         """
         if self.loaded is not None:
             return self.loaded.fingerprint

@@ -12,7 +12,15 @@ from facelab.errors import CheckpointError, TrackingError
 from facelab.models.finished import DOWNLOADED
 from facelab.models.trained import WEIGHTS
 from facelab.runs.resume import CHECKPOINTS
-from facelab.tracking import NEEDS, Store, TrackedRun, find_finished, find_unfinished, tag_recorded
+from facelab.tracking import (
+    NEEDS,
+    SPLIT_FINGERPRINT,
+    Store,
+    TrackedRun,
+    find_finished,
+    find_unfinished,
+    tag_recorded,
+)
 from facelab.training.checkpoint import newest
 
 
@@ -42,10 +50,28 @@ class Dependency:
         return replace(self, config={**self.config, "trainer": {**trainer, "threads": trainer["threads"] or threads}})
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a run was trained on besides its config.
+
+    Args:
+        faces: fingerprint of the images.
+        split: fingerprint of their split.
+    """
+
+    faces: str
+    split: str
+
+    def are_of(self, run: TrackedRun) -> bool:
+        """Whether a run has recorded these; runs of older versions recorded no split."""
+        split = run.recorded_tag(SPLIT_FINGERPRINT)
+        return run.recorded_tag("data.fingerprint") == self.faces and split in (None, self.split)
+
+
 def find_or_train(
     name: str,
     config_hash: str,
-    data_fingerprint: str,
+    on: TrainedOn,
     store: Store,
     runs_folder: Path,
     train: Callable[[TrackedRun | None], Path],
@@ -57,7 +83,7 @@ def find_or_train(
     Args:
         name: shown in messages.
         config_hash: of the dependency.
-        data_fingerprint: of the images it must have been trained on.
+        on: the images and the split it must have been trained on.
         store: the store to search.
         runs_folder: where runs keep their files.
         train: called if no such run has finished, with an interrupted one that has a checkpoint, or None; returns the
@@ -76,9 +102,9 @@ def find_or_train(
     try:
         for run_id in find_finished(store, config_hash):
             folder = (runs_folder / run_id).absolute()
-            if (folder / WEIGHTS).is_file() and _has_images(TrackedRun.open(folder), data_fingerprint):
+            if (folder / WEIGHTS).is_file() and on.are_of(TrackedRun.open(folder)):
                 return folder
-        interrupted = _interrupted(config_hash, data_fingerprint, store, runs_folder)
+        interrupted = _interrupted(config_hash, on, store, runs_folder)
         what = "Training it first" if interrupted is None else f"Resuming it (run {interrupted.id}) first"
         print(f"This run depends on a trained {name}. {what}; later runs reuse it.", flush=True)
         return train(interrupted)
@@ -86,11 +112,7 @@ def find_or_train(
         lock.release()
 
 
-def _has_images(run: TrackedRun, data_fingerprint: str) -> bool:
-    return run.recorded_tag("data.fingerprint") == data_fingerprint
-
-
-def _interrupted(config_hash: str, data_fingerprint: str, store: Store, runs_folder: Path) -> TrackedRun | None:
+def _interrupted(config_hash: str, on: TrainedOn, store: Store, runs_folder: Path) -> TrackedRun | None:
     """The newest run of a config that was stopped or killed, has a usable checkpoint, and that no process trains."""
     for run_id in find_unfinished(store, config_hash):
         try:
@@ -99,7 +121,7 @@ def _interrupted(config_hash: str, data_fingerprint: str, store: Store, runs_fol
                 checkpoint, _ = newest(run.folder / CHECKPOINTS)
         except (TrackingError, CheckpointError):
             continue
-        if checkpoint is not None and run.ended in (None, "KILLED") and _has_images(run, data_fingerprint):
+        if checkpoint is not None and run.ended in (None, "KILLED") and on.are_of(run):
             return run
     return None
 

@@ -45,6 +45,7 @@ from facelab.tracking import (
     EVALUATED_BY,
     METRICS,
     NEEDS,
+    SPLIT_FINGERPRINT,
     WEIGHTS_SHA256,
     RecordedRun,
     Store,
@@ -151,7 +152,7 @@ class PreparedEvaluation:
             print(note)
         protocols = applicable(evaluation.protocol, type(run.trained.module))
         _check_protocols(protocols, splits, faces)
-        is_own = _is_own(run, config, faces)
+        is_own = _is_own(run, config, faces, splits)
         used = read_image_list(run.folder / IMAGES) if (run.folder / IMAGES).is_file() else None
         notes = _seen(run, evaluation, faces, splits, used, is_own, protocols)
         faces, with_head = _as_trained(run.trained, evaluation, faces, used, is_own)
@@ -190,14 +191,18 @@ def _check_protocols(protocols: Mapping[str, Protocol], splits: Splits, faces: F
         protocol.check(splits, faces)
 
 
-def _is_own(run: FinishedRun, config: Mapping[str, Any], faces: FaceSet) -> bool:
+def _is_own(run: FinishedRun, config: Mapping[str, Any], faces: FaceSet, splits: Splits) -> bool:
     """Whether the images and their split are those of the training, so that exactly its own test images are tested."""
-    own = run.trained.config
-    return (
-        faces.fingerprint == run.recorded.tags.get("data.fingerprint")
+    own, tags = run.trained.config, run.recorded.tags
+    same = (
+        faces.fingerprint == tags.get("data.fingerprint")
         and config["split"] == own["split"]
         and all(config["data"].get(key) == own["data"].get(key) for key in ("label", "group"))
     )
+    if same and tags.get(SPLIT_FINGERPRINT) not in (None, splits.fingerprint(faces)):  # older versions recorded none
+        print(f"The split of {faces.name} has changed since the run was trained, so these are not its own test images.")
+        return False
+    return same
 
 
 def _seen(

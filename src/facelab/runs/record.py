@@ -24,7 +24,15 @@ from facelab.runs.description import Described, describe_end, describe_start
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
 from facelab.runs.near_duplicates import NearDuplicates
 from facelab.runs.pictures import record_pictures
-from facelab.tracking import COMMAND, METRICS, TOTAL_IMAGES, WEIGHTS_SHA256, ModelRecord, TrackedRun
+from facelab.tracking import (
+    COMMAND,
+    METRICS,
+    SPLIT_FINGERPRINT,
+    TOTAL_IMAGES,
+    WEIGHTS_SHA256,
+    ModelRecord,
+    TrackedRun,
+)
 
 _GRID_FACES = 32
 _AUGMENTED = "augmented_batch"
@@ -71,7 +79,7 @@ class RunRecord:
         self.tracked.describe(describe_start(self._described))
 
     def dataset(self, splits: Splits, context: str) -> None:
-        """Record the face set, and its fingerprint as a tag.
+        """Record the face set, and its fingerprint and that of its split as tags.
 
         Args:
             splits: train, val and test.
@@ -83,6 +91,7 @@ class RunRecord:
         profile = {"images": len(self.faces), "classes": len(self.faces.label_names), **counts, **notes}
         self.tracked.dataset(self.faces.name, self.faces.fingerprint, self.faces.source, json.dumps(profile), context)
         self.tracked.tag("data.fingerprint", self.faces.fingerprint)
+        self.tracked.tag(SPLIT_FINGERPRINT, splits.fingerprint(self.faces))
 
     def images(self, used: ImageList) -> None:
         """Record the list of the images that the run uses, so that a later test on one of them can be refused."""

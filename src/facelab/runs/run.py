@@ -10,13 +10,14 @@ from facelab.config.build import build
 from facelab.config.identity import config_hash
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import ImageList
+from facelab.data.splits.base import prepare
 from facelab.errors import CheckpointError, ConfigError, DataError, FacelabError
 from facelab.models.finished import find_run
 from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
-from facelab.runs.dependencies import Dependency, find_or_train, record_lineage
+from facelab.runs.dependencies import Dependency, TrainedOn, find_or_train, record_lineage
 from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
 from facelab.runs.generators import check_needed, find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
@@ -30,7 +31,7 @@ from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
 from facelab.synthetic import GeneratedFaces
 from facelab.synthetic.generated import ROLES
 from facelab.system import training_command
-from facelab.tracking import Store, TrackedRun, recorded_run
+from facelab.tracking import SPLIT_FINGERPRINT, Store, TrackedRun, recorded_run
 from facelab.training.checkpoint import set_aside, tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -118,6 +119,12 @@ def _go_on(interrupted: InterruptedRun, dependencies: Mapping[str, Dependency], 
         raise DataError(
             f"resume={tracked.id}: the images of {prepared.faces.name} have changed since the run started. "
             "Restore the original images, or start a new run."
+        )
+    if tracked.recorded_tag(SPLIT_FINGERPRINT) not in (None, prepared.splits.fingerprint(prepared.faces)):
+        raise DataError(
+            f"resume={tracked.id}: the split of {prepared.faces.name} has changed since the run started: other images "
+            "are for training, validation or test. Restore the file that the split comes from, such as the column "
+            "`part` of a CSV file or the list of split.pairs, or start a new run."
         )
     for fault in interrupted.faults:
         print(f"Note: {fault}; using the previous checkpoint.", file=sys.stderr)
@@ -261,7 +268,7 @@ def dependency_run(
 ) -> tuple[Path, str]:
     """Folder and config hash of a run that another one depends on; it is trained if it does not exist.
 
-    Its images are compared too: files can change while the config stays.
+    Its images and their split are compared too: files can change while the config stays.
 
     Args:
         name: role of the dependency.
@@ -275,6 +282,8 @@ def dependency_run(
     """
     if faces is None:
         faces = build({"data": dependency.config["data"]})["data"].load()
+    rule = build({"split": dependency.config["split"]})["split"]
+    faces, splits = prepare(faces if faces.loaded is None else faces.loaded, rule)
     its_hash = config_hash(resolved(dependency.config))
 
     def train_it(interrupted: TrackedRun | None) -> Path:
@@ -287,4 +296,5 @@ def dependency_run(
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
     title = name.replace("_", " ")
-    return find_or_train(title, its_hash, faces.fingerprint, store, runs_folder, train_it), its_hash
+    on = TrainedOn(faces.fingerprint, splits.fingerprint(faces))
+    return find_or_train(title, its_hash, on, store, runs_folder, train_it), its_hash

@@ -19,7 +19,17 @@ from facelab.tracking.models import ModelInterface, ModelRecord
 from facelab.tracking.note import RunPage
 from facelab.tracking.overview import find_finished, find_unfinished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, runs_by_id
-from facelab.tracking.run import COMMAND, CONFIG_HASH, METRICS, NEEDS, TOTAL_IMAGES, Status, TrackedRun, picture_file
+from facelab.tracking.run import (
+    COMMAND,
+    CONFIG_HASH,
+    METRICS,
+    NEEDS,
+    SPLIT_FINGERPRINT,
+    TOTAL_IMAGES,
+    Status,
+    TrackedRun,
+    picture_file,
+)
 from facelab.tracking.store import ServerStore, SqliteStore, Store, connect, warm_up
 from facelab.tracking.sweeps import (
     SweepRow,
@@ -44,6 +54,7 @@ __all__ = [
     "METRICS",
     "NEEDS",
     "SILENT_AFTER_S",
+    "SPLIT_FINGERPRINT",
     "TOTAL_IMAGES",
     "WEIGHTS_SHA256",
     "ChildRow",

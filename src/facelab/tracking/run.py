@@ -19,7 +19,18 @@ from facelab.tracking.note import CHARACTERS, DESCRIPTION, RunPage
 from facelab.tracking.spool import Spool
 from facelab.tracking.store import Store, connect, readable, store_errors
 
-__all__ = ["COMMAND", "CONFIG_HASH", "HEARTBEAT", "METRICS", "NEEDS", "REASON", "TOTAL_IMAGES", "Status", "TrackedRun"]
+__all__ = [
+    "COMMAND",
+    "CONFIG_HASH",
+    "HEARTBEAT",
+    "METRICS",
+    "NEEDS",
+    "REASON",
+    "SPLIT_FINGERPRINT",
+    "TOTAL_IMAGES",
+    "Status",
+    "TrackedRun",
+]
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -27,6 +38,7 @@ COMMAND = "command"
 CONFIG_HASH = "config.hash"
 METRICS = "metrics.declared"
 NEEDS = "needs."
+SPLIT_FINGERPRINT = "data.split_fingerprint"
 TOTAL_IMAGES = "total_images"
 _PARAMS_PER_CALL = 100
 

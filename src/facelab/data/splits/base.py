@@ -1,5 +1,6 @@
 """Base classes of split rules: the result, classes with too few images, and the checks of every split."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,20 @@ class Splits:
     def items(self) -> tuple[tuple[str, Indices], ...]:
         """Pairs of split name and indices."""
         return ("train", self.train), ("val", self.val), ("test", self.test)
+
+    def fingerprint(self, faces: FaceSet) -> str:
+        """SHA-256 over the names of the images and the part of each; the config alone does not determine it.
+
+        The parts that a set comes with, and those of a list of pairs, are in files, which can change.
+
+        Args:
+            faces: the set that was split.
+        """
+        part = np.full(len(faces), "", dtype=object)
+        for name, indices in self.items():
+            part[indices] = name
+        lines = (f"{name}\t{its}" for name, its in zip(faces.names, part, strict=True) if its)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Split(ABC):
