@@ -1,6 +1,7 @@
 """Dependencies: runs that another run needs, found among finished runs or trained first."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,14 +136,12 @@ def record_lineage(name: str, needing: TrackedRun, needed_folder: Path, needed_h
         needed_folder: folder of the dependency.
         needed_hash: config hash of the dependency; metrics of runs whose dependencies differ cannot be compared.
         store: of the dependency, in case its folder was downloaded from it.
-
-    Raises:
-        TrackingError: that store cannot be written.
     """
     needing.tag(f"{NEEDS}{name}", needed_folder.name)
     needing.tag(f"{NEEDS}{name}.config_hash", needed_hash)
     key = f"needed_by.{needing.id}"
     if needed_folder.parent.name == DOWNLOADED:
-        tag_recorded(store, needed_folder.name, key, name)
+        with suppress(TrackingError):  # its record may be deleted, or its store out of reach; its files serve as well
+            tag_recorded(store, needed_folder.name, key, name)
     else:
         TrackedRun.open(needed_folder).tag_now(key, name)
