@@ -11,6 +11,7 @@ from PIL import Image
 from facelab.errors import ConfigError, TrackingError
 from facelab.models.finished import find_run
 from facelab.models.trained import load
+from facelab.runs.fit import dependency_folders
 from facelab.tracking import ServerStore, SqliteStore, Store, TrackedRun, connect
 from tests.conftest import Command, free_port, server
 from tests.models.recorded import recorded_run
@@ -35,6 +36,21 @@ def test_a_run_without_a_folder_is_downloaded_once(store: Store, store_folder: P
     assert {path.name for path in found.iterdir()} == {"config.yaml", "model.safetensors", "images.parquet"}
     assert [path.name for path in found.parent.iterdir()] == [run.id]
     assert find_run(run.id, tmp_path / "here", SqliteStore(str(tmp_path / "none"))) == found
+
+
+def test_a_deleted_file_of_a_downloaded_run_is_downloaded_again(store: Store, tmp_path: Path) -> None:
+    run, needing = (recorded_run(store, tmp_path / "there"), TrackedRun.create(store, "x", {}, tmp_path / "here"))
+    found = find_run(run.id, tmp_path / "here", store)
+    needing.tag("needs.embedder", run.id)
+    assert dependency_folders(needing) == {"embedder": found}
+    for lost in ("model.safetensors", "config.yaml"):
+        (found / lost).unlink()
+        assert find_run(run.id, tmp_path / "here", store) == found
+        assert _same(found, run.folder)
+        assert [path.name for path in found.parent.iterdir()] == [run.id]
+    shutil.copytree(run.folder, tmp_path / "here" / run.id)
+    assert find_run(run.id, tmp_path / "here", store) == tmp_path / "here" / run.id
+    assert dependency_folders(needing) == {"embedder": tmp_path / "here" / run.id}
 
 
 def _artifact(store: Store, run: TrackedRun, name: str) -> Path:

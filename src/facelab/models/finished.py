@@ -27,10 +27,9 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
         TrackingError: the store cannot be reached or read, or the download was cut.
     """
     refuse_other_ids(run_id, key)
-    folders = (runs_folder / run_id, runs_folder / DOWNLOADED / run_id)
-    for folder in folders:
-        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
-            return folder
+    found = folder_here(run_id, runs_folder)
+    if found is not None:
+        return found
     here = runs_folder.absolute()
     try:
         run = recorded_run(store, run_id)
@@ -44,7 +43,15 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
             f"{key}={run_id}: there is no such run in {here}, nor in {store.uri}. `facelab runs` lists the runs of a "
             "store; choose another one with tracking.folder=<folder>, or with tracking=server tracking.uri=<address>."
         )
-    return fetch(run, folders[1], store, key)
+    return fetch(run, runs_folder / DOWNLOADED / run_id, store, key)
+
+
+def folder_here(run_id: str, runs_folder: Path) -> Path | None:
+    """The folder that holds config and weights of a run: its own, or one downloaded earlier; None if there is none."""
+    for folder in (runs_folder / run_id, runs_folder / DOWNLOADED / run_id):
+        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+            return folder
+    return None
 
 
 def refuse_other_ids(run_id: str, key: str = "run") -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from facelab.errors import TrainingError
 from facelab.models.base import FittedModule, to_float
-from facelab.models.finished import DOWNLOADED
+from facelab.models.finished import folder_here
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
 from facelab.runs.prepare import Prepared
@@ -172,10 +172,8 @@ def make_callbacks(
 def dependency_folders(tracked: TrackedRun) -> dict[str, Path]:
     """Folders of the runs that a run depends on, by role."""
     runs_folder = tracked.folder.parent
-    places = {
-        name: (runs_folder / its_id, runs_folder / DOWNLOADED / its_id) for name, its_id in tracked.needs().items()
-    }
-    return {name: downloaded if downloaded.is_dir() else own for name, (own, downloaded) in places.items()}
+    needs = tracked.needs().items()
+    return {name: folder_here(its_id, runs_folder) or runs_folder / its_id for name, its_id in needs}
 
 
 def _validation_protocols(prepared: Prepared, tracked: TrackedRun) -> Further | None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -108,14 +109,14 @@ def _sizes(items: Sequence[FileInfo]) -> dict[str, int]:
 
 
 def download(store: Store, run: RecordedRun, names: Sequence[str], digests: Mapping[str, str], folder: Path) -> None:
-    """Download files of a run into a new folder, which appears only once all of them are there.
+    """Download files of a run into a folder, which is created, or completed, only once all of them are there.
 
     Args:
         store: the store of the run.
         run: the run.
         names: of its files.
         digests: SHA-256 of files by name, where they are known.
-        folder: to create; if another process creates it first, that one stays.
+        folder: to create; if another process creates it first, that one stays, and one that lacks a file is completed.
 
     Raises:
         TrackingError: the store cannot be read, or sent less than a file or another one; nothing is kept.
@@ -127,11 +128,11 @@ def download(store: Store, run: RecordedRun, names: Sequence[str], digests: Mapp
         with reached(store, "read") as (client, _):
             for name in names:
                 _download_one(client, run, name, digests.get(name), partial)
-        try:
+        with suppress(OSError):  # it is there already
             partial.rename(folder)
-        except OSError:
-            if not all((folder / name).is_file() for name in names):
-                raise
+        if not all((folder / name).is_file() for name in names):
+            for name in names:
+                (partial / name).replace(folder / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
