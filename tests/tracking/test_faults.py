@@ -212,3 +212,20 @@ def test_a_store_of_a_newer_mlflow_names_it(facelab: Command, store_folder: Path
     assert "ffffffffffff" in error
     assert "pip install mlflow==9.1.0" in error
     assert "tracking.folder=" in error
+
+
+@pytest.mark.parametrize("name", ["who?", "a%41", "My%20faces"])
+def test_a_folder_that_mlflow_would_take_for_another_is_refused(facelab: Command, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    outcome = facelab("runs", f"tracking.folder='{tmp_path / name}'")
+    assert outcome.status == 2
+    assert f"{tmp_path / name}" in outcome.error
+    assert "choose another one with tracking.folder=<folder>" in outcome.error
+    assert not list((tmp_path / name).iterdir())
+
+
+def test_a_folder_of_other_unusual_characters_holds_a_store(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "é 50% #1 & \"x\";'y'"))
+    TrackedRun.create(store, "x", {}, tmp_path / "runs")
+    assert [path.name for path in tmp_path.rglob("mlflow.db")] == ["mlflow.db"]
+    assert store.database.is_file()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -31,6 +32,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 # Makes those versions of MLflow's page that read this tag, and not the URL, open the view for model training.
 _KIND, _FOR_TRAINING = "mlflow.experimentKind", "custom_model_development"
+_MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # by SQLAlchemy, in the URI of a database
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -154,6 +156,11 @@ class SqliteStore(Store):
     def __init__(self, folder: str = ".", experiment: str = "facelab", register: str | None = None) -> None:
         super().__init__(experiment, register)
         self.folder = Path(folder).absolute()  # fixed now: a later chdir must not change the store
+        if _MISREAD.search(str(self.folder)):
+            raise ValueError(
+                f"folder must be a path without `?` and without `%` before two hexadecimal digits, which MLflow reads "
+                f"as another path, got {str(self.folder)!r}; choose another one with tracking.folder=<folder>"
+            )
 
     @property
     def uri(self) -> str:
