@@ -10,7 +10,7 @@ from typing import Any, Literal
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from facelab.errors import TrackingError
+from facelab.errors import ConfigError, TrackingError
 from facelab.tracking.note import (
     CHARACTERS,
     DESCRIPTION,
@@ -28,6 +28,7 @@ COMMIT = "mlflow.source.git.commit"
 NAME, AXES, FIXED, COMMAND, SEARCH = "sweep.name", "sweep.axes", "sweep.fixed", "sweep.command", "sweep.search"
 THREADS, REGISTRATION = "sweep.threads", "sweep.registration_sha256"
 POINT, TRIAL, SUPERSEDED = "sweep.point", "sweep.trial", "sweep.superseded_by"
+_TAG_CHARACTERS = 8000  # MLflow's client cuts longer values
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def begin_sweep(
     """Create a sweep's parent run. Arguments are as the fields of `SweepRow`.
 
     Raises:
+        ConfigError: there are too many values for a tag.
         TrackingError: the store cannot be written; no run is created.
     """
     params = {axis: ", ".join(texts) for axis, texts in axes.items()}
@@ -96,7 +98,7 @@ def begin_sweep(
     tags = {
         DESCRIPTION: within_limit([opening], [f"Make it again:\n\n{command_block(command)}"], []),
         NAME: name,
-        AXES: json.dumps(axes),
+        AXES: _as_tag(axes),
         FIXED: json.dumps(fixed),
         COMMAND: command,
         **({SEARCH: json.dumps(search)} if search is not None else {}),
@@ -128,15 +130,30 @@ def record_sweep(
         axes: of the current command.
         command: the current command.
         search: of the current command.
+
+    Raises:
+        ConfigError: there are too many values for a tag; nothing is recorded.
     """
     whole = {axis: list(dict.fromkeys([*row.axes.get(axis, []), *texts])) for axis, texts in axes.items()}
     if whole != row.axes:
-        parent.tag(AXES, json.dumps(whole))
+        parent.tag(AXES, _as_tag(whole))
     command = without_passwords(command)
     if command != row.command:
         parent.tag(COMMAND, command)
     if search is not None and search != row.search:
         parent.tag(SEARCH, json.dumps(search))
+
+
+def _as_tag(axes: Mapping[str, list[str]]) -> str:
+    text = json.dumps(axes)
+    if len(text) > _TAG_CHARACTERS:
+        count = sum(len(texts) for texts in axes.values())
+        raise ConfigError(
+            f"sweep: the {count:,} values of {', '.join(axes)} take {len(text):,} characters, and MLflow keeps "
+            f"{_TAG_CHARACTERS:,} of a tag. Divide them among several sweeps, each with a name of its own: "
+            "sweep.name=<name>."
+        )
+    return text
 
 
 def child_tags(sweep_id: str, point: Mapping[str, str], trial: int | None) -> dict[str, str]:
