@@ -12,16 +12,24 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from alembic import command
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.db.utils import _get_alembic_config
 from PIL import Image
+from safetensors.torch import save_file
 
-from facelab.errors import TrackingError
+from facelab.data.faces import FaceSet
+from facelab.errors import ConfigError, TrackingError
+from facelab.protocols.base import Outputs
+from facelab.runs.closing import recorded
+from facelab.runs.embeddings import write_embeddings
 from facelab.tracking import SqliteStore, TrackedRun, connect
 from facelab.tracking.spool import Spool
+from facelab.training.interrupt import StopRequest
 from tests.conftest import TINY_CNN, Command
 
 
@@ -164,6 +172,33 @@ def test_what_a_full_disk_leaves_and_runs_that_train_are_skipped(
     assert f"{training.id} (training): skipped" in outcome.out
     assert not waiting.spool.waiting()
     assert training.spool.waiting()
+
+
+@pytest.mark.parametrize("kind", ["weights", "table", "picture"])
+def test_a_disk_that_fills_up_while_a_run_writes_its_files(store_folder: Path, tmp_path: Path, kind: str) -> None:
+    run = TrackedRun.create(SqliteStore(str(store_folder), "full"), "full", {}, tmp_path / "runs")
+    noise = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8)
+    write: Callable[[], object] = {
+        "weights": lambda: save_file({"noise": torch.from_numpy(noise)}, run.folder / "model.safetensors"),
+        "table": lambda: (run.folder / "predictions.csv").write_text(str(noise.tolist())),
+        "picture": lambda: Image.fromarray(noise.reshape(300, 1000)).save(run.folder / "grid.png"),
+    }[kind]
+    advice = f"To resume: facelab train resume={run.id}"
+    with (
+        pytest.raises(TrackingError, match=rf"{run.folder}.*Make room on this disk\. {advice}"),
+        recorded(run, StopRequest(), advice),
+        _no_file_beyond(100_000),
+    ):
+        write()
+    assert run.ended == "FAILED"
+
+
+def test_embeddings_that_a_full_disk_cannot_hold_leave_nothing(orl: FaceSet, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).random((400, 512), np.float32)
+    outputs = Outputs(vectors, None, orl.labels, orl.identities, np.arange(400))
+    with _no_file_beyond(100_000), pytest.raises(ConfigError, match=r"File too large.*or make room"):
+        write_embeddings(tmp_path / "vectors.safetensors", {"test": outputs}, orl, {})
+    assert not list(tmp_path.iterdir())
 
 
 def _copy(store_folder: Path, folder: Path, mlflow_version: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from facelab.data.faces import IDENTITY, FaceSet
@@ -63,12 +64,13 @@ def write_embeddings(place: Path, found: Mapping[str, Outputs], faces: FaceSet, 
         save_file({"embeddings": np.ascontiguousarray(rows)}, partials[place], metadata=dict(source))
         for whole, partial in partials.items():
             partial.replace(whole)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _unwritable(place, error) from error
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
 
 
-def _unwritable(place: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"embeddings: {place} cannot be written ({error.strerror or error}). Choose another folder.")
+def _unwritable(place: Path, error: OSError | SafetensorError) -> ConfigError:
+    reason = getattr(error, "strerror", None) or error
+    return ConfigError(f"embeddings: {place} cannot be written ({reason}). Choose another folder, or make room.")
