@@ -127,6 +127,10 @@ def test_a_killed_generate_leaves_no_half_set_and_is_repeated(
     while not list(partial.glob("s1/*.png")):
         assert process.poll() is None
         time.sleep(0.05)
+    outcome = facelab("generate", *place, "n=3")
+    assert outcome.status == 2
+    assert f"out: another process is writing into {tmp_path / 'set'}. Wait for it" in outcome.error
+    assert list(partial.glob("s1/*.png")), "the other one's faces are left alone"
     process.kill()
     process.wait()
     assert not (tmp_path / "set").exists()

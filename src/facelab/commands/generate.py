@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
@@ -66,7 +67,7 @@ def generate(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: there is no such run, it cannot generate, or has no such label; the folder is not empty or not
-            writable.
+            writable, or another process writes into it.
         TrackingError: the run is not here, and its store cannot be read.
     """
     options = Generation(**build(config))
@@ -101,16 +102,28 @@ def _whole(out: Path) -> Iterator[Path]:
     """A new folder beside `out`, which takes its name once the block has filled it: half a set is none.
 
     What an earlier try left there, as one that was killed, is removed.
+
+    Raises:
+        ConfigError: another process fills it.
+        OSError: it cannot be written.
     """
-    partial = out.with_name(f".{out.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    partial, lock = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "lock"))
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield partial
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with FileLock(lock, timeout=0):
+            try:
+                if partial.exists():
+                    shutil.rmtree(partial)
+                partial.mkdir()
+                yield partial
+                partial.rename(out)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise ConfigError(
+            f"out: another process is writing into {out}. Wait for it, or choose another folder with out=<folder>."
+        ) from None
 
 
 def _write_samples(options: Generation, trained: Trained, folder: Path, out: Path) -> None:
