@@ -184,7 +184,10 @@ def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_is_served_until_interrupted(facelab: Command, experiment: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGHUP])  # Ctrl-C, and a terminal that closes
+def test_the_page_is_served_until_interrupted(
+    facelab: Command, experiment: tuple[str, str], tmp_path: Path, ended_by: signal.Signals
+) -> None:
     assert facelab("train", *TINY_CNN, *experiment, "model.recipe.max_images=16").status == 0
     port, program = free_port(), "from facelab.cli import main; raise SystemExit(main())"
     page = subprocess.Popen(
@@ -201,11 +204,20 @@ def test_the_page_is_served_until_interrupted(facelab: Command, experiment: tupl
             status = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).status
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.5)
-    os.killpg(page.pid, signal.SIGINT)
+    os.killpg(page.pid, ended_by)
     output, _ = page.communicate(timeout=30)
     assert status == 200, output
     assert page.returncode == 0, output
     assert f"http://127.0.0.1:{port}" in output
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+
+
+def test_a_page_of_no_store_is_refused_and_none_is_made(facelab: Command, tmp_path: Path) -> None:
+    outcome = facelab("ui")
+    assert outcome.status == 2
+    assert f"there is no store in {tmp_path}" in outcome.error
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_page_on_no_port_is_refused(facelab: Command) -> None:

@@ -30,16 +30,18 @@ class Page:
 
 
 def serve(config: Mapping[str, Any]) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C, or until the terminal closes.
 
     Args:
         config: a checked config of `Page`.
 
     Raises:
+        ConfigError: there is no store.
         TrackingError: the store cannot be used.
         SystemExit: the server exited with an error, for instance because the port is in use.
     """
     page = Page(**build(config))
+    page.tracking.refuse_missing()
     _, experiment_id = page.tracking.open()
     command = page.tracking.ui_command(page.host, page.port)
     if command is None:
@@ -55,6 +57,8 @@ def serve(config: Mapping[str, Any]) -> None:
         start_new_session=True,  # keeps Ctrl-C from MLflow, which would print tracebacks
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores that the terminal closes
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         status = server.wait()
     except KeyboardInterrupt:
