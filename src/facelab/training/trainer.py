@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from facelab.errors import ConfigError
 from facelab.system import cores
+from facelab.training.callbacks.validation import ValidationSteps
 from facelab.training.checkpoint import CheckpointFiles
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -28,7 +29,8 @@ class TrainerSettings:
             Ampere on), else 32-true.
         threads: CPU threads per process, recorded because their number changes rounding; null divides all cores among
             the processes.
-        validations: number of validations per run, evenly spaced, if the split has validation images.
+        validations: number of validations per run, evenly spaced and the last one at its end, if the split has
+            validation images; at every step if it has fewer.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -96,10 +98,10 @@ class TrainerSettings:
             devices=self.devices if self.devices > 1 else 1,
             strategy=DDPStrategy(find_unused_parameters=several_losses) if self.devices > 1 else "auto",
             precision="32-true" if self.precision == "auto" else self.precision,
-            callbacks=callbacks,
+            callbacks=[ValidationSteps(self.validations, total_batches), *callbacks] if has_validation else callbacks,
             max_epochs=1,
             max_steps=-1,
-            val_check_interval=max(1, total_batches // self.validations) if has_validation else None,
+            val_check_interval=1 if has_validation else None,  # until the callback sets it
             check_val_every_n_epoch=None if has_validation else 1,
             limit_val_batches=None if has_validation else 0,
             num_sanity_val_steps=0,

@@ -9,6 +9,18 @@ import torch
 from facelab.models.base import FaceModule
 
 
+def is_due(seen: int, step: int, total: int, times: int) -> bool:
+    """Whether something that happens so many times per run, evenly spaced and the last time at its end, is due.
+
+    Args:
+        seen: images seen, or steps, after a step.
+        step: how many this step added.
+        total: length of the run in the same unit.
+        times: how often it happens; at every step if there are fewer.
+    """
+    return seen * times // total > (seen - step) * times // total
+
+
 class ImagesSeen(pl.Callback):
     """Counts images and seconds, applies the learning rate schedule, and seeds every step.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facelab.models.base import FaceModule, to_float, to_uint8
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
+from facelab.training.callbacks.images_seen import is_due
 
 TIMES = 10  # per run
 
@@ -42,8 +43,7 @@ class Samples(pl.Callback):
         """Record the grids if they are due."""
         assert isinstance(pl_module, FaceModule)
         seen = pl_module.images_seen
-        before = seen - pl_module.recipe.batch_size
-        due = seen * TIMES // self._total_images > before * TIMES // self._total_images
+        due = is_due(seen, pl_module.recipe.batch_size, self._total_images, TIMES)
         if not due or trainer.global_rank > 0:
             return
         if self._averaging is None:

@@ -1,5 +1,6 @@
 """Validate during training and keep the best weights."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from facelab.errors import ConfigError
 from facelab.metrics.classification import classification_metrics
 from facelab.metrics.declaration import validation_name
 from facelab.models.base import FaceModule, Features
+from facelab.training.callbacks.images_seen import is_due
 from facelab.training.callbacks.training_log import Record
 from facelab.training.gather import gather_features
 
@@ -38,6 +40,37 @@ class Criterion:
         """Sort key, larger for better weights; ties go to the lower `val/loss`."""
         value = metrics.get(self.metric, 0.0)
         return (value if self.higher_is_better else -value, -metrics.get("val/loss", 0.0))
+
+
+class ValidationSteps(pl.Callback):
+    """Validates a number of times per run, evenly spaced and the last time after the last step.
+
+    Lightning's own interval is a whole number of steps: 39 steps would be validated 39 times instead of 20 times, and
+    of 59 the last one never. It is set anew after every step, and to the same after a checkpoint is loaded.
+
+    Must come before the checkpoints, which wait for the validation of their step.
+
+    Args:
+        times: number of validations; at every step if there are fewer.
+        total_steps: length of the run in steps.
+    """
+
+    def __init__(self, times: int, total_steps: int) -> None:
+        self._times, self._total_steps = times, total_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the interval for the step that a checkpoint was saved after."""
+        assert isinstance(pl_module, FaceModule)
+        self._set(trainer, pl_module.images_seen // pl_module.recipe.batch_size)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the interval for this step."""
+        self._set(trainer, batch_idx + 1)
+
+    def _set(self, trainer: pl.Trainer, step: int) -> None:
+        trainer.val_check_batch = 1 if is_due(step, 1, self._total_steps, self._times) else sys.maxsize
 
 
 class Validation(pl.Callback):
