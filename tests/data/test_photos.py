@@ -1,6 +1,7 @@
 """Photos below a folder, the names of their faces, and the record of what is done."""
 
 import os
+import resource
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -128,6 +129,18 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, content: str) 
     with pytest.raises(ConfigError, match="Choose another folder"), open_alignments(tmp_path, SAME):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["align.json"]
+
+
+def test_a_disk_that_is_full_at_the_start_does_not_stand_in_the_way_later(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))  # writes beyond fail, as on a full disk
+    try:
+        with pytest.raises(OSError, match="too large"), open_alignments(tmp_path, SAME):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with open_alignments(tmp_path, SAME) as record:
+        assert record.faces == {}
 
 
 def test_two_processes_do_not_write_into_one_folder(tmp_path: Path) -> None:

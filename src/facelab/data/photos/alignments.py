@@ -22,6 +22,7 @@ from facelab.errors import ConfigError
 
 SETTINGS, FACES, PHOTOS = "align.json", "faces.csv", "photos.csv"
 _LOCK = ".lock"
+_NOTHING_YET = {_LOCK, f".{SETTINGS}"}  # what a start that failed may leave
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _FACE_COLUMNS = (
     *("photo", "file", "score", "left", "top", "right", "bottom"),
@@ -95,9 +96,7 @@ class Alignments:
         self.faces = {name: int(found) for name, found, _ in photos}
         faces = [row for row in _rows(self._folder / FACES, _FACE_COLUMNS) if row[0] in self.faces]
         for name, columns, rows in ((FACES, _FACE_COLUMNS, faces), (PHOTOS, _PHOTO_COLUMNS, photos)):
-            new = self._folder / f".{name}"
-            new.write_bytes(_text([columns, *rows]))
-            new.replace(self._folder / name)
+            _write(self._folder / name, _text([columns, *rows]))
 
 
 def name_in_record(path: PurePath) -> str:
@@ -123,7 +122,7 @@ def open_alignments(folder: Path, settings: Mapping[str, Any]) -> Iterator[Align
         with FileLock(folder / _LOCK, timeout=0):
             _check(folder, settings)  # another process may have been faster
             if not (folder / SETTINGS).exists():
-                (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+                _write(folder / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
             yield Alignments(folder)
     except Timeout:
         raise ConfigError(
@@ -131,8 +130,15 @@ def open_alignments(folder: Path, settings: Mapping[str, Any]) -> Iterator[Align
         ) from None
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears only once it is whole."""
+    new = path.with_name(f".{path.name}")
+    new.write_bytes(content)
+    new.replace(path)
+
+
 def _check(folder: Path, settings: Mapping[str, Any]) -> None:
-    if not folder.exists() or (folder.is_dir() and all(entry.name == _LOCK for entry in folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and {entry.name for entry in folder.iterdir()} <= _NOTHING_YET):
         return
     try:
         then = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
