@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,32 @@ def test_the_best_weights_are_kept_and_restored() -> None:
     validation.restore_best(module)
     assert kept is not None
     assert all(torch.equal(kept[name], value) for name, value in module.state_dict().items())
+
+
+def _kept_of(losses: Sequence[float], criterion: Criterion | None = None) -> int | None:
+    """After how many images the weights were kept, of validations with these losses."""
+
+    class Lossy(Pointwise):
+        def validation_terms(self, features: Features) -> dict[str, Tensor]:
+            return {"loss": torch.tensor(losses[self.images_seen - 1])}
+
+    validation = Validation(lambda values, seen: None, num_classes=3, criterion=criterion)
+    module, trainer = Lossy(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    for seen in range(1, len(losses) + 1):
+        module.images_seen = seen
+        features = {name: value for name, value in _features(3).items() if name != "predicted"}
+        validation.on_validation_batch_end(trainer, module, features, None, 0)
+        validation.on_validation_epoch_end(trainer, module)
+    return validation.best_images_seen
+
+
+@pytest.mark.parametrize("criterion", [None, Criterion("val/loss", higher_is_better=False)])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_validation_that_is_not_a_number_is_never_the_best(
+    criterion: Criterion | None, bad: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _kept_of([bad, 3.0, 2.0, bad, 2.5], criterion) == 3
+    assert capsys.readouterr().err.count("Warning: val/loss is ") == 2
 
 
 class Validated(pl.Callback):

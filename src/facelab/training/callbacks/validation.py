@@ -1,5 +1,6 @@
 """Validate during training and keep the best weights."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,9 +38,18 @@ class Criterion:
         return self.metric in metrics or "val/loss" in metrics
 
     def standing(self, metrics: Mapping[str, float]) -> tuple[float, float]:
-        """Sort key, larger for better weights; ties go to the lower `val/loss`."""
+        """Sort key, larger for better weights; ties go to the lower `val/loss`. Every number is better than NaN."""
         value = metrics.get(self.metric, 0.0)
-        return (value if self.higher_is_better else -value, -metrics.get("val/loss", 0.0))
+        keys = (value if self.higher_is_better else -value, -metrics.get("val/loss", 0.0))
+        first, second = (key if math.isfinite(key) else -math.inf for key in keys)  # NaN would be the best for ever
+        return first, second
+
+    def warn(self, metrics: Mapping[str, float], images_seen: int) -> None:
+        """Print a warning if a metric that selects weights is not finite."""
+        for name in dict.fromkeys((self.metric, "val/loss")):
+            if not math.isfinite(value := metrics.get(name, 0.0)):
+                said = f"Warning: {name} is {value} after {images_seen:,} images, which ranks these weights last."
+                print(said, file=sys.stderr, flush=True)
 
 
 class ValidationSteps(pl.Callback):
@@ -143,6 +153,8 @@ class Validation(pl.Callback):
         if not self._criterion.applies(metrics):
             return
         standing = self._criterion.standing(metrics)
+        if trainer.is_global_zero:
+            self._criterion.warn(metrics, pl_module.images_seen)
         if self._best is None or standing > self._best:
             self._best, self.best_images_seen = standing, pl_module.images_seen
             self._best_metrics = metrics
