@@ -9,7 +9,8 @@ from typing import Any
 from facelab.config.build import build
 from facelab.config.identity import NO_PART_OF_A_RUN, config_hash, flatten
 from facelab.data.splits.base import Split
-from facelab.runs.resume import CONFIG, write_config
+from facelab.models.trained import CONFIG
+from facelab.runs.resume import write_config
 from facelab.tracking import COMMAND, CONFIG_HASH, Store, TrackedRun
 from facelab.tracking.note import without_passwords
 from facelab.training.trainer import TrainerSettings

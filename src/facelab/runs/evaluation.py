@@ -21,7 +21,7 @@ from facelab.data.splits.base import Splits, prepare
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import to_text
 from facelab.models.finished import find_run
-from facelab.models.trained import WEIGHTS, Trained, load
+from facelab.models.trained import CONFIG, WEIGHTS, Trained, load
 from facelab.models.transfer import weights_digest
 from facelab.protocols.base import Outputs, Protocol
 from facelab.runs.begin import params_of
@@ -34,7 +34,7 @@ from facelab.runs.experiment import Evaluation
 from facelab.runs.fit import Result
 from facelab.runs.prepare import applicable
 from facelab.runs.record import RunRecord
-from facelab.runs.resume import CONFIG, read_config, write_config
+from facelab.runs.resume import read_config, write_config
 from facelab.runs.run import dependency_run
 from facelab.runs.seen import find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
 from facelab.runs.summary import print_summary

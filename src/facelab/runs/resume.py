@@ -11,11 +11,12 @@ from facelab.config.check import check
 from facelab.config.identity import NO_PART_OF_A_RUN, flatten
 from facelab.config.load import load_yaml
 from facelab.errors import ConfigError, TrackingError
+from facelab.models.trained import CONFIG
 from facelab.runs.experiment import Experiment
 from facelab.tracking import TrackedRun
 from facelab.training.checkpoint import Checkpoint, newest
 
-CHECKPOINTS, CONFIG = "checkpoints", "config.yaml"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)

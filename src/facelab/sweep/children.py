@@ -10,8 +10,8 @@ from typing import Literal
 
 from facelab.config.identity import config_hash
 from facelab.errors import TrackingError
+from facelab.models.trained import CONFIG
 from facelab.runs.begin import resolved
-from facelab.runs.resume import CONFIG
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Job
 from facelab.sweep.registered import refuse_changed_configs

@@ -130,7 +130,7 @@ class RunningJobs:
             job.handle.kill()
         for job in self._running:
             job.handle.close()
-            if job.run.ended in (None, "RUNNING"):
+            if job.run.ended is None:
                 job.run.status("KILLED", job.stopped or "interrupted")
             job.run.settle()
         count = len(self._running)

@@ -8,7 +8,8 @@ from facelab.config.build import build, nearest
 from facelab.config.identity import config_hash, determining
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import find_metric
-from facelab.runs.resume import CONFIG, read_config
+from facelab.models.trained import CONFIG
+from facelab.runs.resume import read_config
 from facelab.studies.registration import REGISTRATION, RegisteredStudy, read_study, refuse_overrides
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Job

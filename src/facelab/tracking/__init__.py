@@ -7,7 +7,6 @@ from facelab.tracking.files import RunFiles
 from facelab.tracking.finished import (
     EVALUATED_BY,
     EVALUATES,
-    WEIGHTS_SHA256,
     RecordedRun,
     download,
     evaluation_tags,
@@ -15,7 +14,7 @@ from facelab.tracking.finished import (
     recorded_run,
     tag_recorded,
 )
-from facelab.tracking.models import ModelInterface, ModelRecord
+from facelab.tracking.models import WEIGHTS_SHA256, ModelInterface, ModelRecord
 from facelab.tracking.note import RunPage
 from facelab.tracking.overview import find_finished, find_unfinished, recent_runs
 from facelab.tracking.rows import ChildRow, children, histories, runs_by_id

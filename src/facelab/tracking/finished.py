@@ -20,7 +20,6 @@ from facelab.tracking.store import Store
 from facelab.tracking.sweeps import COMMIT, NAME, PARENT, reached
 
 EVALUATES, EVALUATED_BY = "evaluates", "evaluated_by."
-WEIGHTS_SHA256 = "model.sha256"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 

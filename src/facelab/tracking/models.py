@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Run
 from mlflow.exceptions import MlflowException
 
-SHA256 = "model.sha256"
+WEIGHTS_SHA256 = "model.sha256"
 FILES = "artifacts"  # folder of the files within a logged model
 REGISTER_FAULT = "register.fault"
 _CODE = Path(__file__).with_name("served_model.py")
@@ -87,7 +87,7 @@ def log_model(run_id: str, record: ModelRecord, config: Path, weights: Path, cli
         run.info.experiment_id,
         name=_REFUSED_IN_NAMES.sub(" ", run.info.run_name).strip() or "model",
         source_run_id=run_id,
-        tags={SHA256: record.sha256},
+        tags={WEIGHTS_SHA256: record.sha256},
         params={key: run.data.params[key] for key in ("model", "data", "split") if key in run.data.params},
         model_type=record.kind,
     )
@@ -113,7 +113,7 @@ def logged_models(run: Run) -> list[str]:
 
 def _found(run: Run, sha256: str, client: MlflowClient) -> LoggedModel | None:
     """The run's logged model of these weights, finished or not."""
-    mine = f"source_run_id = '{run.info.run_id}' AND tags.`{SHA256}` = '{sha256}'"
+    mine = f"source_run_id = '{run.info.run_id}' AND tags.`{WEIGHTS_SHA256}` = '{sha256}'"
     found = client.search_logged_models([run.info.experiment_id], mine, max_results=1)
     return found[0] if found else None
 

@@ -25,7 +25,7 @@ def gather_features(batches: Sequence[Features], world_size: int) -> Features:
         distributed.all_gather_object(gathered, own)
         shares = [share for share in gathered if share is not None]
     joined = {key: torch.cat([share[key] for share in shares]) for key in own}
-    _, first = _first_of_each(joined["index"])
+    first = _first_of_each(joined["index"])
     result: Features = {key: value[first] for key, value in joined.items()}  # type: ignore[assignment]
     return result
 
@@ -39,10 +39,10 @@ def share_buffers(module: torch.nn.Module, device: torch.device, world_size: int
             buffer.copy_(on_device)
 
 
-def _first_of_each(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct values, ascending, and the position of the first occurrence of each."""
+def _first_of_each(index: torch.Tensor) -> torch.Tensor:
+    """Position of the first occurrence of each value, in the ascending order of the values."""
     order = torch.argsort(index, stable=True)
     ordered = index[order]
     is_first = torch.ones_like(ordered, dtype=torch.bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
-    return ordered[is_first], order[is_first]
+    return order[is_first]
