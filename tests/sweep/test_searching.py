@@ -9,6 +9,7 @@ from mlflow.entities import Run
 
 from facelab.tracking.sweeps import PARENT
 from tests.conftest import TINY, Command
+from tests.data.made import make_folder
 from tests.sweep.test_sweep import FAULTY, faulty
 
 Runs = Callable[[], list[Run]]
@@ -96,6 +97,20 @@ def test_a_trial_that_finished_unheard_is_not_trained_again(
     assert f"Best: trial 0, val/f1 {child.data.metrics['best/f1']:.4f}" in outcome.out
     (again,) = _children(runs())
     assert again.info.run_id == child.info.run_id
+
+
+def test_a_set_whose_own_split_has_no_validation_is_refused_before_the_first_trial(
+    facelab: Command, experiment: Experiment, runs: Runs
+) -> None:
+    for part, people in (("train", 3), ("test", 3)):
+        make_folder(Path(part), people, pictures=4)
+    own = [text for text in SMALL if "last_person" not in text]
+    folder = ("data=folder", "data.root=.", "split=official")
+    outcome = facelab("train", "-m", "search=random", *own, *experiment, *folder, RATE)
+    assert outcome.status == 2
+    assert "comes without validation images" in outcome.error
+    assert "split.val=0.1" in outcome.error
+    assert not runs()
 
 
 def test_a_metric_that_no_validation_gives_ends_the_search_at_once(

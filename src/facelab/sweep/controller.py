@@ -8,6 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from facelab.config.build import build
+from facelab.data.faces import PART
+from facelab.data.splits.base import Split
+from facelab.data.splits.given import Official
 from facelab.errors import ConfigError, Interrupted
 from facelab.sweep.board import Board
 from facelab.sweep.children import Children, Standing
@@ -56,7 +59,26 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
         return _run_combinations(context)
     space = read_space(plan.axes)
     search.check(space, built["split"].has_validation, type(built["split"]).__name__)
+    if not context.place.elsewhere and not any(key.partition(".")[0] in ("data", "split") for key in space):
+        _refuse_unvalidated(built["split"], base)
     return _run_search(context, search, space, base["trainer"]["devices"])
+
+
+def _refuse_unvalidated(split: Split, base: Mapping[str, Any]) -> None:
+    """Refuse a set that comes with a split without validation images; only its list is read, not the images.
+
+    Raises:
+        ConfigError: it has none.
+        DataError: the list cannot be read.
+    """
+    if not isinstance(split, Official) or split.val:
+        return
+    rows = build({"data": base["data"]})["data"].rows()
+    if "val" not in rows.columns.get(PART, ["val"]):  # without any parts, the first trial says so
+        raise ConfigError(
+            f"split=official: {rows.name} comes without validation images, so the search has none to select a config "
+            "by. Set split.val=0.1, which sets a share of the training people apart, or search with split=ratio."
+        )
 
 
 def _run_combinations(context: Context) -> int:
