@@ -13,14 +13,12 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from facelab.errors import ConfigError, Interrupted, TrainingError
-from facelab.models.base import FaceModule, Features, OneLossModule, to_float, to_uint8
-from facelab.models.recipe import Cosine, Recipe
+from facelab.models.base import Features, to_float, to_uint8
+from facelab.models.recipe import Cosine
 from facelab.training.callbacks.averaging import ExponentialMovingAverage, ema_decay
 from facelab.training.callbacks.checkpoints import Checkpoints
-from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.callbacks.samples import Samples
 from facelab.training.callbacks.stop_on_nan import StopOnNaN
 from facelab.training.callbacks.training_log import TrainingLog
@@ -28,66 +26,12 @@ from facelab.training.callbacks.validation import Criterion, Validation
 from facelab.training.checkpoint import checkpoint_path
 from facelab.training.gather import gather_features
 from facelab.training.interrupt import StopRequest
-from facelab.training.trainer import TrainerSettings
-
-
-class Pointwise(OneLossModule):
-    """The smallest recogniser: three pixels in, three scores out."""
-
-    def __init__(self, batch_size: int = 4) -> None:
-        super().__init__(Recipe(batch_size=batch_size, schedule=Cosine(0.25), max_images=32))
-        self.layer = nn.Linear(3, 3)
-        self.rates: list[float] = []
-        self.draws: list[float] = []
-        self.history: list[Tensor] = []
-
-    def embed(self, images: Tensor) -> Tensor:
-        embeddings: Tensor = self.layer(images.flatten(1))
-        return embeddings
-
-    def classify(self, embeddings: Tensor) -> Tensor:
-        return embeddings
-
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.rates.append(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
-        self.draws.append(torch.rand(()).item())
-        return {"loss": nn.functional.cross_entropy(self.embed(batch["image"]), batch["label"])}
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        self.history.append(self.layer.weight.detach().clone())
-
-
-def _loader() -> DataLoader[dict[str, Tensor]]:
-    torch.manual_seed(0)
-    sample = [
-        {
-            "image": torch.randint(0, 256, (3, 1, 1), dtype=torch.uint8),
-            "label": torch.tensor(i % 3),
-            "index": torch.tensor(i),
-        }
-        for i in range(32)
-    ]
-    return DataLoader(sample, batch_size=4)  # type: ignore[arg-type]
-
-
-def _fit(module: FaceModule, *callbacks: pl.Callback) -> None:
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=[ImagesSeen(32, seed=3), *callbacks],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module, _loader())
+from tests.training.pointwise import Pointwise, fit
 
 
 def test_images_seen_drives_the_learning_rate() -> None:
     module = Pointwise()
-    _fit(module)
+    fit(module)
     assert module.images_seen == 32
     schedule = Cosine(0.25)
     assert module.rates == pytest.approx([0.1 * schedule.factor(seen, 32) for seen in range(0, 32, 4)])
@@ -95,9 +39,9 @@ def test_images_seen_drives_the_learning_rate() -> None:
 
 def test_random_numbers_are_a_function_of_seed_and_images_seen() -> None:
     first, second = Pointwise(), Pointwise()
-    _fit(first)
+    fit(first)
     torch.rand(5)
-    _fit(second)
+    fit(second)
     assert first.draws == second.draws
     assert len(set(first.draws)) == 8
 
@@ -105,7 +49,7 @@ def test_random_numbers_are_a_function_of_seed_and_images_seen() -> None:
 def test_the_average_by_hand() -> None:
     module = Pointwise()
     start = module.layer.weight.detach().clone()
-    _fit(module, ExponentialMovingAverage(half_life_images=8, batch_size=4))
+    fit(module, ExponentialMovingAverage(half_life_images=8, batch_size=4))
     average = module.history[0]  # the average begins as a copy of the first step's weights
     for steps, weights in enumerate(module.history[1:], start=1):
         decay = min(0.5 ** (4 / 8), (1 + steps) / (10 + steps))
@@ -130,8 +74,8 @@ def test_pictures_on_the_way_show_the_averaged_weights_and_disturb_nothing() -> 
     samples = Samples(lambda name, grid, seen: recorded.append((name, seen, grid)), faces, 40, averaging)
     shown, plain = Showing(), Pointwise()
     plain.load_state_dict(shown.state_dict())
-    _fit(shown, averaging, samples)
-    _fit(plain, ExponentialMovingAverage(half_life_images=8, batch_size=4))
+    fit(shown, averaging, samples)
+    fit(plain, ExponentialMovingAverage(half_life_images=8, batch_size=4))
     assert [seen for _, seen, _ in recorded] == [4, 8, 12, 16, 20, 24, 28, 32]  # tenths of 40
     assert all(torch.equal(a, b) for a, b in zip(shown.history, plain.history, strict=True))
     assert (recorded[-1][2] == to_uint8(shown.layer.weight.detach()[None, None, None])).all()  # the average, at the end
@@ -180,7 +124,7 @@ def test_a_run_told_to_stop_between_callbacks_saves_and_is_interrupted(tmp_path:
     module, stop = Terminated(), StopRequest()
     saving = Checkpoints(tmp_path, every_s=1e9, total_images=32, config={}, stop=stop)
     with stop.installed(), stop.listening(), pytest.raises(Interrupted):
-        _fit(module, saving)
+        fit(module, saving)
     assert checkpoint_path(tmp_path, 16).is_file(), "the step after the signal is finished and saved"
 
 
@@ -201,7 +145,7 @@ def test_weights_after_a_loss_of_nan_are_not_saved(tmp_path: Path, step: int) ->
     check = StopOnNaN()
     saving = Checkpoints(tmp_path, every_s=0, total_images=32, config={}, stop=StopRequest())
     with pytest.raises(TrainingError, match="NaN or infinite"):
-        _fit(Pointwise(), check, _LateFlag(check, step), saving)
+        fit(Pointwise(), check, _LateFlag(check, step), saving)
     saved = {int(path.stem.partition("=")[2]) for path in tmp_path.glob("*.ckpt")}
     assert saved == {4 * steps for steps in range(1, step + 1)}
 
@@ -281,57 +225,6 @@ def test_a_validation_that_is_not_a_number_is_never_the_best(
 ) -> None:
     assert _kept_of([bad, 3.0, 2.0, bad, 2.5], criterion) == 3
     assert capsys.readouterr().err.count("Warning: val/loss is ") == 2
-
-
-class Validated(pl.Callback):
-    """Notes the number of images seen at each validation."""
-
-    def __init__(self) -> None:
-        self.at: list[int] = []
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, FaceModule)
-        self.at.append(pl_module.images_seen)
-
-
-def _steps_validated(steps: int, validations: int, *further: pl.Callback, checkpoint: Path | None = None) -> list[int]:
-    """After which steps of one image a run validates."""
-    seen = Validated()
-    settings = TrainerSettings(accelerator="cpu", threads=1, validations=validations)
-    trainer = settings.make([ImagesSeen(steps, seed=3), seen, *further], steps, has_validation=True)
-    loader = DataLoader(_loader().dataset, sampler=[i % 32 for i in range(steps)])
-    trainer.fit(Pointwise(batch_size=1), loader, _loader(), ckpt_path=checkpoint, weights_only=True)
-    return seen.at
-
-
-@pytest.mark.parametrize(("steps", "validations"), [(39, 20), (59, 20), (10, 3), (7, 7), (3, 20), (5, 1)])
-def test_validations_are_as_many_as_asked_and_the_last_is_of_the_last_step(steps: int, validations: int) -> None:
-    count = min(steps, validations)
-    expected = [math.ceil(number * steps / count) for number in range(1, count + 1)]
-    assert _steps_validated(steps, validations) == expected
-
-
-class StoppedAt(pl.Callback):
-    """Asks to stop at a step."""
-
-    def __init__(self, stop: StopRequest, step: int) -> None:
-        self._stop, self._step = stop, step
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        if batch_idx + 1 == self._step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.parametrize("stopped_at", [3, 4, 5, 10])  # validated are 4, 7 and 10
-def test_a_resumed_run_validates_after_the_same_steps(tmp_path: Path, stopped_at: int) -> None:
-    stop = StopRequest()
-    saving = Checkpoints(tmp_path, every_s=1e9, total_images=10, config={}, stop=stop)
-    with stop.installed(), stop.listening(), pytest.raises(Interrupted):
-        _steps_validated(10, 3, StoppedAt(stop, stopped_at), saving)
-    later = _steps_validated(10, 3, checkpoint=checkpoint_path(tmp_path, stopped_at))
-    assert [step for step in later if step > stopped_at] == [step for step in (4, 7, 10) if step > stopped_at]
 
 
 def test_a_chosen_metric_that_is_not_computed_selects_no_weights() -> None:
