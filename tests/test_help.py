@@ -62,8 +62,7 @@ def _keys(values: dict[str, Any], target: Callable[..., Any] | None, prefix: str
 @pytest.mark.parametrize("command", ROOTS)
 def test_help_lists_the_values_of_every_key_that_takes_one_of_a_few(facelab: Command, command: str) -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = OmegaConf.to_container(compose(command), resolve=False)
-    assert isinstance(composed, dict)
+        composed: Any = OmegaConf.to_container(compose(command), resolve=False)
     expected = [f"  {key}: {values}" for key, values in _keys(composed, ROOTS[command])]
     _, _, listed = facelab(command, "--help").out.partition("Values to choose from:\n\n")
     assert [line for line in listed.partition("\n\n")[0].split("\n") if line] == expected

@@ -173,7 +173,7 @@ class ImageArrays(EncodedImages):
         total = hashlib.sha256()
         for array in self.arrays:
             total.update(f"{array.shape}".encode())
-            total.update(np.ascontiguousarray(array))
+            total.update(array.tobytes())
         return [f"{self.path}/{_state(found)}/{total.hexdigest()}"]
 
 
