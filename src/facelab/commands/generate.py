@@ -109,6 +109,7 @@ def _whole(out: Path) -> Iterator[Path]:
     """
     partial, lock = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "lock"))
     out.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()  # a lock that cannot be made would pass for one that is held
     try:
         with FileLock(lock, timeout=0):
             try:
