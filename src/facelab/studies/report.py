@@ -125,9 +125,7 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
         f"![Differences and their intervals]({DIFFERENCES})",
     ]
     if plan.beside:
-        first = plan.rule.arms[0]
-        pairs = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
-        parts += ["Other arms, which decide nothing:", _differences(plan, grid, pairs, conditions)]
+        parts += ["Other arms, which decide nothing:", _differences(plan, grid, _beside(plan, grid), conditions)]
     if plan.of_people:
         parts += [
             f"Who makes the differences: with intervals over replicates alone, and the {_NAMED_PEOPLE} people whose "
@@ -137,12 +135,14 @@ def _results(plan: Registration, grid: Grid) -> list[str]:
     return parts
 
 
+def _beside(plan: Registration, grid: Grid) -> list[Pair]:
+    return [(arm, plan.rule.arms[0], condition) for arm in plan.beside for condition in grid.conditions]
+
+
 def _who(plan: Registration, grid: Grid) -> str:
-    first = plan.rule.arms[0]
-    beside = [(arm, first, condition) for arm in plan.beside for condition in grid.conditions]
     rows = []
-    for one, other, condition in (*plan.rule.pairs(grid.conditions), *beside):
-        pair = (one, other, condition)
+    for pair in (*plan.rule.pairs(grid.conditions), *_beside(plan, grid)):
+        one, other, condition = pair
         people = sorted(grid.of_each_person(pair).items(), key=lambda item: (-abs(item[1]), item[0]))
         named = ", ".join(f"{person} {100 * gain:+.1f}" for person, gain in people[:_NAMED_PEOPLE])
         names = f"`{plan.name(one)}` less `{plan.name(other)}`"

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from facelab.data.source import readable
 from facelab.errors import ConfigError
+from facelab.system import replace_files
 
 SETTINGS, FACES, PHOTOS = "align.json", "faces.csv", "photos.csv"
 _LOCK = ".lock"
-_NOTHING_YET = {_LOCK, f".{SETTINGS}"}  # what a start that failed may leave
+_NOTHING_YET = {_LOCK, f".{SETTINGS}.partial"}  # what a start that was killed may leave
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _FACE_COLUMNS = (
     *("photo", "file", "score", "left", "top", "right", "bottom"),
@@ -95,8 +96,8 @@ class Alignments:
         photos = [row for row in _rows(self._folder / PHOTOS, _PHOTO_COLUMNS) if row[1].isdecimal()]
         self.faces = {name: int(found) for name, found, _ in photos}
         faces = [row for row in _rows(self._folder / FACES, _FACE_COLUMNS) if row[0] in self.faces]
-        for name, columns, rows in ((FACES, _FACE_COLUMNS, faces), (PHOTOS, _PHOTO_COLUMNS, photos)):
-            _write(self._folder / name, _text([columns, *rows]))
+        tables = {FACES: [_FACE_COLUMNS, *faces], PHOTOS: [_PHOTO_COLUMNS, *photos]}
+        replace_files({self._folder / name: _text(rows) for name, rows in tables.items()})
 
 
 def name_in_record(path: PurePath) -> str:
@@ -122,19 +123,12 @@ def open_alignments(folder: Path, settings: Mapping[str, Any]) -> Iterator[Align
         with FileLock(folder / _LOCK, timeout=0):
             _check(folder, settings)  # another process may have been faster
             if not (folder / SETTINGS).exists():
-                _write(folder / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
+                replace_files({folder / SETTINGS: (json.dumps(settings, indent=2) + "\n").encode()})
             yield Alignments(folder)
     except Timeout:
         raise ConfigError(
             f"out: another process is writing into {folder}. Wait for it, or choose another folder."
         ) from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears only once it is whole."""
-    new = path.with_name(f".{path.name}")
-    new.write_bytes(content)
-    new.replace(path)
 
 
 def _check(folder: Path, settings: Mapping[str, Any]) -> None:
