@@ -45,10 +45,13 @@ def expand(page: Page, sweep: str) -> None:
     parent.get_by_role("button").click()
 
 
+def run_links(page: Page) -> Locator:
+    """The links of the table that lead to runs; a wide window shows links of the same names to logged models, too."""
+    return page.get_by_role("grid").locator("a[href*='/runs/']")
+
+
 def run_link(page: Page, name: str) -> Locator:
-    return (
-        page.get_by_role("grid").get_by_role("link", name=name, exact=True).first
-    )  # not that of the column of logged models
+    return run_links(page).and_(page.get_by_role("link", name=name, exact=True))
 
 
 def open_description(page: Page) -> Locator:

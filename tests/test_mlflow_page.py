@@ -32,6 +32,7 @@ from tests.mlflow_page import (
     open_description,
     open_runs,
     run_link,
+    run_links,
     show_charts,
     show_scatter,
 )
@@ -122,7 +123,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def test_children_nest_under_their_sweep_with_names_of_their_own(page: Page) -> None:
-    links = page.get_by_role("grid").get_by_role("link").filter(has_text=re.compile("families|seed="))
+    links = run_links(page).filter(has_text=re.compile("families|seed="))
     expect(links).to_have_text(["families"])
     expand(page, "families")
     expect(links).to_have_count(1 + len(NAMES))
