@@ -10,9 +10,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from urllib.parse import unquote
 
 import pytest
@@ -50,23 +52,22 @@ pytestmark = [
 def served(folder: Path) -> Iterator[str]:
     """The address that `facelab ui` prints for the store in a folder."""
     program = "from facelab.cli import main; raise SystemExit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "ui", f"port={free_port()}"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        yield found[0]
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+    with NamedTemporaryFile() as said:  # a pipe would fill with the server's lines, and the server wait for a reader
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "ui", f"port={free_port()}"],
+            cwd=folder,
+            stdout=said,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while not (found := re.search(r"http://\S+", Path(said.name).read_text(encoding="utf-8"))):
+                assert process.poll() is None
+                time.sleep(0.1)
+            yield found[0]
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
 
 
 def _steps(folder: Path, picture: str) -> list[int]:
