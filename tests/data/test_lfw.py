@@ -1,5 +1,6 @@
 """Labeled Faces in the Wild: names of files, lists of people and pairs."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_a_file_with_another_name_is_told(tmp_path: Path, name: str) -> None:
     make_images(Path(root), [name])
     with pytest.raises(DataError, match=f"{name} is not named as in LFW.*data=folder"):
         LFW(root).load()
+
+
+def test_a_folder_above_lfw_is_told_where_lfw_is(tmp_path: Path) -> None:
+    root = _make(tmp_path / "unpacked" / "lfw")
+    with pytest.raises(DataError, match=re.escape(f"Set data.root={root}.")):
+        LFW(str(tmp_path)).load()
 
 
 def test_lists_of_pairs_give_the_parts(tmp_path: Path) -> None:

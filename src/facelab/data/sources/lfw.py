@@ -82,6 +82,7 @@ class LFW(FaceSource):
             listing.problems += [text for path in paths if (text := _misnamed(path, folder, root))]
         if not images:
             raise DataError(f"{where} holds no images. Expected PERSON/PERSON_0001.jpg.")
+        _expect_at(root, [path for _, path in images], where)
         notes: list[str] = []
         if not listing.problems:  # of a misnamed image the person is unknown
             images = self._frequent(images, where, notes)
@@ -123,9 +124,22 @@ class LFW(FaceSource):
         return {person: part for part, people in names.items() for person in people}
 
 
-def _misnamed(path: Path, folder: Path, root: Path) -> str | None:
+def _expect_at(root: Path, images: Sequence[Path], where: str) -> None:
+    """Name the folder of LFW if `root` is a folder above it, as where its archive was unpacked."""
+    homes = Counter(path.parent.parent for path in images if _is_named(path))
+    if homes and root not in homes:
+        raise DataError(
+            f"{where} has LFW's people in a folder below it. Set data.root={readable(str(homes.most_common(1)[0][0]))}."
+        )
+
+
+def _is_named(path: Path) -> bool:
     person, _, number = path.stem.rpartition("_")
-    if folder.parent == root and person == folder.name and number.isdecimal() and len(number) == 4:
+    return person == path.parent.name and number.isdecimal() and len(number) == 4
+
+
+def _misnamed(path: Path, folder: Path, root: Path) -> str | None:
+    if folder.parent == root and _is_named(path):
         return None
     return (
         f"{readable(str(path))} is not named as in LFW. Expected {readable(str(root))}/PERSON/PERSON_0001.jpg, with "
