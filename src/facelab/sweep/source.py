@@ -1,10 +1,12 @@
 """Sources of a sweep's jobs: all combinations of its axes, or a search."""
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
+from facelab.config.identity import config_hash
 from facelab.errors import ConfigError
+from facelab.runs.dependencies import Dependency
 from facelab.sweep.children import Children, Standing
 from facelab.sweep.executor import Demand
 from facelab.sweep.outcomes import Outcomes
@@ -55,6 +57,9 @@ class Source(ABC):
 class Combinations(Source):
     """Provides a fixed list of jobs.
 
+    A job that needs a run, such as a generator, trains it first if nobody has. Others that need the same run would only
+    wait for it, so they come after the rest of the list until that job has ended.
+
     Args:
         standings: of the jobs that are not done.
     """
@@ -62,23 +67,47 @@ class Combinations(Source):
     is_known_ahead = True
 
     def __init__(self, standings: Iterable[Standing]) -> None:
-        self._waiting = deque(standings)
+        self._waiting = [(standing, _needed(standing.job.dependencies)) for standing in standings]
         self.total = len(self._waiting)
+        self._in_training: Counter[str] = Counter()
+        self._trained: set[str] = set()
 
     def upcoming(self) -> Demand | None:
-        """Resources of the first job in the queue."""
-        return Demand.of(self._waiting[0].job.config) if self._waiting else None
+        """Resources of the next job."""
+        return Demand.of(self._waiting[self._first()][0].job.config) if self._waiting else None
 
     def next(self) -> Standing | None:
-        """The first job in the queue."""
-        return self._waiting.popleft() if self._waiting else None
+        """The first job in the list that need not wait for another one; else the first."""
+        if not self._waiting:
+            return None
+        standing, needed = self._waiting.pop(self._first())
+        self._in_training.update(needed)
+        return standing
 
     def back(self, standing: Standing) -> None:
-        """Append a job to the queue."""
-        self._waiting.append(standing)
+        """Append a job to the list."""
+        needed = _needed(standing.job.dependencies)
+        self._in_training.subtract(needed)
+        self._waiting.append((standing, needed))
 
     def ended(self, job: Job, how: Outcome, latest: Mapping[str, float]) -> None:
-        """Do nothing: later jobs do not depend on outcomes."""
+        """Note that the runs that a job needed are trained if it has finished."""
+        needed = _needed(job.dependencies)
+        self._in_training.subtract(needed)
+        if how == "finished":
+            self._trained |= needed
+
+    def _first(self) -> int:
+        busy = {key for key, count in self._in_training.items() if count > 0} - self._trained
+        return next((place for place, (_, needed) in enumerate(self._waiting) if not busy & needed), 0)
+
+
+def _needed(dependencies: Mapping[str, Dependency]) -> set[str]:
+    """Config hashes of the runs that a job needs, and of those that they need."""
+    found: set[str] = set()
+    for dependency in dependencies.values():
+        found |= {config_hash(dependency.config), *_needed(dependency.dependencies)}
+    return found
 
 
 class Trials(Source):
