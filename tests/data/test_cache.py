@@ -55,6 +55,16 @@ def test_another_size_is_kept_beside_it(root: Path) -> None:
     assert len(_kept(root)) == 2
 
 
+def test_hashes_are_those_of_the_size_also_without_pixels(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [Folder(str(root), image_size=size, channels=1).load() for size in (16, 24)]
+    monkeypatch.setattr("facelab.data.source.MEMORY_LIMIT_BYTES", 0)
+    for _ in range(2):  # the second time from the cache
+        streamed = [Folder(str(root), image_size=size, channels=1).load() for size in (16, 24)]
+        assert [faces.digests for faces in streamed] == [faces.digests for faces in held]
+    assert held[0].digests != held[1].digests
+    assert len(_kept(root)) == 4
+
+
 def test_a_damaged_file_is_not_believed_and_a_pickle_is_not_opened(root: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from facelab.config.check import check_node
+from facelab.data.pair_list import own_pairs
+from facelab.data.sources.bin import Bin
 from facelab.data.sources.concat import Concat
 from facelab.data.sources.csv_file import CSV
 from facelab.data.sources.folder import Folder
@@ -14,6 +16,7 @@ from facelab.data.sources.pattern import Pattern
 from facelab.errors import ConfigError, DataError
 from tests.conftest import Command
 from tests.data.made import make_folder, make_images
+from tests.data.made_formats import make_packed
 
 YALE = r"(?P<identity>\w+)/(?P<expression>\w+)\.png"
 
@@ -58,6 +61,19 @@ def test_people_of_one_name_are_one_person_unless_told_otherwise() -> None:
     apart = Concat(sources, shared_identities=False, image_size=8).load()
     assert apart.label_names == ["a/s1", "a/s2", "a/s3", "b/s2", "b/s3", "b/s4"]
     assert not apart.notes
+
+
+def test_pairs_of_two_sets_stay_apart(tmp_path: Path) -> None:
+    sets = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        make_packed("bin", tmp_path / name)
+        sets[name] = Bin(path=str(tmp_path / name / "faces.bin"), image_size=16)
+    alone = own_pairs(sets["one"].load())
+    joined = own_pairs(Concat(sets, label="genuine", group="pair", image_size=16).load())
+    assert len(joined) == 2 * len(alone)
+    assert joined.genuine.tolist() == [*alone.genuine, *alone.genuine]
+    assert (joined.second == joined.first + 1).all()
 
 
 def test_notes_and_problems_of_a_source_are_kept(tmp_path: Path) -> None:

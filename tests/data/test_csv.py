@@ -5,10 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from facelab.data import tables
 from facelab.data.sources.csv_file import CSV
+from facelab.data.splits.base import split
+from facelab.data.splits.given import Official
+from facelab.data.splits.rules import Ratio
 from facelab.errors import DataError
 from tests.data.made import make_images
 
@@ -95,6 +100,22 @@ def test_parts_are_taken_for_the_official_split(written: Callable[[str], CSV]) -
         written("path,identity,part\nada/1.png,a,train\n王/1.png,b,holdout").load()
 
 
+def test_a_split_by_chance_ignores_no_part(written: Callable[[str], CSV]) -> None:
+    found = written("path,identity,part\nada/1.png,a,train\nada/2.png,a,\n王/1.png,b,test").load()
+    with pytest.raises(DataError, match=r"train \(1 images\), test \(1 images\).*rename the column 'part'"):
+        split(found, Ratio())
+
+
+def test_images_of_no_part_are_counted_beside_copies(written: Callable[[str], CSV], tmp_path: Path) -> None:
+    rows = "path,identity,part\nada/1.png,a,train\n王/1.png,b,test\nada/2.png,a,\nada/3.png,a,train\nada/4.png,b,train"
+    make_images(tmp_path, ["ada/3.png", "ada/4.png"])
+    source = written(rows)
+    (tmp_path / "ada" / "3.png").write_bytes((tmp_path / "ada" / "1.png").read_bytes())
+    notes = " ".join(split(source.load(), Official(duplicates="drop")).notes)
+    assert "1 images are copies" in notes
+    assert "1 of 5 images belong to no split" in notes
+
+
 BAD = [
     ("", r"is empty \(0 bytes\)"),
     ("\n \n", "is empty. Expected a CSV or Parquet file with a header"),
@@ -176,6 +197,10 @@ def test_bad_parquet_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     make_images(tmp_path, PATHS)
     pd.DataFrame({"path": PATHS, "image": [b"1", b"2", b"3"]}).to_parquet(path)
     with pytest.raises(DataError, match="column 'image' is of type binary"):
+        CSV(str(path)).load()
+    foreign = pa.array([b"\xe9"] * 3).view(pa.string())
+    parquet.write_table(pa.table({"path": PATHS, "identity": foreign}), path)
+    with pytest.raises(DataError, match="not a Parquet file, or is damaged"):
         CSV(str(path)).load()
     pd.DataFrame({"path": ["x" * 50] * 100_000}).to_parquet(path)
     monkeypatch.setattr(tables, "MOST_BYTES", path.stat().st_size)

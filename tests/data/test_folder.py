@@ -1,11 +1,20 @@
 """Folders in folders, parts, and layouts that could mean two things."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from facelab.data.source import FaceSource
+from facelab.data.sources.bin import Bin
+from facelab.data.sources.celeba import CelebA
+from facelab.data.sources.csv_file import CSV
+from facelab.data.sources.fer2013 import FER2013
 from facelab.data.sources.folder import Folder
+from facelab.data.sources.lfw import LFW
+from facelab.data.sources.rafdb import RAFDB
+from facelab.data.sources.recordio import RecordIO
 from facelab.errors import DataError
 from tests.data.made import make_folder
 
@@ -24,6 +33,26 @@ def test_the_class_of_a_nested_folder_is_its_path(tmp_path: Path) -> None:
     (note,) = found.notes
     assert "data.root" in note
     assert "'men/person0'" in note
+
+
+PLACES: list[tuple[Callable[..., FaceSource], str]] = [
+    (Folder, "root"),
+    (LFW, "root"),
+    (CelebA, "root"),
+    (FER2013, "root"),
+    (RAFDB, "root"),
+    (CSV, "file"),
+    (Bin, "path"),
+    (RecordIO, "path"),
+]
+
+
+@pytest.mark.parametrize(("kind", "key"), PLACES)
+def test_a_path_that_the_file_system_refuses_is_told(kind: Callable[..., FaceSource], key: str) -> None:
+    with pytest.raises(DataError, match=r"File name too long"):
+        kind(**{key: "x" * 300}).load()
+    with pytest.raises(DataError, match=rf"^data\.{key}"):
+        kind(**{key: ""}).load()
 
 
 def test_a_flat_folder_needs_no_note(tmp_path: Path) -> None:

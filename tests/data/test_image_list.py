@@ -8,6 +8,7 @@ import pytest
 from facelab.data import ORL, Concat, FaceSource, Folder
 from facelab.data.faces import FaceSet
 from facelab.data.image_list import ImageList, namings, read_image_list
+from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import Splits
 from facelab.errors import DataError
 from tests.data.made import make_folder
@@ -61,6 +62,9 @@ def test_names_of_people_are_those_of_a_published_set_or_of_a_folder(tmp_path: P
     first, second = (Folder(root=str(make_folder(tmp_path / name, people=2, pictures=1))) for name in ("a", "b"))
     sources: dict[str, FaceSource] = {"one": first, "two": second}
     assert set(namings(first, first.load())) == {"Folder a"}
+    casia, ms1m = (RecordIO(path=f"/data/{name}/train.rec") for name in ("casia", "ms1m"))
+    assert namings(casia, first.load())[0] == "RecordIO casia/train.rec"
+    assert namings(casia, first.load())[0] != namings(ms1m, first.load())[0]
     joined = Concat(sources=sources)
     assert list(namings(joined, joined.load())) == ["Folder a", "Folder a", "Folder b", "Folder b"]
     apart = Concat(sources=sources, shared_identities=False)

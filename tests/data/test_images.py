@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
@@ -94,6 +95,14 @@ def test_every_bad_picture_is_named_at_once(tmp_path: Path) -> None:
 def test_a_sixteen_bit_ppm_is_not_quietly_shrunk(tmp_path: Path) -> None:
     path = tmp_path / "deep.ppm"
     path.write_bytes(b"P6\n# a comment\n2 2\n65535\n" + bytes(24))
+    assert "16 bits" in str(problem_with(path))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_of_colour_are_not_quietly_shrunk(tmp_path: Path, suffix: str, channels: int) -> None:
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), np.full((8, 8, channels), 40_000, dtype=np.uint16))
     assert "16 bits" in str(problem_with(path))
 
 

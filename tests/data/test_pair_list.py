@@ -1,10 +1,12 @@
 """Lists of pairs: which images they name, and the folds of a split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from facelab.data.columns import Column
 from facelab.data.faces import FaceSet
 from facelab.data.pair_list import own_pairs, read_pair_list
 from facelab.data.sources.bin import Bin
@@ -89,6 +91,18 @@ def test_sets_of_pairs_bring_their_own(tmp_path: Path) -> None:
     assert len(own_pairs(faces.only(np.arange(1, len(faces))))) == len(found) - 1
 
 
+def test_a_pair_has_two_images_and_an_image_without_one_is_in_none(orl: FaceSet) -> None:
+    four = orl.only(np.array([0, 1, 10, 11]))
+    genuine = Column.of(["yes"] * 4)
+
+    def of(*pairs: str) -> FaceSet:
+        return replace(four, columns={**four.columns, "pair": Column.of(pairs), "genuine": genuine})
+
+    assert own_pairs(of("", "7", "", "7")).first.tolist() == [1]
+    with pytest.raises(DataError, match=r"1 values of the column 'pair' have more than two images, such as '7' with 3"):
+        own_pairs(of("7", "7", "1", "7"))
+
+
 def test_each_fold_is_tested_by_a_model_of_other_people(tmp_path: Path, orl: FaceSet) -> None:
     path = str(write_pair_folds(tmp_path / "pairs.csv", people=8))
     tested = []
@@ -110,9 +124,26 @@ def test_folds_that_share_people_are_refused(tmp_path: Path, orl: FaceSet) -> No
     two = "first,second,genuine,fold\ns1/1,s1/2,yes,0\ns2/1,s3/2,no,1\n"
     with pytest.raises(DataError, match="has 2 folds; expected at least three"):
         PairFolds(_write(tmp_path / "two.csv", two)).divide(orl)
+    rows = "first,second,genuine,fold\ns1/1,s1/2,yes,0\ns2/1,s3/2,no,1\ns2/3,s4/1,no,2\n"
+    with pytest.raises(DataError, match=r"1 people of fold 1 are in other folds too, such as 's2'"):
+        PairFolds(_write(tmp_path / "pairs.csv", rows)).divide(orl)
     path = str(write_pair_folds(tmp_path / "four.csv", people=8))
     with pytest.raises(DataError, match=r"split.fold=4: .* has 4 folds; expected 0 to 3"):
         PairFolds(path, 4).divide(orl)
+
+
+@pytest.mark.parametrize(("folds", "empty"), [((1, 2, 3), 0), ((0, 1, 3), 2), ((0, 2, 9999), 1)])
+def test_a_fold_without_pairs_is_told(tmp_path: Path, orl: FaceSet, folds: tuple[int, ...], empty: int) -> None:
+    lines = [f"s{place}/1,s{place}/2,yes,{fold}" for place, fold in enumerate(folds, 1)]
+    path = _write(tmp_path / "pairs.csv", "\n".join(["first,second,genuine,fold", *lines]))
+    with pytest.raises(DataError, match=f"fold {empty} has no pairs.*Folds count from 0"):
+        PairFolds(path).divide(orl)
+
+
+def test_images_in_none_of_the_pairs_are_counted(tmp_path: Path, orl: FaceSet) -> None:
+    rows = "first,second,genuine,fold\ns1/1,s1/2,yes,0\ns2/1,s3/2,no,1\ns4/3,s4/1,no,2\n"
+    (note,) = PairFolds(_write(tmp_path / "pairs.csv", rows)).divide(orl).notes
+    assert "394 of 400 images are in none of its pairs" in note
 
 
 def test_a_share_of_the_training_people_can_validate(tmp_path: Path) -> None:

@@ -238,6 +238,12 @@ def test_a_set_too_large_for_memory_is_streamed_by_any_number_of_workers(
     expected = batches(held, 0)
     assert torch.equal(batches(streamed, 0), expected)
     assert torch.equal(batches(streamed, 2), expected)
+    path.unlink()
+    for workers in (0, 2):
+        with pytest.raises(DataError) as caught:
+            batches(streamed, workers)
+        assert str(caught.value).startswith(str(path))
+        assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".rec", ".idx"])

@@ -19,7 +19,7 @@ import PIL
 
 from facelab.data.reading import Table
 
-_VERSION = 2  # of decoding: increase it when `images.decode` returns other pixels, or rows have other hashes
+_VERSION = 3  # of decoding: increase it when `images.decode` returns other pixels, or rows have other hashes
 _SUM_BYTES = 32
 _LEFT_BEHIND_S = 3600.0
 
@@ -35,13 +35,16 @@ class ImageCache:
 
     Args:
         root: the folder.
-        of: state that the rows depend on besides `root` and `row`: the files with sizes and times.
+        of: state that the rows depend on besides the other arguments: the files with sizes and times.
+        shape: (H, W, C) of the decoded images, whose hashes the rows hold even if they do not hold the pixels.
         row: dtype of a row.
         count: number of rows.
     """
 
-    def __init__(self, root: Path, of: Sequence[str], row: np.dtype[Any], count: int) -> None:
-        place = _hash([str(root.resolve()), str(row.descr)])
+    def __init__(
+        self, root: Path, of: Sequence[str], shape: tuple[int, int, int], row: np.dtype[Any], count: int
+    ) -> None:
+        place = _hash([str(root.resolve()), str(shape), str(row.descr)])
         state = _hash([str(_VERSION), PIL.__version__, *of])
         self._place, self._row, self._count = place, row, count
         self.path = cache_folder() / f"{place}-{state}.npy"

@@ -14,6 +14,7 @@ from facelab.data.sources.celeba import CelebA
 from facelab.data.sources.concat import SOURCE, Concat
 from facelab.data.sources.lfw import LFW
 from facelab.data.sources.orl import ORL
+from facelab.data.sources.recordio import RecordIO
 from facelab.data.splits.base import Splits
 from facelab.errors import DataError
 
@@ -151,5 +152,8 @@ def _naming(source: FaceSource) -> str:
         return kind
     if isinstance(source, Concat):
         return f"{kind} {' + '.join(sorted(map(_naming, source.sources.values())))}"
+    if isinstance(source, RecordIO):  # published sets are all called train.rec
+        path = Path(source.path).absolute()
+        return f"{kind} {path.parent.name}/{path.name}"
     places = [str(place) for key in ("root", "path", "file") if (place := getattr(source, key, None))]
     return f"{kind} {Path(places[0]).absolute().name}" if places else kind

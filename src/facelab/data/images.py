@@ -214,12 +214,14 @@ def _check_header(image: Image.Image, file: BinaryIO) -> None:
         raise _UnusableError("is CMYK; convert it to RGB")
     if image.mode not in _MODES:
         raise _UnusableError(f"has mode '{image.mode}', not 8 bits per channel; convert it to 8-bit grey or RGB")
-    if image.format == "PPM" and _netpbm_maximum(file) > 255:
+    # Pillow cuts 16 bits to 8 without a word; only the raw mode of a tile tells.
+    has_16_bits = any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+    if has_16_bits or (image.format == "PPM" and _netpbm_maximum(file) > 255):
         raise _UnusableError("has 16 bits per channel; convert it to 8-bit grey or RGB")
 
 
 def _netpbm_maximum(file: BinaryIO) -> int:
-    """Read the maximum value from a PGM or PPM header; Pillow silently converts 16 bits to 8."""
+    """Read the maximum value from a PGM or PPM header."""
     place = file.tell()
     file.seek(0)
     text = b"\n".join(line.split(b"#")[0] for line in file.read(512).split(b"\n")[:16])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from facelab.data.images import OTHER_SUFFIXES, SUFFIXES, kind_of_file
-from facelab.data.source import natural_order, readable
+from facelab.data.source import natural_order, readable, why_unreadable
 from facelab.errors import DataError
 
 # Written by operating systems and file servers; names that begin with a dot are passed over too.
@@ -80,8 +80,8 @@ class Listing:
         try:
             with os.scandir(folder) as entries:
                 seen = [e for e in entries if not e.name.startswith(".") and e.name not in SYSTEM_NAMES]
-        except PermissionError as error:
-            raise DataError(f"{readable(str(folder))} is not readable; change its permissions.") from error
+        except OSError as error:
+            raise DataError(why_unreadable(error)) from error
         return sorted(seen, key=lambda entry: natural_order(entry.name))
 
     def _is_inside(self, entry: os.DirEntry[str]) -> bool:
@@ -113,6 +113,8 @@ def folder_at(path: str, key: str, expected: str) -> Path:
     Raises:
         DataError: it is not a folder.
     """
+    if not path:
+        raise DataError(f"{key} is empty; a shell variable in the command may be unset. Expected {expected}.")
     found = Path(path)
     if not found.is_dir():
         raise DataError(
@@ -138,10 +140,12 @@ def file_at(path: str, key: str, expected: str, most_bytes: int) -> Path:
     where = f"{key}: {readable(str(found.absolute()))}"
     try:
         state = found.stat()
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise DataError(
             f"{where} does not exist. Expected {expected}. Hydra does not expand ~; type $HOME/... instead."
         ) from error
+    except OSError as error:
+        raise DataError(f"{key}: {why_unreadable(error)}") from error
     if not stat.S_ISREG(state.st_mode):
         raise DataError(f"{where} is {kind_of_file(state.st_mode)}. Expected {expected}.")
     if state.st_size == 0:

@@ -19,6 +19,7 @@ from facelab.data.faces import FaceSet
 from facelab.data.order import Draw, Order
 from facelab.data.sampler import EndlessBatchSampler, EvaluationSampler
 from facelab.data.splits.base import Splits
+from facelab.errors import DataError
 from facelab.system import die_with_parent
 
 EVALUATION_BATCH_SIZE = 256
@@ -84,8 +85,14 @@ class _TensorLoader(DataLoader[Sample]):
     """
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        for batch in super().__iter__():
-            yield _as_tensors(cast(Arrays, batch))
+        said = ""
+        try:
+            for batch in super().__iter__():
+                yield _as_tensors(cast(Arrays, batch))
+            return
+        except DataError as error:  # from a worker, torch puts its traceback before the message
+            said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")[2].strip()
+        raise DataError(said)  # not from the other error, whose traceback would keep the workers alive
 
 
 class FaceDataModule(pl.LightningDataModule):

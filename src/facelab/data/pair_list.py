@@ -64,10 +64,20 @@ def own_pairs(faces: FaceSet) -> PairList:
 
     Args:
         faces: with the columns `pair` and `genuine`.
+
+    Raises:
+        DataError: a pair has more than two images.
     """
-    codes = faces.columns[PAIR].codes
-    order = np.argsort(codes, kind="stable")
-    _, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
+    column = faces.columns[PAIR]
+    paired = np.flatnonzero(column.codes >= 0)
+    order = paired[np.argsort(column.codes[paired], kind="stable")]
+    pairs, starts, counts = np.unique(column.codes[order], return_index=True, return_counts=True)
+    if (counts > 2).any():
+        large = counts.argmax()
+        raise DataError(
+            f"{faces.source}: {(counts > 2).sum():,} values of the column '{PAIR}' have more than two images, such as "
+            f"'{column.names[pairs[large]]}' with {counts[large]:,}. Give each pair a value of its own."
+        )
     first = order[starts[counts == 2]]
     second = order[starts[counts == 2] + 1]
     genuine = faces.columns[GENUINE].texts[first] == "yes"

@@ -1,6 +1,7 @@
 """Sources of face sets: where the images are, their columns, and how they are read."""
 
 import importlib.util
+import os
 import re
 import time
 from abc import ABC, abstractmethod
@@ -89,13 +90,24 @@ class FaceSource(ABC):
             DataError: a file is missing or unusable; says which one and what to do.
         """
 
+    def listed(self) -> Rows:
+        """`rows`, with errors of the file system as messages.
+
+        Raises:
+            DataError: as for `rows`, or a file or folder may not be looked into, or its file system fails.
+        """
+        try:
+            return self.rows()
+        except OSError as error:
+            raise DataError(why_unreadable(error)) from error
+
     def load(self) -> FaceSet:
         """Read the images.
 
         Raises:
             DataError: a file is missing or unusable, or the label or group is not a column.
         """
-        rows = self.rows()
+        rows = self.listed()
         refuse(rows.problems)
         source = rows.source or readable(str(rows.root.absolute()))
         if not rows.names:
@@ -133,7 +145,7 @@ class FaceSource(ABC):
         """Read hashes, and pixels if they fit into memory, from the cache or else from the images."""
         count, size = len(rows.names), self.image_size
         row = table_type(size, self.channels, count * size * size * self.channels <= MEMORY_LIMIT_BYTES)
-        cache = ImageCache(rows.root, [*rows.names, *rows.images.state()], row, count)
+        cache = ImageCache(rows.root, [*rows.names, *rows.images.state()], (size, size, self.channels), row, count)
         cached = cache.read() if self.fingerprint == "cached" else None
         if cached is not None:
             return cached
@@ -143,6 +155,15 @@ class FaceSource(ABC):
         if time.monotonic() - began > WORTH_CACHING_S:
             cache.write(table)
         return table
+
+
+def why_unreadable(error: OSError) -> str:
+    """The message for a file or folder that may not be looked into, or whose file system fails."""
+    name = "a file of the data set" if error.filename is None else readable(os.fsdecode(error.filename))
+    return (
+        f"{name} cannot be read ({error.strerror or error}). Check its permissions, those of the folders above it, and "
+        "the disk or server it is on."
+    )
 
 
 def refuse_repeated(names: Sequence[str], source: str) -> None:

@@ -123,7 +123,7 @@ def survey(source: FaceSource) -> Survey:
     Raises:
         DataError: the images cannot be listed.
     """
-    rows = source.rows()
+    rows = source.listed()
     measured = np.zeros(len(rows.names), dtype=_TABLE)
     unusable: dict[int, str] = {}
 

@@ -95,7 +95,7 @@ def _parquet(path: Path, where: str) -> Table:
                 raise DataError(f"{where} holds {total:,} bytes; at most {MOST_BYTES:,} are read. Split it.")
             _check_header(file.schema_arrow.names, where)
             return {name: list(_texts(file, name, where)) for name in file.schema_arrow.names if name}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise DataError(f"{where} is not a Parquet file, or is damaged ({reason}). Write it again.") from error
 

@@ -73,7 +73,7 @@ def _refuse_unvalidated(split: Split, base: Mapping[str, Any]) -> None:
     """
     if not isinstance(split, Official) or split.val:
         return
-    rows = build({"data": base["data"]})["data"].rows()
+    rows = build({"data": base["data"]})["data"].listed()
     if "val" not in rows.columns.get(PART, ["val"]):  # without any parts, the first trial says so
         raise ConfigError(
             f"split=official: {rows.name} comes without validation images, so the search has none to select a config "

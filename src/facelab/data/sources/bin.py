@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from facelab.data.encoded import ImageBytes
-from facelab.data.images import check_files
+from facelab.data.listing import file_at
 from facelab.data.source import FaceSource, Rows, readable
-from facelab.data.unpickle import PlainArray, RefusedPickleError, read_plain
+from facelab.data.unpickle import MAX_BYTES, PlainArray, RefusedPickleError, read_plain
 from facelab.errors import DataError
 
 
@@ -33,11 +32,8 @@ class Bin(FaceSource):
 
     def rows(self) -> Rows:
         """Read the encoded images, two per pair."""
-        path = Path(self.path)
+        path = file_at(self.path, "data.path", "a .bin file", MAX_BYTES)
         where = f"data.path: {readable(str(path.absolute()))}"
-        if not path.exists():
-            raise DataError(f"{where} does not exist. Expected a .bin file. Hydra does not expand ~; type $HOME/....")
-        check_files([path])
         try:
             contents, genuine = _pairs(read_plain(path))
         except RefusedPickleError as problem:

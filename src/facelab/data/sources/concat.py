@@ -8,6 +8,7 @@ from pathlib import Path
 from facelab.data.encoded import JoinedImages
 from facelab.data.faces import IDENTITY
 from facelab.data.listing import some_of
+from facelab.data.pair_list import PAIR
 from facelab.data.source import FaceSource, Rows
 from facelab.errors import DataError
 
@@ -20,7 +21,7 @@ class Concat(FaceSource):
 
     Image names are preceded by the source's name. The columns are those of all sources; an image has no value where its
     source has no such column. Values are joined by name: `happy` of two sources is one class, and an identity of two
-    sources is one person unless `shared_identities` is false.
+    sources is one person unless `shared_identities` is false. Pairs of a source are preceded by its name too.
 
     All images are read with `image_size` and `channels` given here. Those of the sources have no effect, nor have their
     `label`, `group` and `fingerprint`.
@@ -56,15 +57,15 @@ class Concat(FaceSource):
                     "Rename it."
                 )
         columns = _joined(parts)
+        if PAIR in columns:  # every source counts its pairs from 0
+            columns[PAIR] = _within_source(columns[SOURCE], columns[PAIR])
         notes = [f"data.sources.{name}: {note}" for name, part in parts.items() for note in part.notes]
         if IDENTITY in columns:
             sources, people = columns[SOURCE], columns[IDENTITY]
             if self.shared_identities:
                 notes += _note_on_shared(sources, people)
             else:
-                columns[IDENTITY] = [
-                    f"{s}/{person}" if person else "" for s, person in zip(sources, people, strict=True)
-                ]
+                columns[IDENTITY] = _within_source(sources, people)
         return Rows(
             name=" + ".join(self.sources),
             root=Path(os.path.commonpath([part.root.absolute() for part in parts.values()])),
@@ -79,7 +80,7 @@ class Concat(FaceSource):
 
 def _rows_of(name: str, source: FaceSource) -> Rows:
     try:
-        return source.rows()
+        return source.listed()
     except DataError as error:
         raise DataError(f"data.sources.{name}: {error}") from error
 
@@ -94,6 +95,11 @@ def _joined(parts: Mapping[str, Rows]) -> dict[str, list[str]]:
             columns[name] += part.columns.get(name) or [""] * count
         columns[SOURCE] += [source] * count
     return columns
+
+
+def _within_source(sources: Sequence[str], values: Sequence[str]) -> list[str]:
+    """Values preceded by their source's name; missing ones stay so."""
+    return [f"{source}/{value}" if value else "" for source, value in zip(sources, values, strict=True)]
 
 
 def _note_on_shared(sources: Sequence[str], people: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ class FER2013(FaceSource):
                 f"{where} is neither a CSV file nor a folder that holds fer2013.csv, icml_face_data.csv, train.csv, or "
                 "folders train and test. Hydra does not expand ~; type $HOME/... instead."
             )
-        rows = Folder(root=self.root).rows()
+        rows = Folder(root=self.root).listed()
         found = rows.columns[IDENTITY]
         for name in dict.fromkeys(found):
             if name.lower() not in _CLASSES:

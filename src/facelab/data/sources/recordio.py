@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from facelab.data.encoded import ImageRanges
-from facelab.data.images import check_files
 from facelab.data.source import FaceSource, Rows, readable
 from facelab.errors import DataError
 
@@ -45,15 +44,14 @@ class RecordIO(FaceSource):
         """Read the index and the labels."""
         path = Path(self.path)
         where = f"data.path: {readable(str(path.absolute()))}"
-        index = path.with_suffix(".idx")
         if not path.is_file():
             raise DataError(f"{where} is not a file. Expected a .rec file, such as data.path=$HOME/casia/train.rec.")
+        index = path.with_suffix(".idx")
         if not index.is_file():
             raise DataError(
                 f"{where}: {readable(index.name)} is missing beside it. Copy it there, or make it from the .rec with "
                 "MXNet's tools/rec2idx.py."
             )
-        check_files([path, index])
         try:
             keys, offsets = _read_index(index, where)
             records = _Records.read(path, offsets, where)

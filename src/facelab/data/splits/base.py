@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -237,12 +238,15 @@ def split(faces: FaceSet, rule: Split) -> Splits:
     """
     part = faces.columns.get(PART)
     if part is not None and not rule.takes_parts:
-        counts = np.bincount(part.codes)
+        counts = np.bincount(part.codes[part.codes >= 0], minlength=len(part.names))
         seen = ", ".join(f"{name} ({count:,} images)" for name, count in zip(part.names, counts, strict=True))
-        raise DataError(
-            f"{faces.source} comes with a split: {seen}. Type split=official to use it, or data.root="
-            f"{faces.source}/{faces.names[0].split('/')[0]} to split one of these folders."
+        folder = Path(faces.source) / faces.names[0].split("/")[0]
+        alone = (
+            f"type data.root={folder} to split one of these folders"
+            if folder.name in part.names
+            else (f"leave out or rename the column '{PART}'")
         )
+        raise DataError(f"{faces.source} comes with a split: {seen}. Type split=official to use it, or {alone}.")
     kept, notes = without_copies(faces, rule.duplicates, rule.copies_order(faces))
     if len(kept) < len(faces):
         splits = rule.divide(faces.only(kept))
@@ -253,11 +257,10 @@ def split(faces: FaceSet, rule: Split) -> Splits:
     column = rule.disjoint_column(faces)
     if column is not None:
         refuse_shared(faces, column, splits.items(), type(rule).__name__)
-    notes += splits.notes
-    unused = len(faces) - sum(len(indices) for _, indices in splits.items())
-    if unused and not notes:
-        notes = (f"{unused:,} of {len(faces):,} images belong to no split and are left out.",)
-    return replace(splits, notes=notes)
+    unused = len(kept) - sum(len(indices) for _, indices in splits.items())
+    if unused and not splits.notes:  # a rule's own notes say what it leaves out
+        notes += (f"{unused:,} of {len(faces):,} images belong to no split and are left out.",)
+    return replace(splits, notes=notes + splits.notes)
 
 
 def prepare(faces: FaceSet, rule: Split) -> tuple[FaceSet, Splits]:

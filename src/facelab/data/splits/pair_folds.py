@@ -56,26 +56,45 @@ class PairFolds(Split):
         """Split by the folds of the list."""
         require_known(faces, IDENTITY, np.arange(len(faces)), "split=pair_folds")
         pairs = self._read(faces)
-        folds = int(pairs.fold.max()) + 1
+        folds = self._folds(pairs)
+        val_fold = (self.fold + 1) % folds
+        test, val = (_images(pairs.only(pairs.fold == fold)) for fold in (self.fold, val_fold))
+        train = _images(pairs.only((pairs.fold != self.fold) & (pairs.fold != val_fold)))
+        self._refuse_shared(faces, self.fold, test, np.concatenate([val, train]))
+        self._refuse_shared(faces, val_fold, val, train)
+        said = f"split.pairs={self.pairs}: fold {self.fold} of {folds} is tested, fold {val_fold} validates."
+        unnamed = len(faces) - len(train) - len(val) - len(test)
+        if unnamed:
+            said += f" {unnamed:,} of {len(faces):,} images are in none of its pairs and are left out."
+        return Splits(train, val, test, (said,))
+
+    def _folds(self, pairs: PairList) -> int:
+        """Number of folds of the list, each of which has pairs."""
+        found = np.unique(pairs.fold)
+        folds = int(found[-1]) + 1 if len(found) else 0
         if folds < 3:
             raise DataError(
-                f"split.pairs={self.pairs} has {folds} fold{'s' if folds > 1 else ''}; expected at least three (test, "
+                f"split.pairs={self.pairs} has {folds} fold{'' if folds == 1 else 's'}; expected at least three (test, "
                 "validation, training), such as the ten of LFW's pairs.txt."
             )
         if self.fold >= folds:
             raise DataError(f"split.fold={self.fold}: {self.pairs} has {folds} folds; expected 0 to {folds - 1}.")
-        val_fold = (self.fold + 1) % folds
-        test, val = (_images(pairs.only(pairs.fold == fold)) for fold in (self.fold, val_fold))
-        train = _images(pairs.only((pairs.fold != self.fold) & (pairs.fold != val_fold)))
-        shared = np.intersect1d(faces.identities[test], faces.identities[np.concatenate([val, train])])
+        if len(found) < folds:
+            empty = next(fold for fold, there in enumerate(found) if fold != there)
+            raise DataError(
+                f"split.pairs={self.pairs}: fold {empty} has no pairs of images that are there. Folds count from 0 "
+                f"and follow each other; the largest is {folds - 1}. Correct the column 'fold', or add the images."
+            )
+        return folds
+
+    def _refuse_shared(self, faces: FaceSet, fold: int, its: Indices, others: Indices) -> None:
+        shared = np.intersect1d(faces.identities[its], faces.identities[others])
         if len(shared):
             names = faces.columns[IDENTITY].names
             raise DataError(
-                f"split.pairs={self.pairs}: {len(shared)} people of fold {self.fold} are in other folds too, such as "
+                f"split.pairs={self.pairs}: {len(shared)} people of fold {fold} are in other folds too, such as "
                 f"'{names[shared[0]]}'. Expected folds that share no people."
             )
-        said = f"split.pairs={self.pairs}: fold {self.fold} of {folds} is tested, fold {val_fold} validates."
-        return Splits(train, val, test, (said,))
 
     def _read(self, faces: FaceSet) -> PairList:
         return read_pair_list(self.pairs, faces, "split.pairs")
