@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from facelab.tracking import TrackedRun
 from tests.conftest import TINY_CNN, TINY_GAN, Command
+from tests.runs.synthetic import generator_of
 from tests.sweep.family import family
 from tests.sweep.faults import add_choice
 
@@ -226,6 +227,26 @@ def test_jobs_that_need_the_same_run_train_it_once(
     needed = client.get_experiment_by_name(experiment[1].partition("=")[2].strip("'") + " · needed")
     assert needed is not None
     assert len(client.search_runs([needed.experiment_id])) == 2
+
+
+@pytest.mark.slow
+def test_a_change_of_a_generators_file_replaces_the_runs_that_it_generated_for(
+    facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
+) -> None:
+    file = tmp_path / "conf" / "model" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("defaults: [gan_conditional, _self_]\n")
+    synthetic = ("synthetic=gan_conditional", "synthetic.per_identity=1", generator_of("model=mine"))
+    sweep = ("train", "-m", *TINY_CNN, *synthetic, *experiment, "model.recipe.max_images=16", "seed=1")
+    assert facelab(*sweep).status == 0
+    assert "1 jobs, 1 finished before" in facelab(*sweep).out
+    file.write_text("defaults: [gan_conditional, _self_]\nobjective:\n  weight: 0.5\n")
+    outcome = facelab(*sweep)
+    assert outcome.status == 0, outcome.error
+    assert "finished before" not in outcome.out
+    _, (old, new) = family(runs())
+    assert old.data.tags["sweep.superseded_by"] == new.info.run_id
+    assert old.data.tags["needs.generator"] != new.data.tags["needs.generator"]
 
 
 @pytest.mark.slow

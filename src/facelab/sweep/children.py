@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from facelab.config.identity import config_hash
 from facelab.errors import TrackingError
 from facelab.models.trained import CONFIG
 from facelab.runs.begin import resolved
@@ -111,8 +110,8 @@ def standings(
 ) -> list[Standing]:
     """State of each job.
 
-    A run belongs to a job if it has the same point, and can be used for it if it has the same config hash too. The
-    newest unfinished run is resumed, whatever ended it, if its files are on this machine.
+    A run belongs to a job if it has the same point, and can be used for it if it has the same config hash too, as have
+    the runs that it needs. The newest unfinished run is resumed, whatever ended it, if its files are on this machine.
 
     Args:
         jobs: with resolved configs.
@@ -131,7 +130,7 @@ def standings(
 def _standing(
     job: Job, kin: list[ChildRow], runs_folder: Path, commit: str, stale: Literal["keep", "redo"]
 ) -> Standing:
-    same = [row for row in reversed(kin) if row.config_hash == config_hash(job.config)]
+    same = [row for row in reversed(kin) if job.made(row)]
     everyone = [row.id for row in kin]
     for row in same:
         if row.status == "FINISHED" or _finished_unheard(runs_folder / row.id):

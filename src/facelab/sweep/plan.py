@@ -10,9 +10,10 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from facelab.config.identity import NO_PART_OF_A_RUN
+from facelab.config.identity import NO_PART_OF_A_RUN, config_hash
 from facelab.errors import ConfigError
 from facelab.runs.dependencies import Dependency
+from facelab.tracking import ChildRow
 
 _SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
 _NAMED_CHARACTERS = 40
@@ -51,6 +52,19 @@ class Job:
                     f"{_SHORT.get(key, key.rpartition('.')[2].rpartition('/')[2])}={value[:_NAMED_CHARACTERS]}"
                 )
         return " · ".join(parts)
+
+    def made(self, row: ChildRow) -> bool:
+        """Whether a recorded run has the config of this job, and those of the runs that it needs; must be resolved."""
+        return row.config_hash == config_hash(self.config) and not self.changed_needs(row)
+
+    def changed_needs(self, row: ChildRow) -> list[str]:
+        """Roles of the needed runs whose configs are not those that a run has recorded, if it has recorded any."""
+        threads = self.config["trainer"]["threads"]
+        return [
+            role
+            for role, dependency in self.dependencies.items()
+            if role in row.needs and row.needs[role] not in dependency.with_threads(threads).hashes
+        ]
 
 
 @dataclass(frozen=True)
