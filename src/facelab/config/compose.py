@@ -171,4 +171,5 @@ def experiment_folder(name: str, file: str) -> Path:
 
 
 def _experiments() -> list[Path]:
-    return list(dict.fromkeys([config_folder().parent / "experiments", Path.cwd() / "experiments"]))
+    """As in Hydra's search path: the folder one works in goes before facelab's own."""
+    return list(dict.fromkeys([Path.cwd() / "experiments", config_folder().parent / "experiments"]))
