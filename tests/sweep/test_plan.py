@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from facelab.errors import ConfigError
-from facelab.sweep.plan import Job, Plan, axis_name, divide, points
+from facelab.sweep.plan import Job, Plan, axis_name, divide, first_point, points
 
 
 def _plan(*overrides: str, searching: bool = False) -> Plan:
@@ -43,6 +43,11 @@ def test_an_added_key_keeps_its_plus() -> None:
     plan = _plan("+data.number=1,2")
     assert list(points(plan.axes)) == [{"data.number": "1"}, {"data.number": "2"}]
     assert plan.compose({"data.number": "1"}).config["overrides"] == ["+data.number=1"]
+
+
+def test_the_first_point_has_the_first_value_of_each_axis_and_the_low_end_of_an_interval() -> None:
+    axes = _plan("model=cnn,gan", "width=int(interval(16,64))", "lr=tag(log,interval(1e-5,1e-2))", "k=range(2,9)").axes
+    assert first_point(axes) == {"model": "cnn", "width": "16", "lr": "1e-05", "k": "2"}
 
 
 def test_a_name_depends_on_axes_and_choices_alone() -> None:

@@ -140,6 +140,22 @@ def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command
 
 
 @pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=0.3"],
+        ["split=few_shot,few_shot_rotated", "split.train_per_identity=2"],
+        ["data=folder", "data.root=/a,/b"],
+        ["search=random", "model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=interval(0.1,0.5)"],
+    ],
+    ids=" ".join,
+)
+def test_a_key_may_belong_to_a_swept_choice_or_have_swept_values_only(facelab: Command, overrides: list[str]) -> None:
+    """All configs are valid, so what is refused is the store, which comes after them."""
+    outcome = facelab("train", "-m", *overrides, "trainer=cpu", "tracking.folder=/proc/none")
+    assert outcome.error.startswith("Error: tracking.folder")
+
+
+@pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (["seeed=1,2"], ["seeed: unknown key", "'seed'"]),

@@ -5,9 +5,9 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 
 from facelab.config.identity import NO_PART_OF_A_RUN, config_hash
@@ -166,6 +166,19 @@ def values(axis: Override) -> list[str]:
     if not found:
         raise ConfigError(f"{axis.input_line}: this axis is empty. Give it at least one value.")
     return found
+
+
+def first_point(axes: Sequence[Override]) -> dict[str, str]:
+    """The first value of every axis, of an interval its low end.
+
+    Raises:
+        ConfigError: an axis has no values.
+    """
+    return {axis_name(axis): _low_end(axis) if axis.is_interval_sweep() else values(axis)[0] for axis in axes}
+
+
+def _low_end(axis: Override) -> str:
+    return repr(cast(IntervalSweep, axis.value()).start)
 
 
 def points(axes: Sequence[Override]) -> Iterator[dict[str, str]]:
