@@ -159,8 +159,6 @@ class Trials(Source):
             try:
                 standing = self._children.of_trial(trial)
             except ConfigError as error:
-                if self.ended_so_far == 0:
-                    raise  # if the first trial is invalid, all are
                 self._study.fail(trial.number)
                 self._outcomes.invalid(trial.number, str(error))
                 continue
