@@ -15,6 +15,7 @@ from facelab.commands.train import check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.errors import ConfigError
+from facelab.metrics import Metric
 from facelab.sweep.samplers import at, place_of
 from facelab.sweep.search import CMAES, TPE, Grid, Random, Search
 from facelab.sweep.space import Space, read_space
@@ -248,6 +249,19 @@ def test_the_best_is_the_first_of_equals_in_the_direction_asked_for(tmp_path: Pa
         best = study.best()
         assert best is not None
         assert best[0] == number
+
+
+def test_a_metric_is_optimised_in_its_declared_direction_unless_one_is_given() -> None:
+    declared = [Metric("loss", "loss", False), Metric("test/f1", "F1", True), Metric("verification/eer", "EER", False)]
+    found = {
+        (metric, given): TPE(metric=metric, direction=given).directed(declared).direction  # type: ignore[arg-type]
+        for metric in ("val/loss", "val/f1", "val/verification/eer", "val/odd")
+        for given in (None, "maximize", "minimize")
+    }
+    assert [found[metric, None] for metric in ("val/loss", "val/f1", "val/verification/eer", "val/odd")] == [
+        *("minimize", "maximize", "minimize", "maximize")
+    ]
+    assert all(direction == given for (_, given), direction in found.items() if given)
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])

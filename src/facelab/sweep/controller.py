@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-from facelab.config.build import build
+from facelab.config.build import build, resolve_target
 from facelab.data.faces import PART
 from facelab.data.splits.base import Split
 from facelab.data.splits.given import Official
 from facelab.errors import ConfigError, Interrupted
+from facelab.metrics import Metric
+from facelab.models.base import FaceModule
 from facelab.sweep.board import Board
 from facelab.sweep.children import Children, Standing
 from facelab.sweep.context import Context
@@ -61,7 +63,14 @@ def run_sweep(plan: Plan, base: Job) -> int:
     search.check(space, built["split"].has_validation, type(built["split"]).__name__)
     if not context.place.elsewhere and not any(key.partition(".")[0] in ("data", "split") for key in space):
         _refuse_unvalidated(built["split"], base.config)
-    return _run_search(context, search, space, base)
+    return _run_search(context, search.directed(_declared(base.config)), space, base)
+
+
+def _declared(config: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a model and its protocols declare."""
+    model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+    protocols = build({"protocol": config["protocol"]})["protocol"].values()
+    return [*model.term_metrics, *(metric for protocol in protocols for metric in protocol.metrics)]
 
 
 def _refuse_unvalidated(split: Split, base: Mapping[str, Any]) -> None:
