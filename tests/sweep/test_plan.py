@@ -9,12 +9,12 @@ from facelab.errors import ConfigError
 from facelab.sweep.plan import Job, Plan, axis_name, divide, first_point, points
 
 
-def _plan(*overrides: str, searching: bool = False) -> Plan:
+def _plan(*overrides: str, sampler: str = "") -> Plan:
     def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
         return Job(point, {"overrides": list(chosen)}, {"model": "cnn"}, {})
 
     axes, fixed = divide(OverridesParser.create().parse_overrides([*overrides]))
-    return Plan(axes, fixed, "command", job, searching)
+    return Plan(axes, fixed, "command", job, sampler)
 
 
 def test_the_last_axis_runs_fastest_and_the_last_override_of_a_key_holds() -> None:
@@ -55,7 +55,10 @@ def test_a_name_depends_on_axes_and_choices_alone() -> None:
     assert name.startswith("seed-")
     assert _plan("augment=light", "seed=3,4,5", "sweep.jobs=2", "runtime.workers=0").default_name == name
     assert _plan("seed=1,2", "augment=none").default_name != name
-    assert _plan("seed=1,2", "augment=light", searching=True).default_name != name
+    searches = [
+        _plan("seed=1,2", "augment=light", sampler=sampler).default_name for sampler in ("TPE 0", "TPE 1", "Grid")
+    ]
+    assert len({name, *searches}) == 4
     assert _plan("+few_shot=sweep", "split.seed=1,2").default_name.startswith("few_shot-")
 
 

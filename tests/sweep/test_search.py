@@ -1,5 +1,6 @@
 """A search draws what it should, forgets nothing when its process dies, and never chooses by test faces."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from facelab.config.compose import config_folder
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.sweep.samplers import at, place_of
-from facelab.sweep.search import CMAES, TPE, Grid, Random, Search
+from facelab.sweep.search import CMAES, TPE, Grid, Random, Search, sampler_of
 from facelab.sweep.space import Space, read_space
 from facelab.sweep.study import RecordedStudy
 
@@ -328,6 +329,8 @@ def test_every_search_is_built_from_its_config(name: str) -> None:
         config = check_training(compose("train", [f"search={name}", "search.trials=7"]))
         built = build({"search": config["search"]})["search"]
         assert isinstance(built, Search)
+        recorded = {**dataclasses.asdict(built), "sampler": type(built).__name__}  # as in the tag of a sweep
+        assert sampler_of(config["search"]) == sampler_of(recorded) != ""
         assert built.total(SMALL) == 7
         with pytest.raises(ConfigError) as caught:
             check_training(compose("train", [f"search={name}", "search.trials=0", "search.direction=up"]))

@@ -169,3 +169,12 @@ def test_a_name_of_a_search_is_not_one_of_a_sweep(facelab: Command, experiment: 
     outcome = facelab("train", "-m", "search=grid", *SMALL, *experiment, "augment=none,light", "sweep.name=mine")
     assert outcome.status == 2
     assert "one of them is a search" in outcome.error
+
+
+@pytest.mark.slow
+def test_a_name_of_a_search_belongs_to_one_algorithm_and_seed(facelab: Command, experiment: Experiment) -> None:
+    search = ("train", "-m", "search=random", *SMALL, *experiment, "augment=none,light", "search.trials=1")
+    assert facelab(*search, "sweep.name=mine").status == 0
+    outcome = facelab(*search, "sweep.name=mine", "search.seed=1")
+    assert outcome.status == 2
+    assert "its trials are drawn by Random 0 (algorithm and seed), not Random 1" in outcome.error

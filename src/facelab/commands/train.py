@@ -28,7 +28,7 @@ from facelab.runs.run import resume, train
 from facelab.sweep.controller import run_sweep
 from facelab.sweep.executor import Place
 from facelab.sweep.plan import Job, Plan, axis_name, divide, first_point
-from facelab.sweep.search import Search
+from facelab.sweep.search import Search, sampler_of
 from facelab.sweep.settings import SweepSettings
 from facelab.system import training_command
 
@@ -198,4 +198,4 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
         raise ConfigError("resume: this key resumes a single run; remove -m. To resume a sweep, repeat its command.")
     plan = Plan(axes, fixed, training_command(sys.argv[1:]), job)
     base = plan.compose(first_point(axes))  # fixed overrides alone may not compose: a key may belong to a swept choice
-    return run_sweep(replace(plan, searching=base.config.get("search") is not None), base)
+    return run_sweep(replace(plan, sampler=sampler_of(base.config.get("search"))), base)

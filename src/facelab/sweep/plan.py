@@ -76,14 +76,19 @@ class Plan:
         fixed: the other overrides; the last one of each key.
         command: that started the sweep.
         job: composes and checks a job from a list of overrides and its point; raises ConfigError.
-        searching: whether a search draws the values; otherwise all are combined.
+        sampler: algorithm and seed of a search, such as `TPE 0`; empty if all values are combined.
     """
 
     axes: list[Override]
     fixed: list[Override]
     command: str
     job: Callable[[Sequence[str], Mapping[str, str]], Job]
-    searching: bool = False
+    sampler: str = ""
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search draws the values; otherwise all are combined."""
+        return bool(self.sampler)
 
     @property
     def lasting(self) -> list[str]:
@@ -101,9 +106,9 @@ class Plan:
 
     @property
     def default_name(self) -> str:
-        """Name made of axes and fixed overrides, so that the same command finds its sweep again."""
+        """Name made of axes, fixed overrides and sampler, so that the same command finds its sweep again."""
         names = [axis_name(axis) for axis in self.axes]
-        text = json.dumps([sorted(names), self.identity, self.searching])
+        text = json.dumps([sorted(names), self.identity, self.sampler or False])
         experiments = [axis_name(one) for one in self.fixed if one.is_add() and "." not in axis_name(one)]
         words = experiments or [name.rpartition(".")[2].rpartition("/")[2] for name in names] or ["single"]
         return f"{'-'.join(words)}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"

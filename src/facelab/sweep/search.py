@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
@@ -181,6 +181,14 @@ class Grid(Search):
     def sampler(self, space: Space) -> BaseSampler:
         """Create a sampler that draws the first unused combination."""
         return GridSampler(_distributions(space))
+
+
+def sampler_of(search: Mapping[str, Any] | None) -> str:
+    """Algorithm and seed of a search's config or record, such as `TPE 0`; empty for none."""
+    if search is None:
+        return ""
+    algorithm = str(search.get("sampler") or search["_target_"]).rpartition(".")[2]
+    return f"{algorithm} {search.get('seed', '')}".rstrip()
 
 
 def kept(metric: str) -> str:
