@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir

@@ -1,6 +1,7 @@
 """Match the jobs of a sweep with its recorded runs: done, resumable or missing."""
 
 import dataclasses
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Literal
 from facelab.errors import TrackingError
 from facelab.models.trained import CONFIG
 from facelab.runs.begin import resolved
+from facelab.runs.resume import read_config
 from facelab.sweep.context import Context
+from facelab.sweep.executor import Demand
 from facelab.sweep.plan import Job
 from facelab.sweep.registered import refuse_changed_configs
 from facelab.sweep.study import Trial
@@ -35,6 +38,13 @@ class Standing:
     begun: TrackedRun | None = None
     replaced: list[str] = field(default_factory=list)
     older: str = ""
+
+    @functools.cached_property
+    def demand(self) -> Demand:
+        """Resources of the run: one that is resumed keeps its own trainer, whatever the job's config is now."""
+        if self.begun is None:
+            return Demand.of(self.job.config)
+        return Demand.of({**self.job.config, "trainer": read_config(self.begun.folder)["trainer"]})
 
 
 class Children:
