@@ -118,6 +118,26 @@ def test_a_loss_that_is_no_number_is_a_failed_job(facelab: Command, experiment: 
     assert [run.info.run_name for run in children] == ["cnn · lr=1e+30", "cnn · lr=0.001"]
 
 
+@pytest.mark.slow
+def test_a_result_stays_until_its_replacement_has_finished(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "conf" / "data" / "faulty.yaml"
+    text = file.read_text()
+    sweep = ("train", "-m", *FAULTY, *experiment, "seed=1")
+    assert facelab(*sweep).status == 0
+    file.write_text(text.replace("how: none", "how: once"))
+    outcome = facelab(*sweep)
+    assert outcome.status == 1
+    assert "2 runs: 1 finished, 1 failed" in outcome.out
+    (tmp_path / "mended").touch()
+    outcome = facelab(*sweep)
+    assert outcome.status == 0, outcome.error
+    assert "2 runs: 1 superseded, 1 finished" in outcome.out
+    _, (old, new) = family(runs())
+    assert old.data.tags["sweep.superseded_by"] == new.info.run_id
+
+
 def test_fail_fast_stops_the_others(facelab: Command, experiment: Experiment, runs: Runs, faulty: None) -> None:
     ways = ("sweep.jobs=2", "data.how=wait,raise,none", "sweep.fail_fast=true")
     assert facelab("train", "-m", *FAULTY, *experiment, *ways).status == 1

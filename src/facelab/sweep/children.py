@@ -29,7 +29,8 @@ class Standing:
         job: the job; its config is resolved.
         done: id of its finished run, or None.
         begun: the run to resume, or None.
-        replaced: ids of runs that a new one replaces.
+        replaced: ids of the runs that its run replaces at once: unfinished ones, or all others if it has finished.
+        outlived: ids of finished runs that its run replaces once it has finished itself.
         older: commit of the finished run, if it is not the current one.
     """
 
@@ -37,6 +38,7 @@ class Standing:
     done: str | None = None
     begun: TrackedRun | None = None
     replaced: list[str] = field(default_factory=list)
+    outlived: list[str] = field(default_factory=list)
     older: str = ""
 
     @functools.cached_property
@@ -141,18 +143,16 @@ def _standing(
     job: Job, kin: list[ChildRow], runs_folder: Path, commit: str, stale: Literal["keep", "redo"]
 ) -> Standing:
     same = [row for row in reversed(kin) if job.made(row)]
-    everyone = [row.id for row in kin]
-    for row in same:
-        if row.status == "FINISHED" or _finished_unheard(runs_folder / row.id):
-            older = row.commit if commit and row.commit and row.commit != commit else ""
-            if older and stale == "redo":
-                return Standing(job, replaced=everyone, older=older)
-            return Standing(job, done=row.id, replaced=[run for run in everyone if run != row.id], older=older)
-    for row in same:
-        run = _opened(runs_folder / row.id)
-        if run is not None and not (stale == "redo" and commit and row.commit != commit):
-            return Standing(job, begun=run, replaced=[other for other in everyone if other != row.id])
-    return Standing(job, replaced=everyone)
+    finished = [row.id for row in kin if row.status == "FINISHED" or _finished_unheard(runs_folder / row.id)]
+    done = next((row for row in same if row.id in finished), None)
+    older = done.commit if done and commit and done.commit and done.commit != commit else ""
+    if done and not (older and stale == "redo"):
+        return Standing(job, done=done.id, replaced=[row.id for row in kin if row.id != done.id], older=older)
+    unfinished = [row for row in same if row.id not in finished]
+    current = [row for row in unfinished if not (stale == "redo" and commit and row.commit != commit)]
+    begun = next((run for row in current if (run := _opened(runs_folder / row.id)) is not None), None)
+    replaced = [row.id for row in kin if row.id not in (*finished, begun.id if begun else "")]
+    return Standing(job, None, begun, replaced, finished, older)
 
 
 def _never_lived(row: ChildRow, runs_folder: Path) -> bool:
