@@ -109,7 +109,7 @@ def _run_combinations(context: Context) -> int:
 
             status = _supervise(context, parent, executor, outcomes, source, len(jobs))
             if status != INTERRUPTED:
-                print_comparison(context, parent.row.id)
+                print_comparison(context, parent.row)
             return status
 
 
@@ -145,7 +145,7 @@ def _run_search(context: Context, search: Search, space: Space, base: Job) -> in
         if best is not None:
             write_best(context, parent.row, search.metric, best)
         if status != INTERRUPTED:
-            print_comparison(context, parent.row.id)
+            print_comparison(context, parent.row)
         return status
 
 

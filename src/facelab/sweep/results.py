@@ -11,16 +11,14 @@ from facelab.system import training_command
 from facelab.tracking import SweepRow, find_sweep
 
 
-def print_comparison(context: Context, sweep_id: str) -> None:
+def print_comparison(context: Context, row: SweepRow) -> None:
     """Compare the runs of a sweep, as `facelab compare` does."""
-    row = find_sweep(context.store, sweep_id)
-    if row is None:
-        return
     from facelab.compare.report import report  # deferred: slow, and not needed at the start
 
     context.say("")
     try:
-        report(context.store, row, context.runs_folder, context.console)
+        now = find_sweep(context.store, row.id)  # with the values that this command has added
+        report(context.store, now or row, context.runs_folder, context.console)
     except FacelabError as error:
         context.warn(f"The comparison failed: {error}\nRepeat it with: facelab compare sweep={row.name}")
 
