@@ -119,10 +119,14 @@ class Plan:
         Raises:
             ConfigError: its config is invalid.
         """
-        elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
         chosen = [override.input_line or "" for override in self.fixed]
-        chosen += [f"{elements[name]}={value}" for name, value in point.items()]
+        chosen += [f"{key}={value}" for key, value in self.typed(point).items()]
         return replace(self.job(chosen, point), overrides=self._alone(chosen), trial=trial)
+
+    def typed(self, point: Mapping[str, str]) -> dict[str, str]:
+        """A point by the keys as they are typed, with Hydra's `+` where the axes have it."""
+        elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
+        return {elements[name]: value for name, value in point.items()}
 
     def _alone(self, chosen: Sequence[str]) -> list[str]:
         """The overrides without those of the sweep; an experiment that is a sweep runs once."""

@@ -1,13 +1,12 @@
 """Results at the end of a sweep: the comparison of its runs, and the best config of a search."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from facelab.errors import FacelabError
+from facelab.errors import ConfigError, FacelabError
 from facelab.sweep.context import Context
-from facelab.sweep.overlay import overlay
-from facelab.system import training_command
+from facelab.sweep.overlay import folder_name, overlay
+from facelab.system import replace_files, training_command
 from facelab.tracking import SweepRow, find_sweep
 
 
@@ -24,7 +23,9 @@ def print_comparison(context: Context, row: SweepRow) -> None:
 
 
 def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, float, Mapping[str, str]]) -> None:
-    """Write the best trial as an experiment, `experiments/<sweep>/best.yaml`.
+    """Write the best trial as an experiment, `experiments/<sweep>/best.yaml`, and print how to train it.
+
+    If that file cannot be written, the command has all overrides instead.
 
     Args:
         context: of the sweep.
@@ -34,11 +35,20 @@ def write_best(context: Context, row: SweepRow, metric: str, best: tuple[int, fl
     """
     number, value, overrides = best
     plan = context.plan
-    groups = plan.compose(overrides, number).choices.keys()
-    name = re.sub(r"\W+", "_", row.name)
-    file = Path("experiments") / name / "best.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(overlay(overrides, plan.lasting, plan.command, groups), encoding="utf-8")
     texts = " ".join(f"{key}={text}" for key, text in overrides.items())
     context.say(f"Best: trial {number}, {metric} {value:.4f} with {texts}")
-    context.say(f"Train it: {training_command()} +{name}=best   ({file})")
+    try:
+        job = plan.compose(overrides, number)
+    except ConfigError as error:
+        context.warn(f"The config of trial {number} is not valid any more: {error}")
+        return
+    name = folder_name(row.name, {*job.config, *job.choices, "hydra"})
+    file = Path("experiments") / name / "best.yaml"
+    try:
+        text = overlay(plan.typed(overrides), plan.lasting, plan.command, job.choices.keys())
+        replace_files({file: text.encode()})
+    except OSError as error:
+        context.warn(f"{file} cannot be written ({error}).")
+        context.say(f"Train it: {training_command(job.overrides)}")
+    else:
+        context.say(f"Train it: {training_command()} +{name}=best   ({file})")
