@@ -268,14 +268,15 @@ def estimate_of(group: Group, metric: str) -> Estimate | None:
 def comparisons(study: Study) -> list[Comparison]:
     """Paired comparisons: of all pairs of groups, or of the best with each other one if there are many.
 
-    Empty without replicates.
+    p values are corrected for all pairs, since the best of many was chosen by the same data. Empty without replicates.
     """
     if not study.metrics or not study.replicates:
         return []
     metric = study.metrics[0]
     means = [(found.mean, group) for group in study.groups if (found := estimate_of(group, metric)) is not None]
     pairs: Iterator[tuple[Group, Group]]
-    if len(means) <= _ALL_PAIRS_UP_TO:
+    corrected_for = None if len(means) <= _ALL_PAIRS_UP_TO else math.comb(len(means), 2)
+    if corrected_for is None:
         pairs = itertools.combinations([group for _, group in means], 2)
     else:
         best = (min if study.lowest_first else max)(means, key=lambda pair: pair[0])[1]
@@ -285,7 +286,7 @@ def comparisons(study: Study) -> list[Comparison]:
         difference = paired(_by_replicate(study, first), _by_replicate(study, second))
         if difference is not None:
             compared.append((first.label, second.label, difference))
-    corrected = holm([difference.p for _, _, difference in compared])
+    corrected = holm([difference.p for _, _, difference in compared], corrected_for)
     return [
         Comparison(first, second, difference, p)
         for (first, second, difference), p in zip(compared, corrected, strict=True)
