@@ -283,7 +283,7 @@ def comparisons(study: Study) -> list[Comparison]:
         pairs = ((best, group) for _, group in means if group is not best)
     compared: list[tuple[str, str, Difference]] = []
     for first, second in pairs:
-        difference = paired(_by_replicate(study, first), _by_replicate(study, second))
+        difference = paired(by_replicate(study, first), by_replicate(study, second))
         if difference is not None:
             compared.append((first.label, second.label, difference))
     corrected = holm([difference.p for _, _, difference in compared], corrected_for)
@@ -293,7 +293,8 @@ def comparisons(study: Study) -> list[Comparison]:
     ]
 
 
-def _by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
+def by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
+    """The finite values of a group's first metric by replicate."""
     metric = study.metrics[0]
     return {
         tuple(run.point.get(axis, "") for axis in study.replicates): value
