@@ -20,6 +20,7 @@ from rich.console import Console
 from facelab.compare.report import report
 from facelab.compare.search import importances
 from facelab.compare.shown import shown_estimate
+from facelab.compare.statistics import holm
 from facelab.compare.table import Study, comparisons, estimate_of, study_of_sweep
 from facelab.tracking import RunFiles, ServerStore, SqliteStore, children, histories
 from tests.compare.store import RecordedSweep
@@ -123,15 +124,19 @@ def test_many_groups_are_compared_with_the_best(begin: Begin) -> None:
         for seed in (1, 2):
             point = {"split.train_per_identity": str(k), "seed": str(seed)}
             sweep.child(point, {"val/loss": abs(k - 5) + 0.1 * seed * k})
-    compared = comparisons(_study(sweep))
+    study = _study(sweep)
+    compared = comparisons(study)
     assert len(compared) == 6
     assert {one.first for one in compared} == {"k=5"}, "the lowest loss"
-    assert all(one.p is not None and one.p <= 1 for one in compared)
+    raw = [one.difference.p for one in compared]
+    assert [one.p for one in compared] == holm(raw, 7 * 6 // 2), "all 21 pairs, of which the best was chosen"
 
 
 def test_reading_by_sql_is_what_mlflow_reads(begin: Begin, client: MlflowClient) -> None:
     sweep = _families(begin)
     odd = sweep.child({"model": "gan", "seed": "9"}, {"a": math.nan, "b": math.inf}, "KILLED", reason="Ctrl-C", trial=4)
+    client.set_tag(odd, "needs.generator", "f" * 32)
+    client.set_tag(odd, "needs.generator.config_hash", "0" * 64)
     rows = children(sweep.store, sweep.row.id)
     found = client.search_runs([sweep.store.open()[1]], f"tags.`mlflow.parentRunId` = '{sweep.row.id}'")
     by_id = {run.info.run_id: run for run in found}
@@ -145,6 +150,7 @@ def test_reading_by_sql_is_what_mlflow_reads(begin: Begin, client: MlflowClient)
         assert row.seconds == pytest.approx((run.info.end_time - run.info.start_time) / 1000)
         assert row.commit == run.data.tags["mlflow.source.git.commit"]
     assert (rows[-1].id, rows[-1].trial, rows[-1].reason) == (odd, 4, "Ctrl-C")
+    assert (rows[-1].generator, rows[-1].needs) == ("f" * 32, {"generator": "0" * 64})
     curves = histories(sweep.store, [row.id for row in rows], "val/f1")
     assert set(curves) == {row.id for row in rows} - {odd}
     for run_id, curve in curves.items():

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from facelab.compare.figures import Dots, dots
-from facelab.compare.people import per_class, per_class_accuracy
+from facelab.compare.people import PerClass, per_class, per_class_accuracy
 from facelab.compare.recorded import Recorded
-from facelab.compare.roc import roc_band, roc_curves, tar_at
+from facelab.compare.roc import RocBand, roc_band, roc_curves, tar_at
 from facelab.compare.table import Group, study_of_sweep
 from facelab.metrics import Metric
 from facelab.metrics.verification import roc, tar_at_far
+from facelab.protocols import plots
 from facelab.protocols.operating_points import FARS
 from facelab.protocols.roc_rows import roc_rows
 from facelab.tracking import SqliteStore, children
@@ -99,6 +101,24 @@ def test_many_classes_name_only_the_worst(group: tuple[Group, Recorded], tmp_pat
     words = _words(per_class_accuracy([found]))
     assert "all 5,749 classes" in words
     assert len(re.findall(r"p\d+ \(1\)", words)) == 20
+
+
+def test_names_with_dollars_and_chinese_ones_are_drawn_as_they_are() -> None:
+    """A pair of dollars begins a formula in matplotlib, and its font has no Chinese characters."""
+    names = ["$\\frac$", "a^$ and $b", "\\$5 and $6"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = per_class_accuracy([PerClass("$x_$", 1, dict.fromkeys(names, 1), dict.fromkeys(names, 2))])
+        assert all(f"{name} (2)" in _words(text) for name in names)
+        assert "$x_$, mean 50.0%" in _words(text)
+        chinese = per_class_accuracy([PerClass("cnn", 1, {"王": 1}, {"王": 2})])
+        assert plots.face_grid(np.zeros((1, 8, 8, 1), np.uint8), ["王 $\\frac$"], title="$^$").std()
+    assert ">王 (2)</text>" in chinese
+
+
+def test_the_numbers_of_a_logarithmic_axis_stay_powers_of_ten() -> None:
+    text = roc_curves([RocBand("cnn", 0.9, [(np.array([0.0, 1e-3, 1.0]), np.array([0.0, 0.5, 1.0]))])])
+    assert "$\\mathdefault{10^{-2}}$" in _words(text)
 
 
 def test_every_interval_is_within_the_frame() -> None:

@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -22,7 +21,7 @@ from facelab.commands import train
 from facelab.config.check import check, plain
 from facelab.config.command_line import RUNS_OWN, check_arguments
 from facelab.config.compose import config_folder
-from facelab.sweep.plan import Plan, points
+from facelab.sweep.plan import Job, Plan, points
 from tests import test_extending
 from tests.conftest import ROOT
 from tests.conftest import Command as CommandLine
@@ -144,7 +143,7 @@ def _has_open_values(composed: DictConfig) -> bool:
 def _check_sweep(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose and check the last job, in place of running all."""
 
-    def run(plan: Plan, base: dict[str, Any]) -> int:
+    def run(plan: Plan, base: Job) -> int:
         if not plan.searching:
             *_, last = points(plan.axes)
             plan.compose(last)

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from facelab.commands.compare import compare
 from facelab.compare.statistics import Difference, Estimate, least_difference
@@ -236,6 +237,15 @@ def test_a_faulty_registration_is_refused(few_shot: Path, old: str, new: str, sa
     file.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
         read_study("few_shot_small")
+
+
+def test_a_study_of_the_current_folder_goes_before_one_of_facelabs_own(few_shot: Path) -> None:
+    """Its study.yaml is what Hydra composes, too."""
+    shutil.copytree(few_shot, few_shot.parent / "few_shot")
+    assert read_study("few_shot").folder == few_shot.parent / "few_shot"
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("train", ["+few_shot=study"], return_hydra_config=True)
+    assert composed.hydra.sweeper.params["split.seed"] == "range(3)"
 
 
 def test_an_unknown_study_is_refused_with_those_there_are(few_shot: Path, store_folder: Path) -> None:

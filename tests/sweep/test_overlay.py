@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from facelab.config.compose import config_folder
-from facelab.sweep.overlay import overlay
+from facelab.sweep.overlay import folder_name, overlay
 
 
 def composed(*overrides: str) -> Any:
@@ -50,6 +50,41 @@ def test_the_overlay_gives_the_config_of_the_trial(
 
 def _forced(overrides: Mapping[str, str]) -> list[str]:
     return [f"++{key}={text}" if "." in key else f"{key}={text}" for key, text in overrides.items()]
+
+
+def test_an_arm_that_was_added_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`+tri/arm=x` is in no defaults list, so there is nothing to override."""
+    monkeypatch.chdir(tmp_path)
+    arms = tmp_path / "experiments" / "tri" / "arm"
+    (tmp_path / "experiments" / "found").mkdir(parents=True)
+    arms.mkdir(parents=True)
+    (arms / "x.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: gan\nseed: 7\n")
+    (arms.parent / "base.yaml").write_text("# @package _global_\ndefaults:\n  - /tri/arm: y\n")
+    (arms / "y.yaml").write_text("# @package _global_\nseed: 8\n")
+    for swept, fixed in (("+tri/arm", ()), ("tri/arm", ("+tri=base",))):
+        text = overlay({swept: "x"}, fixed, "command", GROUPS)
+        (tmp_path / "experiments" / "found" / "best.yaml").write_text(text)
+        assert composed("+found=best") == composed(*fixed, f"{swept}=x")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "folder"),
+    [
+        ("rates", "rates"),
+        ("größe 2", "gr_e_2"),
+        ("2024-lr", "search_2024_lr"),
+        ("model", "search_model"),
+        ("é", "_"),
+    ],
+)
+def test_the_folder_of_the_best_config_is_a_name_that_hydra_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folder_name(sweep, GROUPS) == folder
+    (tmp_path / "experiments" / folder).mkdir(parents=True)
+    (tmp_path / "experiments" / folder / "best.yaml").write_text(overlay({"seed": "5"}, [], "command", GROUPS))
+    assert composed(f"+{folder}=best")["seed"] == 5
 
 
 def test_what_an_overlay_cannot_say_is_written_beside_it() -> None:

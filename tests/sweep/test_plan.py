@@ -6,15 +6,15 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from facelab.errors import ConfigError
-from facelab.sweep.plan import Job, Plan, axis_name, divide, points
+from facelab.sweep.plan import Job, Plan, axis_name, divide, first_point, points
 
 
-def _plan(*overrides: str, searching: bool = False) -> Plan:
+def _plan(*overrides: str, sampler: str = "") -> Plan:
     def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
         return Job(point, {"overrides": list(chosen)}, {"model": "cnn"}, {})
 
     axes, fixed = divide(OverridesParser.create().parse_overrides([*overrides]))
-    return Plan(axes, fixed, "command", job, searching)
+    return Plan(axes, fixed, "command", job, sampler)
 
 
 def test_the_last_axis_runs_fastest_and_the_last_override_of_a_key_holds() -> None:
@@ -45,12 +45,20 @@ def test_an_added_key_keeps_its_plus() -> None:
     assert plan.compose({"data.number": "1"}).config["overrides"] == ["+data.number=1"]
 
 
+def test_the_first_point_has_the_first_value_of_each_axis_and_the_low_end_of_an_interval() -> None:
+    axes = _plan("model=cnn,gan", "width=int(interval(16,64))", "lr=tag(log,interval(1e-5,1e-2))", "k=range(2,9)").axes
+    assert first_point(axes) == {"model": "cnn", "width": "16", "lr": "1e-05", "k": "2"}
+
+
 def test_a_name_depends_on_axes_and_choices_alone() -> None:
     name = _plan("seed=1,2", "augment=light").default_name
     assert name.startswith("seed-")
     assert _plan("augment=light", "seed=3,4,5", "sweep.jobs=2", "runtime.workers=0").default_name == name
     assert _plan("seed=1,2", "augment=none").default_name != name
-    assert _plan("seed=1,2", "augment=light", searching=True).default_name != name
+    searches = [
+        _plan("seed=1,2", "augment=light", sampler=sampler).default_name for sampler in ("TPE 0", "TPE 1", "Grid")
+    ]
+    assert len({name, *searches}) == 4
     assert _plan("+few_shot=sweep", "split.seed=1,2").default_name.startswith("few_shot-")
 
 

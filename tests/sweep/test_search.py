@@ -1,5 +1,6 @@
 """A search draws what it should, forgets nothing when its process dies, and never chooses by test faces."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +16,9 @@ from facelab.commands.train import check_training
 from facelab.config.build import build
 from facelab.config.compose import config_folder
 from facelab.errors import ConfigError
+from facelab.metrics import Metric
 from facelab.sweep.samplers import at, place_of
-from facelab.sweep.search import CMAES, TPE, Grid, Random, Search
+from facelab.sweep.search import CMAES, TPE, Grid, Random, Search, sampler_of
 from facelab.sweep.space import Space, read_space
 from facelab.sweep.study import RecordedStudy
 
@@ -250,6 +252,19 @@ def test_the_best_is_the_first_of_equals_in_the_direction_asked_for(tmp_path: Pa
         assert best[0] == number
 
 
+def test_a_metric_is_optimised_in_its_declared_direction_unless_one_is_given() -> None:
+    declared = [Metric("loss", "loss", False), Metric("test/f1", "F1", True), Metric("verification/eer", "EER", False)]
+    found = {
+        (metric, given): TPE(metric=metric, direction=given).directed(declared).direction  # type: ignore[arg-type]
+        for metric in ("val/loss", "val/f1", "val/verification/eer", "val/odd")
+        for given in (None, "maximize", "minimize")
+    }
+    assert [found[metric, None] for metric in ("val/loss", "val/f1", "val/verification/eer", "val/odd")] == [
+        *("minimize", "maximize", "minimize", "maximize")
+    ]
+    assert all(direction == given for (_, given), direction in found.items() if given)
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_trials_below_the_median_are_stopped(tmp_path: Path, direction: str) -> None:
     """By hand: at 100 images the finished trials have 1, 2, 3; at 200 images 5, 6, 7. Medians 2 and 6."""
@@ -314,6 +329,8 @@ def test_every_search_is_built_from_its_config(name: str) -> None:
         config = check_training(compose("train", [f"search={name}", "search.trials=7"]))
         built = build({"search": config["search"]})["search"]
         assert isinstance(built, Search)
+        recorded = {**dataclasses.asdict(built), "sampler": type(built).__name__}  # as in the tag of a sweep
+        assert sampler_of(config["search"]) == sampler_of(recorded) != ""
         assert built.total(SMALL) == 7
         with pytest.raises(ConfigError) as caught:
             check_training(compose("train", [f"search={name}", "search.trials=0", "search.direction=up"]))

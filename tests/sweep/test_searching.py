@@ -67,6 +67,23 @@ def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
 
 
 @pytest.mark.slow
+def test_a_trial_that_does_not_compose_is_a_failed_trial_and_the_search_goes_on(
+    facelab: Command, experiment: Experiment, runs: Runs
+) -> None:
+    models = ("model=cnn_arcface,cnn,cnn_adaface", "model.loss.margin_rad=choice(0.3)")
+    search = ("train", "-m", "search=grid", *SMALL, *experiment, *models, "sweep.jobs=2")
+    outcome = facelab(*search)
+    assert outcome.status == 1
+    assert "trial 1 has an invalid config: model.loss.margin_rad: unknown key" in outcome.error
+    assert "1 of 3 jobs failed" in outcome.error
+    assert {run.data.tags["sweep.trial"]: run.info.status for run in _children(runs())} == {
+        "0": "FINISHED",
+        "2": "FINISHED",
+    }
+    assert "3 trials, 3 done before" in facelab(*search).out
+
+
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned(facelab: Command, experiment: Experiment, runs: Runs) -> None:
     longer = ("search.startup_trials=1", "model.recipe.max_images=3200", "trainer.validations=20")
     outcome = facelab("train", "-m", "search=grid", *SMALL, *longer, *experiment, "model.optimizer.lr=1e-3,1e-9")
@@ -152,3 +169,12 @@ def test_a_name_of_a_search_is_not_one_of_a_sweep(facelab: Command, experiment: 
     outcome = facelab("train", "-m", "search=grid", *SMALL, *experiment, "augment=none,light", "sweep.name=mine")
     assert outcome.status == 2
     assert "one of them is a search" in outcome.error
+
+
+@pytest.mark.slow
+def test_a_name_of_a_search_belongs_to_one_algorithm_and_seed(facelab: Command, experiment: Experiment) -> None:
+    search = ("train", "-m", "search=random", *SMALL, *experiment, "augment=none,light", "search.trials=1")
+    assert facelab(*search, "sweep.name=mine").status == 0
+    outcome = facelab(*search, "sweep.name=mine", "search.seed=1")
+    assert outcome.status == 2
+    assert "its trials are drawn by Random 0 (algorithm and seed), not Random 1" in outcome.error

@@ -1,10 +1,16 @@
 """The order in which a sweep provides its jobs."""
 
+import dataclasses
+from pathlib import Path
+
 from facelab.config.needs import Need
 from facelab.runs.dependencies import Dependency
+from facelab.runs.resume import write_config
 from facelab.sweep.children import Standing
+from facelab.sweep.executor import Demand
 from facelab.sweep.plan import Job
 from facelab.sweep.source import Combinations
+from facelab.tracking import SqliteStore, TrackedRun
 
 
 def _standing(name: str, generator: int | None) -> Standing:
@@ -63,3 +69,12 @@ def test_a_generator_that_a_generator_needs_counts_too() -> None:
     outer = Standing(Job({"name": "outer"}, config, {}, {"generator": nested}))
     source = Combinations([outer, _standing("a", 1), _standing("b", None)])
     assert [_name(_next(source)) for _ in range(3)] == ["outer", "b", "a"]
+
+
+def test_an_interrupted_run_needs_what_its_own_config_says(store_folder: Path, tmp_path: Path) -> None:
+    """The accelerator is no part of a run's identity, so the same command may name another one now."""
+    begun = TrackedRun.create(SqliteStore(str(store_folder), "demand"), "begun", {}, tmp_path)
+    write_config({"trainer": {"devices": 2, "threads": 3, "accelerator": "gpu"}}, begun.folder)
+    source = Combinations([dataclasses.replace(_standing("a", None), begun=begun)])
+    assert source.upcoming() == Demand(devices=2, threads=3, gpu=True, workers=0)
+    assert _next(source).demand == Demand(devices=2, threads=3, gpu=True, workers=0)

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from facelab.tracking import TrackedRun
 from tests.conftest import TINY_CNN, TINY_GAN, Command
+from tests.runs.synthetic import generator_of
 from tests.sweep.family import family
 from tests.sweep.faults import add_choice
 
@@ -117,6 +118,26 @@ def test_a_loss_that_is_no_number_is_a_failed_job(facelab: Command, experiment: 
     assert [run.info.run_name for run in children] == ["cnn · lr=1e+30", "cnn · lr=0.001"]
 
 
+@pytest.mark.slow
+def test_a_result_stays_until_its_replacement_has_finished(
+    facelab: Command, experiment: Experiment, runs: Runs, faulty: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "conf" / "data" / "faulty.yaml"
+    text = file.read_text()
+    sweep = ("train", "-m", *FAULTY, *experiment, "seed=1")
+    assert facelab(*sweep).status == 0
+    file.write_text(text.replace("how: none", "how: once"))
+    outcome = facelab(*sweep)
+    assert outcome.status == 1
+    assert "2 runs: 1 finished, 1 failed" in outcome.out
+    (tmp_path / "mended").touch()
+    outcome = facelab(*sweep)
+    assert outcome.status == 0, outcome.error
+    assert "2 runs: 1 superseded, 1 finished" in outcome.out
+    _, (old, new) = family(runs())
+    assert old.data.tags["sweep.superseded_by"] == new.info.run_id
+
+
 def test_fail_fast_stops_the_others(facelab: Command, experiment: Experiment, runs: Runs, faulty: None) -> None:
     ways = ("sweep.jobs=2", "data.how=wait,raise,none", "sweep.fail_fast=true")
     assert facelab("train", "-m", *FAULTY, *experiment, *ways).status == 1
@@ -136,6 +157,22 @@ def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command
     assert outcome.status == 0, outcome.error
     assert ": 4 jobs" in outcome.out
     assert "4 runs: 4 finished" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=0.3"],
+        ["split=few_shot,few_shot_rotated", "split.train_per_identity=2"],
+        ["data=folder", "data.root=/a,/b"],
+        ["search=random", "model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=interval(0.1,0.5)"],
+    ],
+    ids=" ".join,
+)
+def test_a_key_may_belong_to_a_swept_choice_or_have_swept_values_only(facelab: Command, overrides: list[str]) -> None:
+    """All configs are valid, so what is refused is the store, which comes after them."""
+    outcome = facelab("train", "-m", *overrides, "trainer=cpu", "tracking.folder=/proc/none")
+    assert outcome.error.startswith("Error: tracking.folder")
 
 
 @pytest.mark.parametrize(
@@ -226,6 +263,26 @@ def test_jobs_that_need_the_same_run_train_it_once(
     needed = client.get_experiment_by_name(experiment[1].partition("=")[2].strip("'") + " · needed")
     assert needed is not None
     assert len(client.search_runs([needed.experiment_id])) == 2
+
+
+@pytest.mark.slow
+def test_a_change_of_a_generators_file_replaces_the_runs_that_it_generated_for(
+    facelab: Command, experiment: Experiment, runs: Runs, tmp_path: Path
+) -> None:
+    file = tmp_path / "conf" / "model" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("defaults: [gan_conditional, _self_]\n")
+    synthetic = ("synthetic=gan_conditional", "synthetic.per_identity=1", generator_of("model=mine"))
+    sweep = ("train", "-m", *TINY_CNN, *synthetic, *experiment, "model.recipe.max_images=16", "seed=1")
+    assert facelab(*sweep).status == 0
+    assert "1 jobs, 1 finished before" in facelab(*sweep).out
+    file.write_text("defaults: [gan_conditional, _self_]\nobjective:\n  weight: 0.5\n")
+    outcome = facelab(*sweep)
+    assert outcome.status == 0, outcome.error
+    assert "finished before" not in outcome.out
+    _, (old, new) = family(runs())
+    assert old.data.tags["sweep.superseded_by"] == new.info.run_id
+    assert old.data.tags["needs.generator"] != new.data.tags["needs.generator"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from rich.text import Text
 
 from facelab.compare.long import NAME, Format, as_bytes, long_table
+from facelab.compare.ranking import uneven
 from facelab.compare.report import print_remarks, print_study, write_files, write_report
 from facelab.compare.shown import shown_estimate, shown_value
 from facelab.compare.table import Study, estimate_of, recorded_metrics, study_of_runs, study_of_sweep
@@ -231,7 +232,7 @@ def best(config: Mapping[str, Any]) -> None:
         found, group = (min if lowest else max)(means, key=lambda pair: pair[0].mean)
         over = " and ".join(study.replicates)
         text = f"The best mean over {over}: {group.label} with {shown_estimate(study.metric(metric), found)}"
-        console.print(Text(text), soft_wrap=True)
+        console.print(Text(f"{text}\n{uneven(study)}".rstrip()), soft_wrap=True)
     if metric.split("/")[0] not in ("best", "val", "train"):
         console.print("This metric also selected the run, so its value is optimistic.", style="dim")
 

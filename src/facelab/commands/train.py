@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from hydra import compose
@@ -27,8 +27,8 @@ from facelab.runs.experiment import Experiment
 from facelab.runs.run import resume, train
 from facelab.sweep.controller import run_sweep
 from facelab.sweep.executor import Place
-from facelab.sweep.plan import Job, Plan, axis_name, divide
-from facelab.sweep.search import Search
+from facelab.sweep.plan import Job, Plan, axis_name, divide, first_point
+from facelab.sweep.search import Search, sampler_of
 from facelab.sweep.settings import SweepSettings
 from facelab.system import training_command
 
@@ -185,7 +185,10 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
     """
 
     def job(chosen: Sequence[str], point: Mapping[str, str]) -> Job:
-        composed = loader.load_sweep_config(config, [*chosen])
+        try:
+            composed = loader.load_sweep_config(config, [*chosen])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain_composition(error, "train", chosen)) from error
         checked = check_training(composed)
         choices = choices_of(composed.hydra, checked)
         return Job(point, checked, choices, dependencies_of(checked, choices))
@@ -193,6 +196,6 @@ def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) ->
     axes, fixed = divide(OverridesParser.create(config_loader=loader).parse_overrides([*overrides]))
     if any(axis_name(override) == "resume" for override in (*axes, *fixed)):
         raise ConfigError("resume: this key resumes a single run; remove -m. To resume a sweep, repeat its command.")
-    base = check_training(loader.load_sweep_config(config, [override.input_line or "" for override in fixed]))
-    command = training_command(sys.argv[1:])
-    return run_sweep(Plan(axes, fixed, command, job, searching=base.get("search") is not None), base)
+    plan = Plan(axes, fixed, training_command(sys.argv[1:]), job)
+    base = plan.compose(first_point(axes))  # fixed overrides alone may not compose: a key may belong to a swept choice
+    return run_sweep(replace(plan, sampler=sampler_of(base.config.get("search"))), base)

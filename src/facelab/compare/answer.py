@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from facelab.compare.charts import Chart, search_summary
-from facelab.compare.ranking import best_groups, best_run, has_value, ranked_groups
+from facelab.compare.ranking import best_groups, best_run, has_value, leader, ranked_groups, uneven
 from facelab.compare.shown import shown_difference, shown_estimate, shown_p
 from facelab.compare.statistics import Estimate
 from facelab.compare.table import Comparison, Group, Study, cells, comparisons, estimate_of
@@ -31,7 +31,9 @@ def answer(study: Study) -> str:
     if not others:
         return f"{metric}: {found}."
     sense = ", where lower is better" if study.lowest_first else ""
-    return f"Best: {best.label}, with {metric} {found}{sense}. {_against(study, best, others[0])}"
+    title = "Best" if leader(study) is best else "Undecided, since the next is better where both have runs. Best mean"
+    text = f"{title}: {best.label}, with {metric} {found}{sense}. {_against(study, best, others[0])}"
+    return f"{text} {uneven(study)}".rstrip()
 
 
 def sweep_note(study: Study, page: RunPage, sweep: str, charts: Sequence[Chart]) -> str:
@@ -61,9 +63,9 @@ def sweep_note(study: Study, page: RunPage, sweep: str, charts: Sequence[Chart])
 
 def _next(study: Study, page: RunPage, sweep: str) -> str:
     steps = {"All of it on one page": f"[{PAGE}]({page.viewer(PAGE)})"}
-    ranked = study.ranked
-    if ranked:
-        best = best_run(study, ranked_groups(study, study.groups, 1)[0])
+    first = leader(study)
+    if first is not None:
+        best = best_run(study, first)
         link = RunPage(best.id, page.experiment_id).address
         steps["The best run of the best setting"] = f"[{note.plain(best.name)}]({link})"
     command = f"facelab compare {shlex.quote(f'sweep={sweep}')}"

@@ -2,13 +2,17 @@
 
 import base64
 import io
+import re
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from facelab.protocols.plots import MISSING_GLYPH, literal
 
 
 def render(template: Path, **values: Any) -> str:
@@ -29,9 +33,22 @@ def render(template: Path, **values: Any) -> str:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG; equal figures give equal text."""
+    """A figure as SVG; equal figures give equal text.
+
+    Texts are paths, unless matplotlib's font lacks a character, such as a Chinese one: a browser has more fonts.
+    """
+    literal(figure)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        text = _written(figure, "path")
+        if any(re.match(MISSING_GLYPH, str(warning.message)) for warning in raised):
+            text = _written(figure, "none")
+    return text
+
+
+def _written(figure: Figure, texts: Literal["path", "none"]) -> str:
     written = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "facelab"}):
+    with mpl.rc_context({"svg.hashsalt": "facelab", "svg.fonttype": texts}):
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(written, metadata={"Date": None})
     return written.getvalue()

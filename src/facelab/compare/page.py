@@ -17,7 +17,7 @@ from facelab.compare.charts import (
 )
 from facelab.compare.html import render, svg_uri
 from facelab.compare.images import images
-from facelab.compare.ranking import best_groups, has_value, ranked_groups
+from facelab.compare.ranking import best_groups, leader
 from facelab.compare.recorded import Recorded
 from facelab.compare.table import Study, cells, comparison_cells, comparisons
 from facelab.compare.written import COMPARISON_HEADINGS, provenance
@@ -51,7 +51,7 @@ def page(study: Study, recorded: Recorded) -> Page:
         TrackingError: the store cannot be read.
     """
     groups = best_groups(study, study.groups, _MOST_GROUPS if study.search is None else _MOST_TRIALS)
-    best = [group for group in ranked_groups(study, study.groups, 1) if has_value(study, group)]
+    best = leader(study)
     results, searched = result_charts(study), search_charts(study)
     roc, people = roc_charts(study, recorded), people_charts(study, recorded)
     curves = curve_charts(study, recorded)
@@ -61,7 +61,7 @@ def page(study: Study, recorded: Recorded) -> Page:
         study=study,
         answer=answer(study),
         provenance=provenance(study),
-        rows=[{"cells": cells(study, group), "best": group in best and len(groups) > 1} for group in groups],
+        rows=[{"cells": cells(study, group), "best": group is best and len(groups) > 1} for group in groups],
         notes=_notes(study),
         results=_shown(results),
         compared=[comparison_cells(study, comparison) for comparison in comparisons(study)],

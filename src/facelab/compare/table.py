@@ -268,31 +268,33 @@ def estimate_of(group: Group, metric: str) -> Estimate | None:
 def comparisons(study: Study) -> list[Comparison]:
     """Paired comparisons: of all pairs of groups, or of the best with each other one if there are many.
 
-    Empty without replicates.
+    p values are corrected for all pairs, since the best of many was chosen by the same data. Empty without replicates.
     """
     if not study.metrics or not study.replicates:
         return []
     metric = study.metrics[0]
     means = [(found.mean, group) for group in study.groups if (found := estimate_of(group, metric)) is not None]
     pairs: Iterator[tuple[Group, Group]]
-    if len(means) <= _ALL_PAIRS_UP_TO:
+    corrected_for = None if len(means) <= _ALL_PAIRS_UP_TO else math.comb(len(means), 2)
+    if corrected_for is None:
         pairs = itertools.combinations([group for _, group in means], 2)
     else:
         best = (min if study.lowest_first else max)(means, key=lambda pair: pair[0])[1]
         pairs = ((best, group) for _, group in means if group is not best)
     compared: list[tuple[str, str, Difference]] = []
     for first, second in pairs:
-        difference = paired(_by_replicate(study, first), _by_replicate(study, second))
+        difference = paired(by_replicate(study, first), by_replicate(study, second))
         if difference is not None:
             compared.append((first.label, second.label, difference))
-    corrected = holm([difference.p for _, _, difference in compared])
+    corrected = holm([difference.p for _, _, difference in compared], corrected_for)
     return [
         Comparison(first, second, difference, p)
         for (first, second, difference), p in zip(compared, corrected, strict=True)
     ]
 
 
-def _by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
+def by_replicate(study: Study, group: Group) -> dict[Hashable, float]:
+    """The finite values of a group's first metric by replicate."""
     metric = study.metrics[0]
     return {
         tuple(run.point.get(axis, "") for axis in study.replicates): value

@@ -12,6 +12,7 @@ from typing import Any, cast
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -119,16 +120,20 @@ def _keys_of_choice(group: str, choice: str) -> set[str]:
 
 def _composed_part(config_name: str, arguments: Sequence[str]) -> dict[str, Any]:
     """The config, composed with the valid ones of the arguments."""
-    GlobalHydra.instance().clear()
     accepted: list[str] = []
     composed: Any = None
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        for argument in ["", *(a for a in arguments if "=" in a and "," not in a)]:
-            try:
-                composed = compose(config_name, [*accepted, argument] if argument else accepted)
-            except (HydraException, OmegaConfBaseException):
-                continue
-            accepted += [argument] if argument else []
+    before = get_gh_backup()  # of a search, which goes on after a trial that does not compose
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            for argument in ["", *(a for a in arguments if "=" in a and "," not in a)]:
+                try:
+                    composed = compose(config_name, [*accepted, argument] if argument else accepted)
+                except (HydraException, OmegaConfBaseException):
+                    continue
+                accepted += [argument] if argument else []
+    finally:
+        restore_gh_from_backup(before)
     return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)) if composed is not None else {}
 
 
@@ -171,4 +176,5 @@ def experiment_folder(name: str, file: str) -> Path:
 
 
 def _experiments() -> list[Path]:
-    return list(dict.fromkeys([config_folder().parent / "experiments", Path.cwd() / "experiments"]))
+    """As in Hydra's search path: the folder one works in goes before facelab's own."""
+    return list(dict.fromkeys([Path.cwd() / "experiments", config_folder().parent / "experiments"]))

@@ -1,15 +1,19 @@
 """Plots as images (H, W, 3) uint8."""
 
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 Plot = NDArray[np.uint8]
+MISSING_GLYPH = "Glyph .* missing"  # matplotlib's warning
 
 _LINE_INCHES = 0.15  # of a caption
 _MANY_CLASSES = 25  # above this, axis labels of normal size would overlap
@@ -17,10 +21,27 @@ MOST_CLASSES = 60  # distinguishable in one plot
 _MOST_POINTS = 1000  # t-SNE takes minutes for 20,000
 
 
+def literal(figure: Figure) -> None:
+    """Have all texts drawn as they are: a `$` in the name of a person or class begins no formula.
+
+    The numbers of a logarithmic axis are formulas of matplotlib's own, and stay so.
+    """
+    for text in figure.findobj(Text):
+        cast(Text, text).set_parse_math(False)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                    tick.label1.set_parse_math(True)
+
+
 def drawn(figure: Figure) -> Plot:
-    """The pixels of a figure."""
+    """The pixels of a figure; characters that matplotlib's font lacks are drawn as boxes."""
+    literal(figure)
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from facelab.config.identity import config_hash
 from facelab.config.needs import Need
 from facelab.errors import CheckpointError, TrackingError
 from facelab.models.finished import DOWNLOADED
 from facelab.models.trained import WEIGHTS
+from facelab.runs.begin import resolved
 from facelab.runs.resume import CHECKPOINTS
 from facelab.tracking import (
     NEEDS,
@@ -23,6 +25,8 @@ from facelab.tracking import (
     tag_recorded,
 )
 from facelab.training.checkpoint import newest
+
+_PRECISIONS = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,16 @@ class Dependency:
         """
         trainer = self.config["trainer"]
         return replace(self, config={**self.config, "trainer": {**trainer, "threads": trainer["threads"] or threads}})
+
+    @property
+    def hashes(self) -> set[str]:
+        """Config hashes that its run may record: several if the machine that trains it chooses the precision."""
+        trainer = {**self.config["trainer"], "accelerator": "cpu"}  # no part of the hash, and every machine has one
+        precisions = _PRECISIONS if trainer["precision"] == "auto" else (trainer["precision"],)
+        return {
+            config_hash(resolved({**self.config, "trainer": {**trainer, "precision": precision}}))
+            for precision in precisions
+        }
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Match the jobs of a sweep with its recorded runs: done, resumable or missing."""
 
 import dataclasses
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from facelab.config.identity import config_hash
 from facelab.errors import TrackingError
 from facelab.models.trained import CONFIG
 from facelab.runs.begin import resolved
+from facelab.runs.resume import read_config
 from facelab.sweep.context import Context
+from facelab.sweep.executor import Demand
 from facelab.sweep.plan import Job
 from facelab.sweep.registered import refuse_changed_configs
 from facelab.sweep.study import Trial
@@ -27,7 +29,8 @@ class Standing:
         job: the job; its config is resolved.
         done: id of its finished run, or None.
         begun: the run to resume, or None.
-        replaced: ids of runs that a new one replaces.
+        replaced: ids of the runs that its run replaces at once: unfinished ones, or all others if it has finished.
+        outlived: ids of finished runs that its run replaces once it has finished itself.
         older: commit of the finished run, if it is not the current one.
     """
 
@@ -35,7 +38,15 @@ class Standing:
     done: str | None = None
     begun: TrackedRun | None = None
     replaced: list[str] = field(default_factory=list)
+    outlived: list[str] = field(default_factory=list)
     older: str = ""
+
+    @functools.cached_property
+    def demand(self) -> Demand:
+        """Resources of the run: one that is resumed keeps its own trainer, whatever the job's config is now."""
+        if self.begun is None:
+            return Demand.of(self.job.config)
+        return Demand.of({**self.job.config, "trainer": read_config(self.begun.folder)["trainer"]})
 
 
 class Children:
@@ -111,8 +122,8 @@ def standings(
 ) -> list[Standing]:
     """State of each job.
 
-    A run belongs to a job if it has the same point, and can be used for it if it has the same config hash too. The
-    newest unfinished run is resumed, whatever ended it, if its files are on this machine.
+    A run belongs to a job if it has the same point, and can be used for it if it has the same config hash too, as have
+    the runs that it needs. The newest unfinished run is resumed, whatever ended it, if its files are on this machine.
 
     Args:
         jobs: with resolved configs.
@@ -131,19 +142,17 @@ def standings(
 def _standing(
     job: Job, kin: list[ChildRow], runs_folder: Path, commit: str, stale: Literal["keep", "redo"]
 ) -> Standing:
-    same = [row for row in reversed(kin) if row.config_hash == config_hash(job.config)]
-    everyone = [row.id for row in kin]
-    for row in same:
-        if row.status == "FINISHED" or _finished_unheard(runs_folder / row.id):
-            older = row.commit if commit and row.commit and row.commit != commit else ""
-            if older and stale == "redo":
-                return Standing(job, replaced=everyone, older=older)
-            return Standing(job, done=row.id, replaced=[run for run in everyone if run != row.id], older=older)
-    for row in same:
-        run = _opened(runs_folder / row.id)
-        if run is not None and not (stale == "redo" and commit and row.commit != commit):
-            return Standing(job, begun=run, replaced=[other for other in everyone if other != row.id])
-    return Standing(job, replaced=everyone)
+    same = [row for row in reversed(kin) if job.made(row)]
+    finished = [row.id for row in kin if row.status == "FINISHED" or _finished_unheard(runs_folder / row.id)]
+    done = next((row for row in same if row.id in finished), None)
+    older = done.commit if done and commit and done.commit and done.commit != commit else ""
+    if done and not (older and stale == "redo"):
+        return Standing(job, done=done.id, replaced=[row.id for row in kin if row.id != done.id], older=older)
+    unfinished = [row for row in same if row.id not in finished]
+    current = [row for row in unfinished if not (stale == "redo" and commit and row.commit != commit)]
+    begun = next((run for row in current if (run := _opened(runs_folder / row.id)) is not None), None)
+    replaced = [row.id for row in kin if row.id not in (*finished, begun.id if begun else "")]
+    return Standing(job, None, begun, replaced, finished, older)
 
 
 def _never_lived(row: ChildRow, runs_folder: Path) -> bool:

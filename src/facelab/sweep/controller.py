@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-from facelab.config.build import build
+from facelab.config.build import build, resolve_target
 from facelab.data.faces import PART
 from facelab.data.splits.base import Split
 from facelab.data.splits.given import Official
 from facelab.errors import ConfigError, Interrupted
+from facelab.metrics import Metric
+from facelab.models.base import FaceModule
 from facelab.sweep.board import Board
 from facelab.sweep.children import Children, Standing
 from facelab.sweep.context import Context
@@ -35,12 +37,12 @@ _CHECK_SHOWN_FROM = 30
 _LISTED = 10
 
 
-def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
+def run_sweep(plan: Plan, base: Job) -> int:
     """Run a sweep.
 
     Args:
         plan: its axes and fixed overrides.
-        base: checked config with only the fixed overrides.
+        base: the job of the first value of every axis.
 
     Returns:
         0 if all jobs have finished, 1 if one failed, 130 if the sweep was interrupted.
@@ -49,7 +51,7 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
         FacelabError: an error the user can fix; errors in the config appear before any job starts.
     """
     used = ("sweep", "executor", "tracking", "runtime", "split", "search")
-    built = build({key: base[key] for key in used if key in base})
+    built = build({key: base.config[key] for key in used if key in base.config})
     built["runtime"].check()
     built["executor"].check(isinstance(built["tracking"], ServerStore))
     runs_folder = Path(built["runtime"].runs_folder).absolute()
@@ -60,8 +62,15 @@ def run_sweep(plan: Plan, base: Mapping[str, Any]) -> int:
     space = read_space(plan.axes)
     search.check(space, built["split"].has_validation, type(built["split"]).__name__)
     if not context.place.elsewhere and not any(key.partition(".")[0] in ("data", "split") for key in space):
-        _refuse_unvalidated(built["split"], base)
-    return _run_search(context, search, space, base["trainer"]["devices"])
+        _refuse_unvalidated(built["split"], base.config)
+    return _run_search(context, search.directed(_declared(base.config)), space, base)
+
+
+def _declared(config: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a model and its protocols declare."""
+    model = cast(type[FaceModule], resolve_target(config["model"]["_target_"]))
+    protocols = build({"protocol": config["protocol"]})["protocol"].values()
+    return [*model.term_metrics, *(metric for protocol in protocols for metric in protocol.metrics)]
 
 
 def _refuse_unvalidated(split: Split, base: Mapping[str, Any]) -> None:
@@ -100,15 +109,15 @@ def _run_combinations(context: Context) -> int:
 
             status = _supervise(context, parent, executor, outcomes, source, len(jobs))
             if status != INTERRUPTED:
-                print_comparison(context, parent.row.id)
+                print_comparison(context, parent.row)
             return status
 
 
-def _run_search(context: Context, search: Search, space: Space, devices: int) -> int:
+def _run_search(context: Context, search: Search, space: Space, base: Job) -> int:
     """The trials of a search; returns the exit status."""
     if context.settings.study is not None:
         raise ConfigError(f"sweep.study={context.settings.study}: a search makes no study's runs. Remove search=.")
-    total = search.total(space)
+    total, devices = search.total(space), base.config["trainer"]["devices"]
     axes = {key: [dimension.text] for key, dimension in space.items()}
     # Trials are compared by the metric of the weights they kept.
     description = {**dataclasses.asdict(search), "metric": kept(search.metric), "trials": total}
@@ -125,7 +134,7 @@ def _run_search(context: Context, search: Search, space: Space, devices: int) ->
             studies.append(study)
             parent.record(context.plan.command)
             children = Children(context, parent.row)
-            demand = Demand.of(children.settled(context.plan.compose({})).config)
+            demand = Demand.of(children.settled(base).config)
             trials = Trials(study, search, total, children, demand, outcomes)
             outcomes.count_before(study.counts())
             _announce_search(context, parent, space, total, trials.done_before)
@@ -136,7 +145,7 @@ def _run_search(context: Context, search: Search, space: Space, devices: int) ->
         if best is not None:
             write_best(context, parent.row, search.metric, best)
         if status != INTERRUPTED:
-            print_comparison(context, parent.row.id)
+            print_comparison(context, parent.row)
         return status
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from facelab.errors import TrackingError
 from facelab.runs.begin import begin
-from facelab.runs.resume import read_config
 from facelab.sweep.children import Standing
 from facelab.sweep.executor import Call, Demand, Executor, Handle
 from facelab.sweep.plan import Job
@@ -86,10 +85,7 @@ class RunningJobs:
         Raises:
             TrackingError: the store cannot be written; the job was not started.
         """
-        job, begun = standing.job, standing.begun
-        demand = Demand.of(
-            job.config if begun is None else {**job.config, "trainer": read_config(begun.folder)["trainer"]}
-        )
+        job, begun, demand = standing.job, standing.begun, standing.demand
         handle = None
         if begun is not None:
             handle = self._executor.running(Call(begun.folder, job.dependencies, demand))

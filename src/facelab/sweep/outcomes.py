@@ -1,9 +1,11 @@
 """Count and record the outcomes of a sweep's jobs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from facelab.errors import TrackingError
 from facelab.sweep.board import Board, first_line
 from facelab.sweep.context import Context
 from facelab.sweep.executor import Ending
@@ -11,7 +13,7 @@ from facelab.sweep.jobs import RunningJob
 from facelab.sweep.parent import Parent
 from facelab.sweep.study import Outcome
 from facelab.sweep.worker import LOG
-from facelab.tracking import TrackedRun
+from facelab.tracking import TrackedRun, supersede
 
 INTERRUPTED = 130  # exit status
 
@@ -71,6 +73,9 @@ class Outcomes:
             self._interrupted += 1
         else:
             self._counts[how] += 1
+        if how == "finished" and job.standing.outlived:
+            with suppress(TrackingError):  # repeated when the sweep is resumed
+                supersede(self._context.store, job.standing.outlived, job.run.id)
         return how
 
     def _close(self, job: RunningJob, ending: Ending, board: Board, log: Path) -> Outcome | None:

@@ -13,6 +13,7 @@ from facelab.errors import ConfigError, TrackingError
 from facelab.studies.registration import RegisteredStudy, refuse_changed
 from facelab.sweep.context import Context
 from facelab.sweep.plan import Plan
+from facelab.sweep.search import sampler_of
 from facelab.tracking import (
     SILENT_AFTER_S,
     Store,
@@ -121,6 +122,8 @@ def _refuse_another(row: SweepRow, name: str, axes: Mapping[str, list[str]], pla
     differences = []
     if plan.searching != (row.search is not None):
         differences.append("one of them is a search and the other is not")
+    elif sampler_of(row.search) != plan.sampler:
+        differences.append(f"its trials are drawn by {sampler_of(row.search)} (algorithm and seed), not {plan.sampler}")
     if set(row.axes) != set(axes):
         differences.append(f"its axes are {', '.join(row.axes) or 'none'}, and now {', '.join(axes) or 'none'}")
     now, then = set(plan.identity), set(row.fixed)

@@ -5,14 +5,15 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 
-from facelab.config.identity import NO_PART_OF_A_RUN
+from facelab.config.identity import NO_PART_OF_A_RUN, config_hash
 from facelab.errors import ConfigError
 from facelab.runs.dependencies import Dependency
+from facelab.tracking import ChildRow
 
 _SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
 _NAMED_CHARACTERS = 40
@@ -52,6 +53,19 @@ class Job:
                 )
         return " · ".join(parts)
 
+    def made(self, row: ChildRow) -> bool:
+        """Whether a recorded run has the config of this job, and those of the runs that it needs; must be resolved."""
+        return row.config_hash == config_hash(self.config) and not self.changed_needs(row)
+
+    def changed_needs(self, row: ChildRow) -> list[str]:
+        """Roles of the needed runs whose configs are not those that a run has recorded, if it has recorded any."""
+        threads = self.config["trainer"]["threads"]
+        return [
+            role
+            for role, dependency in self.dependencies.items()
+            if role in row.needs and row.needs[role] not in dependency.with_threads(threads).hashes
+        ]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -62,14 +76,19 @@ class Plan:
         fixed: the other overrides; the last one of each key.
         command: that started the sweep.
         job: composes and checks a job from a list of overrides and its point; raises ConfigError.
-        searching: whether a search draws the values; otherwise all are combined.
+        sampler: algorithm and seed of a search, such as `TPE 0`; empty if all values are combined.
     """
 
     axes: list[Override]
     fixed: list[Override]
     command: str
     job: Callable[[Sequence[str], Mapping[str, str]], Job]
-    searching: bool = False
+    sampler: str = ""
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search draws the values; otherwise all are combined."""
+        return bool(self.sampler)
 
     @property
     def lasting(self) -> list[str]:
@@ -87,9 +106,9 @@ class Plan:
 
     @property
     def default_name(self) -> str:
-        """Name made of axes and fixed overrides, so that the same command finds its sweep again."""
+        """Name made of axes, fixed overrides and sampler, so that the same command finds its sweep again."""
         names = [axis_name(axis) for axis in self.axes]
-        text = json.dumps([sorted(names), self.identity, self.searching])
+        text = json.dumps([sorted(names), self.identity, self.sampler or False])
         experiments = [axis_name(one) for one in self.fixed if one.is_add() and "." not in axis_name(one)]
         words = experiments or [name.rpartition(".")[2].rpartition("/")[2] for name in names] or ["single"]
         return f"{'-'.join(words)}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
@@ -100,10 +119,14 @@ class Plan:
         Raises:
             ConfigError: its config is invalid.
         """
-        elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
         chosen = [override.input_line or "" for override in self.fixed]
-        chosen += [f"{elements[name]}={value}" for name, value in point.items()]
+        chosen += [f"{key}={value}" for key, value in self.typed(point).items()]
         return replace(self.job(chosen, point), overrides=self._alone(chosen), trial=trial)
+
+    def typed(self, point: Mapping[str, str]) -> dict[str, str]:
+        """A point by the keys as they are typed, with Hydra's `+` where the axes have it."""
+        elements = {axis_name(axis): axis.get_key_element() for axis in self.axes}
+        return {elements[name]: value for name, value in point.items()}
 
     def _alone(self, chosen: Sequence[str]) -> list[str]:
         """The overrides without those of the sweep; an experiment that is a sweep runs once."""
@@ -152,6 +175,19 @@ def values(axis: Override) -> list[str]:
     if not found:
         raise ConfigError(f"{axis.input_line}: this axis is empty. Give it at least one value.")
     return found
+
+
+def first_point(axes: Sequence[Override]) -> dict[str, str]:
+    """The first value of every axis, of an interval its low end.
+
+    Raises:
+        ConfigError: an axis has no values.
+    """
+    return {axis_name(axis): _low_end(axis) if axis.is_interval_sweep() else values(axis)[0] for axis in axes}
+
+
+def _low_end(axis: Override) -> str:
+    return repr(cast(IntervalSweep, axis.value()).start)
 
 
 def points(axes: Sequence[Override]) -> Iterator[dict[str, str]]:

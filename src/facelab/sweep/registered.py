@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from facelab.config.build import build, nearest
-from facelab.config.identity import config_hash, determining
+from facelab.config.identity import determining
 from facelab.errors import ConfigError
 from facelab.metrics.declaration import find_metric
 from facelab.models.trained import CONFIG
@@ -74,18 +74,18 @@ def refuse_changed_configs(study: str, jobs: Iterable[Job], rows: Iterable[Child
             finished.setdefault(json.dumps(dict(row.point), sort_keys=True), []).append(row)
     for job in jobs:
         done = finished.get(json.dumps(dict(job.point), sort_keys=True), [])
-        if done and all(row.config_hash != config_hash(job.config) for row in done):
+        if done and not any(map(job.made, done)):
             raise ConfigError(
                 f"sweep.study={study}: the config of '{job.name}' is not the one that run {done[-1].id} has finished "
-                f"with{_differing(job, runs_folder / done[-1].id)}. Change it back, or repeat the study under another "
+                f"with{_differing(job, done[-1], runs_folder)}. Change it back, or repeat the study under another "
                 "sweep.name."
             )
 
 
-def _differing(job: Job, folder: Path) -> str:
-    """Which keys of a run's config are others, if its folder is here."""
-    if not (folder / CONFIG).is_file():
-        return ""
-    now, then = (determining(config) for config in (job.config, read_config(folder)))
-    keys = sorted(key for key in now.keys() | then.keys() if now.get(key, "") != then.get(key, ""))
+def _differing(job: Job, row: ChildRow, runs_folder: Path) -> str:
+    """Which keys of a run's config are others, if its folder is here, and which of the runs that it needs."""
+    keys = [f"that of its {role.replace('_', ' ')}" for role in job.changed_needs(row)]
+    if (runs_folder / row.id / CONFIG).is_file():
+        now, then = (determining(config) for config in (job.config, read_config(runs_folder / row.id)))
+        keys += sorted(key for key in now.keys() | then.keys() if now.get(key, "") != then.get(key, ""))
     return f" ({', '.join(keys[:_NAMED_KEYS])}{' and others' if len(keys) > _NAMED_KEYS else ''})" if keys else ""

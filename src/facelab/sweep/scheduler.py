@@ -67,6 +67,9 @@ class Scheduler:
             standing = self._source.next()
             if standing is None:
                 continue
+            if not self._jobs.has_room(standing.demand):  # a trial may need more than was known before it was drawn
+                waiting.append(standing)
+                break
             try:
                 started = self._jobs.start(standing, self._board.note)
             except TrackingError as error:  # running jobs do not need the store; new ones wait for it

@@ -2,9 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from pydantic import Field
 
 from facelab.errors import ConfigError
+from facelab.metrics.declaration import Metric, find_metric
 from facelab.sweep.samplers import CMASampler, GridSampler, Number, SeededSampler, grid
 from facelab.sweep.space import Space
 
@@ -25,7 +26,7 @@ class Search(ABC):
 
     Args:
         metric: validation metric to optimise.
-        direction: whether to maximize or minimize it.
+        direction: whether to maximize or minimize it; null as the metric declares, such as minimize for val/loss.
         prune: whether a trial is stopped early when its best value so far is worse than the median of the finished
             trials at the same number of images seen.
         startup_trials: number of finished trials before any is stopped early.
@@ -33,7 +34,7 @@ class Search(ABC):
     """
 
     metric: str = "val/f1"
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Literal["maximize", "minimize"] | None = None
     prune: bool = True
     startup_trials: Count = 5
     warmup_images: Annotated[int, Field(ge=0)] = 0
@@ -49,6 +50,12 @@ class Search(ABC):
     def pruner(self) -> BasePruner:
         """Create the pruner, which decides whether to stop a trial early."""
         return MedianPruner(self.startup_trials, self.warmup_images) if self.prune else NopPruner()
+
+    def directed(self, declared: Iterable[Metric]) -> Self:
+        """The same with a direction; a metric that is not among the declared ones is maximized."""
+        found = find_metric(self.metric, {metric.name: metric for metric in declared})
+        lower = found is not None and not found.higher_is_better
+        return self if self.direction else replace(self, direction="minimize" if lower else "maximize")
 
     def check(self, space: Space, has_validation: bool, split_name: str) -> None:
         """Check that this search is possible.
@@ -174,6 +181,14 @@ class Grid(Search):
     def sampler(self, space: Space) -> BaseSampler:
         """Create a sampler that draws the first unused combination."""
         return GridSampler(_distributions(space))
+
+
+def sampler_of(search: Mapping[str, Any] | None) -> str:
+    """Algorithm and seed of a search's config or record, such as `TPE 0`; empty for none."""
+    if search is None:
+        return ""
+    algorithm = str(search.get("sampler") or search["_target_"]).rpartition(".")[2]
+    return f"{algorithm} {search.get('seed', '')}".rstrip()
 
 
 def kept(metric: str) -> str:

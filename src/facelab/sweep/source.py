@@ -74,7 +74,7 @@ class Combinations(Source):
 
     def upcoming(self) -> Demand | None:
         """Resources of the next job."""
-        return Demand.of(self._waiting[self._first()][0].job.config) if self._waiting else None
+        return self._waiting[self._first()][0].demand if self._waiting else None
 
     def next(self) -> Standing | None:
         """The first job in the list that need not wait for another one; else the first."""
@@ -118,7 +118,7 @@ class Trials(Source):
         search: settings of the search.
         total: number of trials of the whole search.
         children: composes and checks the config of a trial, and finds its run if there is one.
-        demand: resources of a trial.
+        demand: resources of a trial, as far as they are known before it is drawn.
         outcomes: counts trials that ended before this process started.
     """
 
@@ -147,9 +147,11 @@ class Trials(Source):
         return sum(counts.values()) - counts["running"]
 
     def upcoming(self) -> Demand | None:
-        """Resources of the next trial. They are the same for all: a trial is drawn only when it can start."""
+        """Resources of the next trial; of one that is yet to be drawn or composed, those of the first values."""
+        if self._back:
+            return self._back[0].demand
         asked = sum(self._study.counts().values())
-        return self._demand if self._back or self._waiting or asked < self._search_total else None
+        return self._demand if self._waiting or asked < self._search_total else None
 
     def next(self) -> Standing | None:
         """The next trial: an interrupted or a new one."""
@@ -159,8 +161,6 @@ class Trials(Source):
             try:
                 standing = self._children.of_trial(trial)
             except ConfigError as error:
-                if self.ended_so_far == 0:
-                    raise  # if the first trial is invalid, all are
                 self._study.fail(trial.number)
                 self._outcomes.invalid(trial.number, str(error))
                 continue

@@ -88,7 +88,7 @@ class RecordedStudy:
     Args:
         path: its file, created if it does not exist; the folder must exist.
         name: of the search.
-        search: algorithm and metric.
+        search: algorithm and metric; without a direction, the metric is maximized.
         space: to draw from.
 
     Raises:
@@ -99,12 +99,11 @@ class RecordedStudy:
     def __init__(self, path: Path, name: str, search: Search, space: Space) -> None:
         self._file, self._search, self._space = _Record(path), search, space
         self._distributions = {key: dimension.distribution for key, dimension in space.items()}
-        self._study = optuna.create_study(
-            direction=search.direction, sampler=search.sampler(space), pruner=search.pruner()
-        )
+        direction: Literal["maximize", "minimize"] = search.direction or "maximize"
+        self._study = optuna.create_study(direction=direction, sampler=search.sampler(space), pruner=search.pruner())
         self._asked: list[optuna.Trial] = []
         texts = {key: dimension.text for key, dimension in space.items()}
-        now = _Begun(search=name, metric=search.metric, direction=search.direction, space=texts)
+        now = _Begun(search=name, metric=search.metric, direction=direction, space=texts)
         lines = self._file.read()
         if lines:
             _refuse_another(lines[0], now, path)

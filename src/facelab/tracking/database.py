@@ -50,8 +50,8 @@ def read_children(
         file: `mlflow.db`.
         tag: key of the tag.
         value: value of the tag.
-        wanted: keys of the tags to read.
-        wanted_params: keys of the params to read.
+        wanted: keys of the tags to read; `*` stands for any characters.
+        wanted_params: keys of the params to read, likewise.
 
     Raises:
         TrackingError: the file cannot be read.
@@ -66,9 +66,8 @@ def read_children(
             (tag, value),
         ).fetchall()
         for table, names in (("tags", [*wanted]), ("params", [*wanted_params])):
-            texts = (
-                f"SELECT run_uuid, key, value FROM {table} WHERE run_uuid IN ({chosen}) AND key IN ({_marks(names)})"
-            )
+            any_of = " OR ".join(["key GLOB ?"] * len(names))
+            texts = f"SELECT run_uuid, key, value FROM {table} WHERE run_uuid IN ({chosen}) AND ({any_of})"
             for run_id, key, text in connection.execute(texts, (tag, value, *names)):
                 found[table][run_id][key] = text
         of_metrics = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid IN ({chosen})"

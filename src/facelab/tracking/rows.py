@@ -17,7 +17,11 @@ from facelab.tracking.store import SqliteStore, Store
 from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, reached
 
 _GENERATOR = f"{NEEDS}generator"
-_TAGS = (REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS, _GENERATOR)
+_NEEDED_HASH = ".config_hash"  # ends the tag of a needed run's config hash
+_TAGS = (
+    *(REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS, _GENERATOR),
+    f"{NEEDS}*{_NEEDED_HASH}",
+)
 _PARAMS = ("seed",)  # of the children of a sweep
 _PAGE = 1000
 
@@ -42,6 +46,7 @@ class ChildRow:
         declared: declarations of its metrics, by name.
         params: its flat config, as text; of children of a sweep, only the seed.
         generator: id of the run that generated faces for its training; empty without one.
+        needs: config hashes of the runs that it depends on, by role.
     """
 
     id: str
@@ -59,6 +64,7 @@ class ChildRow:
     declared: Mapping[str, Metric] = field(repr=False)
     params: Mapping[str, str] = field(repr=False)
     generator: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 def children(store: Store, sweep_id: str) -> list[ChildRow]:
@@ -160,4 +166,9 @@ def _row(
         declared=from_text(tags.get(METRICS, "")),
         params=params,
         generator=tags.get(_GENERATOR, ""),
+        needs={
+            key.removeprefix(NEEDS).removesuffix(_NEEDED_HASH): value
+            for key, value in tags.items()
+            if key.startswith(NEEDS) and key.endswith(_NEEDED_HASH)
+        },
     )
