@@ -236,6 +236,15 @@ def test_a_chosen_metric_that_is_not_computed_selects_no_weights() -> None:
         validation.on_validation_epoch_end(trainer, module)
 
 
+def test_a_chosen_metric_is_missed_where_there_is_none_at_all() -> None:
+    validation = Validation(lambda values, seen: None, 3, Criterion("val/generator_loss", higher_is_better=False))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    features = {name: value for name, value in _features(3).items() if name != "predicted"}
+    validation.on_validation_batch_end(trainer, module, features, None, 0)
+    with pytest.raises(ConfigError, match=r"validation.metric=val/generator_loss: .* They give none\."):
+        validation.on_validation_epoch_end(trainer, module)
+
+
 def test_gathering_orders_by_picture_and_drops_what_padding_showed_twice() -> None:
     def batch(*index: int) -> Features:
         indices = torch.tensor(index)

@@ -106,6 +106,11 @@ class AdversarialModule(FaceModule):
         self.latent_dim = latent_dim
         self._objective, self._optimizers = objective, optimizers
 
+    @property
+    def validation_metrics(self) -> tuple[Metric, ...]:
+        """None: the losses of adversarial training tell nothing of the quality of images."""
+        return ()
+
     def adversarial_step(
         self,
         real: Tensor,

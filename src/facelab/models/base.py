@@ -106,6 +106,11 @@ class FaceModule(pl.LightningModule, ABC):
         """Whether validation records `val/loss`, if the model has such a term."""
         return True
 
+    @property
+    def validation_metrics(self) -> tuple[Metric, ...]:
+        """What `validation_terms` gives; by default the terms of training."""
+        return tuple(term for term in self.term_metrics if term.name != "loss" or self.has_validation_loss)
+
     def total_images(self, training_images: int) -> int:
         """Length of a run in images seen, for a training set of this size."""
         return self.recipe.total_images(training_images)
