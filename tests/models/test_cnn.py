@@ -31,6 +31,21 @@ def test_embeddings_are_averaged_over_the_views_at_the_end_and_of_one_view_durin
         assert not torch.allclose(averaged, module.embed(images), atol=1e-4)
 
 
+def test_variants_are_embedded_a_few_at_a_time_and_as_if_all_at_once() -> None:
+    torch.manual_seed(0)
+    views = AffineTestTimeAugmentation()
+    module = tiny_cnn(test_time_augmentation=views).eval()
+    sizes: list[int] = []
+    module.encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    images = torch.rand(60, 1, 16, 16)
+    batch = {"image": images, "label": torch.arange(60) % 2, "index": torch.arange(60)}
+    with torch.no_grad():
+        found = module.predict_step(batch, 0)["embedding"]
+        assert sizes == [256, 256, 256, 256, 56]
+        at_once = torch.cat([module.embed(some) for some in torch.split(torch.cat(list(views(images))), 256)])
+    assert torch.allclose(found, at_once.reshape(18, 60, -1).mean(dim=0), atol=1e-6)
+
+
 class _Mistaken(ConvEncoder):
     """States another length than it gives."""
 
