@@ -100,6 +100,20 @@ def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have
     assert recorded[0]["train/penalty"] == 8
 
 
+def test_the_learning_rate_is_that_of_the_head() -> None:
+    recorded: list[dict[str, float]] = []
+    log = TrainingLog(lambda values, seen: recorded.append(dict(values)))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    layers = (
+        {"params": [parameter], "lr": rate} for parameter, rate in zip(module.parameters(), (0.1, 0.4), strict=True)
+    )
+    trainer.strategy.optimizers = [torch.optim.SGD(layers)]
+    log.on_train_start(trainer, module)
+    log.on_train_batch_end(trainer, module, {"terms": {"loss": torch.tensor(1.0)}}, None, 0)
+    log.on_train_end(trainer, module)
+    assert recorded[0]["train/learning_rate"] == 0.4
+
+
 def test_sums_from_a_checkpoint_go_on_on_the_device_of_the_module() -> None:
     log, module = TrainingLog(lambda values, seen: None), Pointwise().to("meta")
     log.load_state_dict({"sums": {"penalty": torch.tensor(8.0)}, "counts": {"penalty": 1}, "steps": 1})

@@ -79,6 +79,6 @@ class TrainingLog(pl.Callback):
         metrics["train/images_per_second"] = self._steps * module.recipe.batch_size / seconds
         for number, optimizer in enumerate(trainer.optimizers):
             name = "train/learning_rate" if len(trainer.optimizers) == 1 else f"train/learning_rate_{number}"
-            metrics[name] = optimizer.param_groups[0]["lr"]
+            metrics[name] = max(group["lr"] for group in optimizer.param_groups)  # with layer_decay, that of the head
         self._record(metrics, module.images_seen)
         self._sums, self._counts, self._steps, self._since = {}, {}, 0, time.perf_counter()
