@@ -158,6 +158,7 @@ def _live(
     with recorded(tracked, stop, advice):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
         _fetch_dependencies(dependencies, prepared, config, tracked)
+        prepared.settings.use_threads()  # their number changes rounding, and so the generated faces
         prepared = with_synthetic(prepared, tracked, dependency_folders(tracked))
         if checkpoint is None:
             _record_data(prepared, config, tracked)
