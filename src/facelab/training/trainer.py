@@ -96,6 +96,7 @@ class TrainerSettings:
             several_losses: whether a step has several losses, each without gradients for some of the weights.
         """
         self.use_threads()
+        torch.backends.cudnn.deterministic = True  # else cuDNN may add in varying order
         _quiet_lightning()
         return pl.Trainer(
             accelerator=self.accelerator,
