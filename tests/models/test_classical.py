@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from facelab.config.compose import config_folder
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
+from facelab.errors import DataError
 from facelab.models import Eigenfaces, Fisherfaces, FittedModule, LinearSVM, Pixels
 from facelab.models.base import Progress, to_float
 from facelab.nets.light import standardise
@@ -35,6 +36,7 @@ class Few:
         images = to_float(torch.from_numpy(np.asarray(faces.pixels)).permute(0, 3, 1, 2)).contiguous()
         labels = torch.from_numpy(faces.labels)
         self.train, self.labels, self.test = images[splits.train], labels[splits.train], images[splits.test]
+        self.true = faces.labels[splits.test]
 
     @property
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
@@ -114,6 +116,38 @@ def test_fisherfaces_of_one_image_a_class_are_eigenfaces_and_say_so(orl: FaceSet
     assert note
     assert "split.train_per_identity=2" in note
     assert predicted(fisherfaces, one.test) == predicted(fitted(eigenfaces, one), one.test)
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", None])
+@pytest.mark.parametrize("copies", [0, 1, 2, 5, 20])
+def test_copies_of_one_image_a_class_leave_fisherfaces_as_they_are(
+    orl: FaceSet, shrinkage: Literal["auto"] | None, copies: int
+) -> None:
+    one, module, copied = (Few(orl, 1), *(Fisherfaces(SHAPE, 40, shrinkage=shrinkage) for _ in range(2)))
+    assert module.fit(one.train, one.labels, progress)
+    images, labels = (torch.cat([every, *[every] * copies, every[:1]]) for every in (one.train, one.labels))
+    note = copied.fit(images, labels, progress)
+    assert note
+    assert "or copies of one" in note
+    assert np.mean(np.array(predicted(copied, one.test)) == predicted(module, one.test)) > 0.99
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", None])
+def test_fisherfaces_with_copies_have_no_axes_of_noise(few: Few, shrinkage: Literal["auto"] | None) -> None:
+    module, copied = (Fisherfaces(SHAPE, 40, shrinkage=shrinkage) for _ in range(2))
+    fitted(module, few)
+    copied.fit(few.train.repeat(4, 1, 1, 1), few.labels.repeat(4), progress)
+    longest = [one.projection.axes.norm(dim=0).max() for one in (module, copied)]
+    assert longest[1] < 10 * longest[0]
+    right = [np.mean(np.array(predicted(one, few.test)) == few.true) for one in (module, copied)]
+    assert right[1] > right[0] - 0.05
+
+
+def test_a_scatter_without_an_inverse_is_refused() -> None:
+    brightened, labels = grey((0.0, 0.0), (0.2, 0.0), (0.0, 1.0), (0.2, 1.0)), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(DataError, match=r"4 training images has no inverse.*model\.shrinkage=null"):
+        Fisherfaces((1, 1, 2), 2).fit(brightened, labels, progress)
+    Fisherfaces((1, 1, 2), 2, shrinkage=None).fit(brightened, labels, progress)
 
 
 def test_a_linear_svm_is_liblinear_on_standardised_pixels(few: Few) -> None:

@@ -1,17 +1,21 @@
 """Weights from elsewhere, and learning rates by layer."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from facelab.errors import ConfigError
 from facelab.losses import supervised_contrastive
 from facelab.models import Transfer
 from facelab.models.transfer import find_weights, load_encoder, weights_digest
 from facelab.nets import ConvEncoder, ConvTextureEncoder
+from facelab.nets.encoders import ImageShape
 from facelab.tracking import SqliteStore
 from tests.models.tiny import tiny_cnn
 
@@ -68,6 +72,35 @@ def test_learning_rates_fall_by_layer_towards_the_input() -> None:
         "encoder.embed.2.bias": 0.4,
         "head.centres": 0.8,
     }
+
+
+class _Wrapped(nn.Module):
+    """An encoder that holds another one, as `TimmEncoder` does."""
+
+    def __init__(self, image_shape: ImageShape, inner: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.backbone = inner(image_shape=image_shape)
+        self.embedding_dim = 4
+
+    def forward(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.backbone(images)
+        return embeddings
+
+
+class _OneLayer(nn.Sequential):
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(image_shape), 4))
+
+
+def test_layers_of_a_wrapped_encoder_are_told_apart_and_a_single_layer_is_refused() -> None:
+    inner = partial(ConvEncoder, widths=[4, 8], embedding_dim=4)
+    decaying = {"optimizer": partial(torch.optim.SGD, lr=0.8), "init_from": "a run", "layer_decay": 0.5}
+    plain, wrapped = (tiny_cnn(encoder=one, **decaying) for one in (inner, partial(_Wrapped, inner=inner)))
+    rates = [[group["lr"] for group in one.configure_optimizers().param_groups] for one in (plain, wrapped)]
+    assert rates == [[0.1, 0.2, 0.4, 0.8]] * 2
+    single = tiny_cnn(encoder=partial(_Wrapped, inner=_OneLayer), **decaying)
+    with pytest.raises(ValueError, match=r"model\.layer_decay=0\.5: the encoder's weights are all in one module"):
+        single.configure_optimizers()
 
 
 def test_layers_without_a_head_and_without_decay() -> None:

@@ -120,6 +120,17 @@ def test_cosines_are_cosines() -> None:
     assert torch.allclose(head(embeddings), expected, atol=1e-6)
 
 
+def test_cosines_near_one_are_told_apart_in_mixed_precision() -> None:
+    head, embeddings = CosineHead(embedding_dim=8, num_classes=5), torch.randn(3, 8)
+    embeddings[0] = head.centres[0].detach() + 1e-3 * head.centres[1].detach()
+    embeddings.requires_grad_()
+    exact = head(embeddings)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head(embeddings), exact)
+        assert head(embeddings.bfloat16()).dtype == torch.float32
+    assert torch.equal(exact, nn.functional.linear(*map(nn.functional.normalize, (embeddings, head.centres))))
+
+
 def test_a_latent_encoder_sees_each_image_alone() -> None:
     torch.manual_seed(0)
     encoder, images = LatentEncoder((1, 16, 16), 6, widths=[4, 8]), torch.rand(5, 1, 16, 16)

@@ -71,6 +71,15 @@ def test_fewer_images_than_components_leave_zeros() -> None:
     assert components.axes[:, :4].norm(dim=0).allclose(torch.ones(4))
 
 
+def test_repeated_images_have_no_directions_of_their_own() -> None:
+    features, once, repeated = torch.randn(5, 60), PrincipalComponents(60, 40), PrincipalComponents(60, 40)
+    once.fit(features)
+    repeated.fit(features.repeat(9, 1))
+    assert (repeated.axes[:, 4:] == 0).all()
+    new = torch.randn(3, 60)
+    assert torch.allclose(repeated(new).abs(), once(new).abs(), atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", [ConvTextureEncoder, ResidualTextureEncoder])
 def test_the_cosine_is_the_mean_of_both_cosines_and_training_sees_the_network_alone(
     kind: type[ConvTextureEncoder | ResidualTextureEncoder], faces: Tensor

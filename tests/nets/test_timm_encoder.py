@@ -23,6 +23,8 @@ def test_a_network_of_timm_is_an_encoder() -> None:
     encoder = partial(TimmEncoder, name="resnet18")
     module = tiny_cnn(encoder=encoder, image_shape=(1, 64, 64))
     assert module.embed(torch.rand(2, 1, 64, 64)).shape == (2, 512)
+    wide = tiny_cnn(encoder=partial(TimmEncoder, name="mobilenetv3_small_050"), image_shape=(1, 64, 64)).eval()
+    assert wide.embed(torch.rand(2, 1, 64, 64)).shape == (2, wide.head.centres.shape[1])  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="no network 'resnet19'"):
         TimmEncoder((3, 64, 64), name="resnet19")
     with pytest.raises(ValueError, match="no network 'hf-hub:"):

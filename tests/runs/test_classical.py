@@ -3,15 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from mlflow.entities import Run
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from facelab.commands.train import check_training
 from facelab.config.compose import config_folder
 from facelab.runs.begin import begin, resolved
+from facelab.synthetic import DuplicatedFaces
 from tests.conftest import TINY, Command
 from tests.data.made import make_folder
 
@@ -49,6 +54,24 @@ def test_copies_change_no_nearest_neighbour_and_new_classes_are_fitted(
     mixed, copied, real = (run.data.metrics for run in runs()[:3])
     assert [metrics["fit/images_seen"] for metrics in (real, copied, mixed)] == [18, 30, 30]
     assert real["test/accuracy"] == copied["test/accuracy"] == mixed["test/accuracy"]
+
+
+def test_synthetic_faces_are_made_with_the_threads_of_the_run(
+    facelab: Command, experiment: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    make = DuplicatedFaces.make
+
+    def watched(self: DuplicatedFaces, *arguments: Any) -> NDArray[np.uint8]:
+        threads.append(torch.get_num_threads())
+        return make(self, *arguments)
+
+    monkeypatch.setattr(DuplicatedFaces, "make", watched)
+    torch.set_num_threads(2)
+    faces = ("synthetic=duplicates", "synthetic.per_identity=2")
+    outcome = facelab("train", *FEW, *experiment, "model=pixels", *faces, "trainer.threads=1")
+    assert outcome.status == 0, outcome.error
+    assert threads == [1]
 
 
 def _trained(facelab: Command, experiment: tuple[str, str], runs: Runs) -> Run:

@@ -14,7 +14,7 @@ from facelab.data.image_list import IMAGES, ImageList
 from facelab.data.other_people import known_faces
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
-from facelab.runs.seen import Overlap, find_overlap, refuse_familiar, refuse_seen, refuse_unlisted
+from facelab.runs.seen import Overlap, find_overlap, refuse_familiar, refuse_seen, refuse_unlisted, seen_before
 from tests.data.made import make_folder, make_images
 
 NONE = np.arange(0)
@@ -43,6 +43,17 @@ def test_images_and_people_in_training_are_found_and_those_of_its_test_are_not(o
     assert _seen(orl, _part(20, 21, 30), used) == ([], [])
     without = find_overlap(AT_AND_T, orl, _part(1, 11), used, with_people=False)
     assert (list(without.images), list(without.people)) == (["s1/2.pgm"], [])
+
+
+def test_what_the_runs_behind_a_run_saw_of_its_test_is_told(orl: FaceSet) -> None:
+    splits = Splits(np.array([0, 1, 10, 11]), NONE, np.array([2, 12, 20]))  # the third person is new
+    own = ImageList.of(AT_AND_T, orl, splits)
+    assert seen_before(AT_AND_T, orl, splits, own) == []
+    assert seen_before(AT_AND_T, orl, splits, own.after(_trained_on(orl, 0, 1, 13), "a" * 32)) == []
+    (of_image,) = seen_before(AT_AND_T, orl, splits, own.after(_trained_on(orl, 2, 13), "a" * 32))
+    assert "saw 1 of the 3 test images in training or validation: s1/3.pgm" in of_image
+    (of_person,) = seen_before(AT_AND_T, orl, splits, own.after(_trained_on(orl, 21), "a" * 32))
+    assert "saw 1 of the 1 test people in training or validation: s3" in of_person
 
 
 def test_validation_images_count_as_seen(orl: FaceSet) -> None:

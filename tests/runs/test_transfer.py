@@ -48,6 +48,21 @@ def test_a_run_starts_from_the_encoder_of_another(
     assert len(runs()) == 2
 
 
+@pytest.mark.slow
+def test_a_run_that_starts_from_one_that_saw_its_test_says_so(
+    facelab: Command, experiment: tuple[str, str], runs: Runs
+) -> None:
+    assert facelab("train", *TINY_CNN, *experiment, "split.seed=1").status == 0
+    start = f"model.init_from={runs()[0].info.run_id}"
+    same = facelab("train", *TINY_CNN, *experiment, start, "split.seed=1")
+    assert same.status == 0, same.error
+    assert "A run behind this one" not in same.error
+    outcome = facelab("train", *TINY_CNN, *experiment, start)
+    assert outcome.status == 0, outcome.error
+    assert "Warning: A run behind this one, whose weights or images it takes, saw" in outcome.error
+    assert "test images in training or validation" in runs()[0].data.tags["evaluation.notes"]
+
+
 def test_an_encoder_is_loaded_whole_or_in_part_and_refused_by_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

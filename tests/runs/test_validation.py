@@ -119,6 +119,13 @@ def test_protocols_without_a_metric_choose_no_weights(
     assert "validation.metric=val/f1: validation records nothing here" in refused.error
 
 
+@pytest.mark.parametrize("term", ["generator_loss", "kl"])
+def test_the_losses_of_a_gan_choose_no_weights(facelab: Command, term: str) -> None:
+    refused = facelab("train", "model=gan", *TINY, "protocol=classification", f"validation.metric=val/{term}")
+    assert refused.status == 2
+    assert f"validation.metric=val/{term}: validation records nothing here" in refused.error
+
+
 TRIPLETS = ("model=cnn_triplet", *TINY_CNN)
 
 

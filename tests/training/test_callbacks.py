@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,6 +99,37 @@ def test_a_term_that_is_not_there_in_every_step_is_averaged_over_those_that_have
         log.on_train_batch_end(trainer, module, {"terms": terms}, None, step)
     assert recorded[0]["train/loss"] == 1
     assert recorded[0]["train/penalty"] == 8
+
+
+def test_steps_before_an_interruption_do_not_count_as_speed() -> None:
+    recorded: list[dict[str, float]] = []
+    log = TrainingLog(lambda values, seen: recorded.append(dict(values)))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.optimizers = []
+    log.load_state_dict({"sums": {"loss": torch.tensor(19.0)}, "counts": {"loss": 19}, "steps": 19})
+    log.on_train_start(trainer, module)
+    time.sleep(0.1)
+    log.on_train_batch_end(trainer, module, {"terms": {"loss": torch.tensor(1.0)}}, None, 19)
+    assert recorded[0]["train/loss"] == 1
+    assert recorded[0]["train/images_per_second"] <= 4 / 0.1  # one step of four images
+    log.load_state_dict({"sums": {"loss": torch.tensor(2.0)}, "counts": {"loss": 1}, "steps": 1})
+    log.on_train_start(trainer, module)
+    log.on_train_end(trainer, module)
+    assert recorded[1] == {"train/loss": 2}
+
+
+def test_the_learning_rate_is_that_of_the_head() -> None:
+    recorded: list[dict[str, float]] = []
+    log = TrainingLog(lambda values, seen: recorded.append(dict(values)))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    layers = (
+        {"params": [parameter], "lr": rate} for parameter, rate in zip(module.parameters(), (0.1, 0.4), strict=True)
+    )
+    trainer.strategy.optimizers = [torch.optim.SGD(layers)]
+    log.on_train_start(trainer, module)
+    log.on_train_batch_end(trainer, module, {"terms": {"loss": torch.tensor(1.0)}}, None, 0)
+    log.on_train_end(trainer, module)
+    assert recorded[0]["train/learning_rate"] == 0.4
 
 
 def test_sums_from_a_checkpoint_go_on_on_the_device_of_the_module() -> None:
@@ -233,6 +265,15 @@ def test_a_chosen_metric_that_is_not_computed_selects_no_weights() -> None:
     module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     validation.on_validation_batch_end(trainer, module, _features(2), None, 0)
     with pytest.raises(ConfigError, match=r"validation.metric=val/verification/tar_at_far_1e-4: .* They give .*val/f1"):
+        validation.on_validation_epoch_end(trainer, module)
+
+
+def test_a_chosen_metric_is_missed_where_there_is_none_at_all() -> None:
+    validation = Validation(lambda values, seen: None, 3, Criterion("val/generator_loss", higher_is_better=False))
+    module, trainer = Pointwise(), pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    features = {name: value for name, value in _features(3).items() if name != "predicted"}
+    validation.on_validation_batch_end(trainer, module, features, None, 0)
+    with pytest.raises(ConfigError, match=r"validation.metric=val/generator_loss: .* They give none\."):
         validation.on_validation_epoch_end(trainer, module)
 
 

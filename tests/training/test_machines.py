@@ -22,6 +22,7 @@ from facelab.data.sources.orl import ORL
 from facelab.data.splits.base import split
 from facelab.data.splits.rules import FewShot
 from facelab.system import cores, duration, print_anything, short_temporary_folder
+from facelab.training.trainer import TrainerSettings
 from tests.conftest import ROOT, TINY, TINY_CNN, Command
 
 MAY_MOUNT = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
@@ -159,3 +160,9 @@ def test_facts_of_the_machine_have_one_definition() -> None:
         text = path.read_text(encoding="utf-8")
         if path.name != "system.py":
             assert not re.search(r"sched_getaffinity|cpu_count|(?<!make_)(?<!\w)Console\(|divmod\(.*60\)", text), path
+
+
+def test_a_trainer_lets_cudnn_use_repeatable_algorithms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    TrainerSettings(accelerator="cpu", precision="32-true").make([], 1, has_validation=False)
+    assert torch.backends.cudnn.deterministic

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from facelab.losses.adversarial import AdversarialTerms
 from facelab.metrics import Metric
 from facelab.models.base import FaceModule, StepOutput
 from facelab.models.recipe import Recipe
+from facelab.models.trial import spread, try_loss
 from facelab.nets.diffaugment import DiffAugment
 from facelab.nets.encoders import ImageShape
 from facelab.nets.light import LocalContrastNormalisation
@@ -64,6 +66,38 @@ class AdversarialObjective:
             return None
         return torch.stack([penalty(logits, real, generated) for penalty in self.penalties]).sum()
 
+    def try_out(self, seen_shape: ImageShape) -> None:
+        """Call the loss and the penalties on a trial.
+
+        Args:
+            seen_shape: (C, H, W) of what the discriminator sees.
+
+        Raises:
+            ValueError: one of them fails, or has no gradient.
+        """
+        two = "a function of logits of real and of generated images, such as facelab.losses.relativistic_logistic."
+        for name in ("discriminator", "generator"):
+            try_loss(f"objective.loss ({name})", two, partial(_term, self.loss, name), spread(2, 3))
+        three = "a function of the discriminator, real and generated images, such as facelab.losses.r1."
+        for number, penalty in enumerate(self.penalties):
+            of_weight = partial(_of_weight, penalty, spread(2, *seen_shape))
+            try_loss(f"objective.penalties.{number}", three, of_weight, torch.tensor(0.5))
+
+
+def _term(loss: Callable[..., AdversarialTerms], name: str, logits: Tensor) -> Tensor:
+    """The term of one network, of logits (2, N) of real and of generated images."""
+    term: Tensor = getattr(loss(*logits), name)
+    return term
+
+
+def _of_weight(penalty: Callable[..., Tensor], images: Tensor, weight: Tensor) -> Tensor:
+    """The penalty of a discriminator with a single weight."""
+
+    def logits(seen: Tensor) -> Tensor:
+        return weight * seen.square().flatten(1).mean(dim=1)
+
+    return penalty(logits, images, images.flip(0))
+
 
 @dataclass(frozen=True)
 class AdversarialOptimizers:
@@ -105,6 +139,11 @@ class AdversarialModule(FaceModule):
         self.automatic_optimization = False
         self.latent_dim = latent_dim
         self._objective, self._optimizers = objective, optimizers
+
+    @property
+    def validation_metrics(self) -> tuple[Metric, ...]:
+        """None: the losses of adversarial training tell nothing of the quality of images."""
+        return ()
 
     def adversarial_step(
         self,

@@ -13,6 +13,7 @@ from facelab.metrics.reconstruction import psnr_db, squared_errors, ssim
 from facelab.models.base import Features, Generative, OneLossModule, Reconstructing, as_grid
 from facelab.models.recipe import Recipe
 from facelab.models.sampling import latents
+from facelab.models.trial import spread, try_loss
 from facelab.nets.encoders import ImageShape
 
 _ROWS, _COLUMNS = 6, 8  # of interpolations, traversals and prior samples
@@ -34,7 +35,7 @@ class Autoencoder(OneLossModule, Reconstructing):
         num_classes: number of classes; not used.
 
     Raises:
-        ValueError: the networks do not support `image_shape`.
+        ValueError: the networks do not support `image_shape`, or the loss is none of reconstructions.
     """
 
     term_metrics: ClassVar[tuple[Metric, ...]] = (
@@ -59,6 +60,13 @@ class Autoencoder(OneLossModule, Reconstructing):
         self.encoder = encoder(image_shape=image_shape, latent_dim=self.code_dim)
         self.decoder = decoder(image_shape=image_shape, latent_dim=latent_dim)
         self._loss, self._optimizer = loss, optimizer
+        reconstruction = spread(2, *image_shape)
+        try_loss(
+            "loss",
+            "a function of reconstructions and originals, both (N, C, H, W), such as facelab.losses.squared_error.",
+            lambda made: loss(made, -0.5 * reconstruction),
+            reconstruction,
+        )
 
     @property
     def code_dim(self) -> int:

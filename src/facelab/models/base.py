@@ -16,6 +16,7 @@ from facelab.data.faces import FaceSet
 from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.models.recipe import Constant, Recipe
+from facelab.nets.test_time_augmentation import in_pieces
 
 if TYPE_CHECKING:
     from facelab.models.transfer import Transfer
@@ -105,6 +106,11 @@ class FaceModule(pl.LightningModule, ABC):
     def has_validation_loss(self) -> bool:
         """Whether validation records `val/loss`, if the model has such a term."""
         return True
+
+    @property
+    def validation_metrics(self) -> tuple[Metric, ...]:
+        """What `validation_terms` gives; by default the terms of training."""
+        return tuple(term for term in self.term_metrics if term.name != "loss" or self.has_validation_loss)
 
     def total_images(self, training_images: int) -> int:
         """Length of a run in images seen, for a training set of this size."""
@@ -212,8 +218,7 @@ class FaceModule(pl.LightningModule, ABC):
     ) -> tuple[Features, Tensor | None]:
         """As `features`, and the head's `scores` (N, K) in float32; None if the model has no head."""
         with torch.autocast(batch["image"].device.type, enabled=False):
-            images = torch.cat(list(test_time_images))
-            embeddings = torch.cat([self.embed(some) for some in torch.split(images, _AT_ONCE)])
+            embeddings = torch.cat([self.embed(some) for some in in_pieces(test_time_images, _AT_ONCE)])
             embedding = embeddings.reshape(-1, len(batch["image"]), embeddings.shape[1]).mean(dim=0)
             found: Features = {"embedding": embedding, "label": batch["label"], "index": batch["index"]}
             scores = self.scores(embedding)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from facelab.errors import DataError
 from facelab.models.base import FittedModule, Progress
 from facelab.nets.encoders import ImageShape
 from facelab.nets.light import standardise
@@ -18,6 +19,7 @@ from facelab.nets.projection import LinearProjection, PrincipalComponents
 
 _AT_ONCE = 256  # images embedded at once
 _EXACT_IMAGES = 2000  # up to which a decomposition of all images takes seconds
+_RANK = 1e-5  # of the largest singular value: components below it are rounding errors
 _MOST_PASSES = 1000  # of the solver over the images, as liblinear has it
 
 
@@ -67,7 +69,8 @@ class Eigenfaces(_ByNeighbours):
     """Nearest neighbour on principal components of the pixels.
 
     Turk and Pentland, "Eigenfaces for Recognition", 1991. The training images stay as they are instead of one mean a
-    person. With as many components as training images less one, distances, and so the labels, are those of `Pixels`.
+    person. With as many components as training images less one, distances to training images differ from those of
+    `Pixels` only by what the components leave of the image, the same for all of them, so the labels are the same.
 
     Args:
         image_shape: (C, H, W) of the images.
@@ -101,7 +104,8 @@ class Fisherfaces(_ByNeighbours):
     large-dimensional covariance matrices", 2004, on the deviations from all class means.
 
     With one image of each class, nothing varies within classes. The identity then stands for the scatter within, which
-    leaves the principal components of the images: the same labels as `Eigenfaces` with all components.
+    leaves the principal components of the images: the same labels as `Eigenfaces` with all components. Copies of an
+    image count once in N.
 
     Args:
         image_shape: (C, H, W) of the images.
@@ -128,49 +132,82 @@ class Fisherfaces(_ByNeighbours):
         return discriminants
 
     def fit(self, images: Tensor, labels: Tensor, progress: Progress) -> str | None:
-        """Compute the discriminants, and store the projected images."""
+        """Compute the discriminants, and store the projected images.
+
+        Raises:
+            DataError: the scatter within classes has no inverse.
+        """
         note = None
         pixels, classes = images.flatten(1), len(np.unique(labels.numpy()))
-        if len(labels) > classes:
-            mean, axes = _discriminants(pixels.numpy(), labels.numpy(), self._components, self._shrinkage)
+        most = _distinct(pixels.numpy(), labels.numpy()) - classes
+        if most:
+            most = min(most, self._components, pixels.shape[1])
+            mean, axes = _discriminants(pixels.numpy(), labels.numpy(), most, self._shrinkage)
             self.projection.set(torch.from_numpy(mean), torch.from_numpy(axes))
         else:
             principal = PrincipalComponents(pixels.shape[1], min(classes - 1, self.projection.axes.shape[1]) or 1)
             principal.fit(pixels)
             self.projection.set(principal.mean, principal.axes)
             note = (
-                "Every class has one training image, so nothing varies within classes: these fisherfaces are "
-                "eigenfaces with all components. They differ from split.train_per_identity=2 on."
+                "Every class has one training image, or copies of one, so nothing varies within classes: these "
+                "fisherfaces are eigenfaces with all components. They differ from split.train_per_identity=2 on."
             )
         super().fit(images, labels, progress)
         return note
 
 
-def _discriminants(
-    pixels: NDArray[np.float32], labels: NDArray[np.int64], components: int, shrinkage: Literal["auto"] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (F,) of the pixels (N, F), and axes (F, K) of the discriminants, along which the scatter within is 1."""
-    from sklearn.covariance import ledoit_wolf_shrinkage  # imported here: it takes half a second
-    from sklearn.decomposition import PCA
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+def _distinct(pixels: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
+    """The number of images (N, F), copies in the same class not counted."""
+    return len({(label, image.tobytes()) for label, image in zip(labels.tolist(), pixels, strict=True)})
 
-    classes, class_of = np.unique(labels, return_inverse=True)
-    most = min(components, len(labels) - len(classes), pixels.shape[1])
+
+def _discriminants(
+    pixels: NDArray[np.float32], labels: NDArray[np.int64], most: int, shrinkage: Literal["auto"] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (F,) of the pixels (N, F), and axes (F, K) of the discriminants, along which the scatter within is 1.
+
+    `most` is the largest number of principal components that they are computed from.
+    """
+    from sklearn.decomposition import PCA  # imported here: it takes half a second
+
     if len(pixels) <= _EXACT_IMAGES:  # the last components count, so the decomposition is exact where it can be
         principal = PCA(most, svd_solver="full").fit(pixels.astype(np.float64))
     else:
         principal = PCA(most, random_state=0).fit(pixels)
-    projected = principal.transform(pixels).astype(np.float64)
+    kept = principal.singular_values_ > _RANK * principal.singular_values_[0]
+    projected = principal.transform(pixels).astype(np.float64)[:, kept]
+    try:
+        axes = _discriminant_axes(projected, labels, shrinkage)
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            f"model=fisherfaces: the scatter within the classes of the {len(pixels):,} training images has no inverse: "
+            f"{error}. Their images differ alike in all classes, as after the same change of brightness. Take other "
+            "images, or set model.shrinkage=null."
+        ) from error
+    return principal.mean_, principal.components_[kept].T @ axes
+
+
+def _discriminant_axes(
+    projected: NDArray[np.float64], labels: NDArray[np.int64], shrinkage: Literal["auto"] | None
+) -> NDArray[np.float64]:
+    """Axes (D, K) of the discriminants of principal components (N, D)."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    classes, class_of = np.unique(labels, return_inverse=True)
     if shrinkage is None:
         discriminant = LinearDiscriminantAnalysis(solver="svd")
     else:
         means = np.stack([projected[class_of == number].mean(axis=0) for number in range(len(classes))])
         # scikit-learn's own "auto" shrinks each class alone, which does nothing with two images a class.
-        amount = float(ledoit_wolf_shrinkage(projected - means[class_of], assume_centered=True))
+        deviations = projected - means[class_of]
+        amount = float(ledoit_wolf_shrinkage(deviations, assume_centered=True))
+        if amount < _RANK**2 and np.linalg.matrix_rank(deviations, rtol=_RANK) < projected.shape[1]:
+            raise np.linalg.LinAlgError("it is singular, and its shrinkage is 0")
         discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=amount)
     discriminant.fit(projected, labels)
-    axes = discriminant.scalings_[:, : min(len(classes) - 1, most)]
-    return principal.mean_, principal.components_.T @ axes
+    axes: NDArray[np.float64] = discriminant.scalings_[:, : min(len(classes) - 1, projected.shape[1])]
+    return axes
 
 
 class LinearSVM(FittedModule):

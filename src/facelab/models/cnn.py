@@ -46,8 +46,8 @@ class CNN(OneLossModule):
         layer_decay: see `Transfer`; in (0, 1].
 
     Raises:
-        ValueError: the network does not support `image_shape`, the arguments of the loss are invalid or do not fit the
-            head, or those of `Transfer` each other.
+        ValueError: the network does not support `image_shape`, or gives another length than its `embedding_dim`; the
+            arguments of the loss are invalid or do not fit the head, or those of `Transfer` each other.
     """
 
     transfer: Transfer
@@ -72,6 +72,7 @@ class CNN(OneLossModule):
         if self.transfer.freezes and head is None:
             raise ValueError("freeze=encoder leaves nothing to train without a head; set a head, or freeze=none")
         self.encoder = encoder(image_shape=image_shape)
+        _check_width(self.encoder, image_shape)
         dim = self._trained_dim = cast(int, getattr(self.encoder, "trained_dim", self.encoder.embedding_dim))
         self.head = None if head is None else head(embedding_dim=dim, num_classes=num_classes)
         self._offered = getattr(self.head, "offers", ())
@@ -189,3 +190,28 @@ class CNN(OneLossModule):
         """The optimiser over all parameters that are not frozen."""
         trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
         return self.transfer.optimizer(self._optimizer, self.encoder, trained)
+
+
+def _check_width(encoder: nn.Module, image_shape: ImageShape) -> None:
+    """Check the length of an encoder's embeddings on one image; modes and random numbers stay as they are.
+
+    Raises:
+        ValueError: it is not `embedding_dim`, or the encoder fails.
+    """
+    image = torch.zeros(1, *image_shape)
+    if image.is_meta:
+        return  # only the weights are counted
+    modes = {module: module.training for module in encoder.modules()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            found = tuple(encoder.eval()(image).shape)
+    except Exception as error:  # whatever a foreign network raises
+        raise ValueError(f"encoder: it failed on an image of zeros, {tuple(image.shape)}: {error}") from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    expected = getattr(encoder, "embedding_dim", None)
+    if found != (1, expected):
+        raise ValueError(
+            f"encoder: it gave {found} for one image, but its embedding_dim is {expected}. Expected (1, embedding_dim)."
+        )

@@ -36,7 +36,7 @@ class GAN(AdversarialModule, Generative):
         num_classes: number of classes.
 
     Raises:
-        ValueError: the networks do not support `image_shape`.
+        ValueError: the networks do not support `image_shape`, or the loss or a penalty is unusable.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class GAN(AdversarialModule, Generative):
         num_classes: int,
     ) -> None:
         super().__init__(objective, optimizers, recipe, latent_dim)
+        objective.try_out(objective.seen_shape(image_shape))
         self.num_classes = num_classes
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)
         self.discriminator = self._made(discriminator, image_shape=objective.seen_shape(image_shape))

@@ -49,8 +49,8 @@ class TransferGAN(EncodingModule, Varying):
         num_classes: number of people; not used.
 
     Raises:
-        ValueError: the networks do not support `image_shape`, the discriminator has no feature maps, or the recipe does
-            not draw pairs.
+        ValueError: the networks do not support `image_shape`, the discriminator has no feature maps, the loss or a
+            penalty is unusable, or the recipe does not draw pairs.
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class TransferGAN(EncodingModule, Varying):
             )
         super().__init__(objective, optimizers, recipe, latent_dim)
         channels, height, width = image_shape
+        seen_shape = objective.seen_shape((2 * channels, height, width))
+        objective.try_out(seen_shape)
         self.generator = generator(image_shape=image_shape, latent_dim=latent_dim)
-        self.discriminator = discriminator(image_shape=objective.seen_shape((2 * channels, height, width)))
+        self.discriminator = discriminator(image_shape=seen_shape)
         self.add_encoder(objective, (2 * channels, height, width))
 
     @classmethod

@@ -64,17 +64,25 @@ class Transfer:
         rate (Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018, section 3.2, where
         it is 1 / 2.6; Clark et al., "ELECTRA", 2020, appendix A). Layers are counted in the order of the encoder's
         modules, those of a sequence one by one; a module without a weight matrix, such as a normalisation, belongs to
-        the one before.
+        the one before. A module that holds all weights in a single module, such as a wrapper, is passed over.
 
         Args:
             make: called with the parameters, or groups of them.
             encoder: whose layers are meant.
             parameters: to train, those of the encoder among them.
+
+        Raises:
+            ValueError: there is `layer_decay`, and the encoder is a single layer.
         """
         trained = list(parameters)
         if self.layer_decay is None:
             return make(trained)
-        layers = _layers(encoder)
+        layers = _layers(_unwrapped(encoder))
+        if len(layers) == 1:
+            raise ValueError(
+                f"model.layer_decay={self.layer_decay}: the encoder's weights are all in one module, so its layers "
+                "cannot be told apart. Set layer_decay=null, or give the encoder's layers as modules of its own."
+            )
         of_encoder = {id(parameter) for layer in layers for parameter in layer}
         rates = [self.layer_decay ** (len(layers) - i) for i in range(len(layers))]
         groups = [*layers, [parameter for parameter in trained if id(parameter) not in of_encoder]]
@@ -83,6 +91,16 @@ class Transfer:
         for group, (_, rate) in zip(optimizer.param_groups, kept, strict=True):
             group["lr"] *= rate
         return optimizer
+
+
+def _unwrapped(encoder: nn.Module) -> nn.Module:
+    """The innermost module that holds all weights and is no sequence."""
+    while True:
+        holders = [child for child in encoder.children() if next(child.parameters(), None) is not None]
+        own = next(encoder.parameters(recurse=False), None)
+        if own is not None or len(holders) != 1 or isinstance(holders[0], nn.Sequential | nn.ModuleList):
+            return encoder
+        encoder = holders[0]
 
 
 def _layers(encoder: nn.Module) -> list[list[nn.Parameter]]:

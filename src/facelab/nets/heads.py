@@ -49,7 +49,8 @@ class CosineHead(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(N, embedding_dim) -> (N, num_classes) in [-1, 1]."""
-        return F.linear(F.normalize(embeddings), F.normalize(self.centres))
+        with torch.autocast(embeddings.device.type, enabled=False):  # bfloat16 has a step of 0.004 near 1
+            return F.linear(F.normalize(embeddings.float()), F.normalize(self.centres.float()))
 
 
 class NormAwareCosineHead(CosineHead):

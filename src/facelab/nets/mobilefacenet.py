@@ -1,4 +1,4 @@
-"""MobileFaceNet, a network of less than a million weights."""
+"""MobileFaceNet, a network of about a million weights."""
 
 from torch import Tensor, nn
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+_RANK = 1e-5  # of the largest singular value: directions below it are rounding errors, as where images repeat
+
 
 class LinearProjection(nn.Module):
     """Projection of features on axes, after their mean is subtracted; zeros before the axes are set.
@@ -50,5 +52,5 @@ class PrincipalComponents(LinearProjection):
         most = min(self.axes.shape[1], len(features) - 1, features.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            axes = torch.svd_lowrank(features - mean, q=min(most + 10, *features.shape), niter=4)[2]
-        self.set(mean, axes[:, :most])
+            _, lengths, axes = torch.svd_lowrank(features - mean, q=min(most + 10, *features.shape), niter=4)
+        self.set(mean, axes[:, :most][:, lengths[:most] > _RANK * lengths[0]])

@@ -1,7 +1,7 @@
 """Test-time augmentation: embeddings are averaged over several variants of each image."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -52,3 +52,16 @@ class AffineTestTimeAugmentation:
         grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=True)
         moved = F.grid_sample(images, grid, padding_mode="border", align_corners=True)
         return moved.to(memory_format=torch.channels_last)
+
+
+def in_pieces(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """The rows of tensors (N, ...), in their order, as tensors of `size` rows, the last one of what is left.
+
+    No more than `size` + 2 N rows are held at once.
+    """
+    left: list[Tensor] = []
+    for batch in batches:
+        *whole, last = torch.split(torch.cat([*left, batch]), size)
+        yield from whole
+        left = [last]
+    yield from left

@@ -17,8 +17,9 @@ _FITTED_IMAGES = 8192  # whose texture takes half a GiB
 class _WithTexture(nn.Module):
     """Mixin of encoders: local binary patterns, reduced to principal components, follow the network's embedding.
 
-    Both parts have the same length (norm), so that the cosine of two embeddings is the mean of the two cosines. Only
-    the network is trained: in training mode, the embedding is the network's alone.
+    Both parts have the same length (norm), so that the cosine of two embeddings is the mean of the two cosines; an
+    average over test-time augmentation keeps this only nearly. Only the network is trained: in training mode, the
+    embedding is the network's alone.
     """
 
     embedding_dim: int
@@ -53,7 +54,8 @@ class ConvTextureEncoder(_WithTexture, ConvEncoder):
     """`ConvEncoder`, whose embedding is followed by a descriptor of texture of the same length (norm).
 
     The descriptor is local binary patterns, reduced to the principal components of the training images; it is computed
-    and not trained. The cosine of two embeddings is the mean of the cosines of both parts.
+    and not trained. The cosine of two embeddings is the mean of the cosines of both parts; after test-time
+    augmentation, which averages embeddings, only nearly.
 
     Args:
         image_shape: (C, H, W) of the images.

@@ -32,7 +32,8 @@ class TimmEncoder(nn.Module):
         if not timm.is_model(name):  # nor a name such as hf-hub:..., which timm would download
             raise ValueError(f"timm {timm.__version__} has no network '{name}'; timm.list_models() lists them")
         self.backbone = timm.create_model(name, pretrained=False, in_chans=image_shape[0], num_classes=0, **options)
-        self.embedding_dim = int(self.backbone.num_features)
+        # Some networks have a layer between their last feature map and the classifier: it stays, and sets the length.
+        self.embedding_dim = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, embedding_dim) float."""

@@ -15,9 +15,11 @@ from facelab.models.base import FittedModule, to_float
 from facelab.models.finished import folder_here
 from facelab.protocols.base import Report
 from facelab.runs.evaluate import evaluate, evaluate_validation, faces_for_sample_grids
+from facelab.runs.origins import listed
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS
+from facelab.runs.seen import seen_before
 from facelab.runs.summary import print_summary
 from facelab.runs.synthetic import with_synthetic
 from facelab.system import die_with_parent, make_console, print_anything
@@ -216,7 +218,9 @@ def _conclude(
         further.update({"fit/best_images_seen": best, **validation.best_metrics})
     held_out = faces_for_sample_grids(prepared.faces, prepared.splits)
     grids = shown(module, module.final_sample_grids, held_out)
-    record.conclude(module.images_seen, reports, grids, further, remarks)
+    used = listed(record.folder)
+    seen = [] if used is None else seen_before(prepared.experiment.data, prepared.faces, prepared.splits, used)
+    record.conclude(module.images_seen, reports, grids, further, [*remarks, *seen])
     print_summary(console, reports, record.tracked, {"trained": _length(prepared, best, seconds)})
     metrics = {key: value for report in reports for key, value in report.metrics.items()}
     return Result(record.tracked.id, record.tracked.folder, metrics)

@@ -229,9 +229,9 @@ def _validation_metrics(module: FaceModule, measured: list[Metric], unseen: bool
         measured: by the protocols that are evaluated in validation.
         unseen: whether validation images show classes without training images.
     """
-    terms = [term for term in module.term_metrics if term.name != "loss" or module.has_validation_loss]
+    terms = module.validation_metrics
     if module.classifies:
-        terms = [] if unseen else [*terms, *_CLASSIFICATION_TERMS]
+        terms = () if unseen else (*terms, *_CLASSIFICATION_TERMS)
     return {f"val/{metric.name}": metric for metric in terms} | {validation_name(one.name): one for one in measured}
 
 

@@ -26,7 +26,7 @@ from facelab.runs.origins import MANIFEST, images_used, listed, manifests
 from facelab.runs.prepare import Prepared
 from facelab.runs.record import RunRecord
 from facelab.runs.resume import CHECKPOINTS, InterruptedRun, find, read_config, reopen
-from facelab.runs.seen import refuse_familiar
+from facelab.runs.seen import refuse_familiar, seen_before
 from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
 from facelab.synthetic import GeneratedFaces
 from facelab.synthetic.generated import ROLES
@@ -158,6 +158,7 @@ def _live(
     with recorded(tracked, stop, advice):
         tidy(tracked.folder / CHECKPOINTS, keep=checkpoint)
         _fetch_dependencies(dependencies, prepared, config, tracked)
+        prepared.settings.use_threads()  # their number changes rounding, and so the generated faces
         prepared = with_synthetic(prepared, tracked, dependency_folders(tracked))
         if checkpoint is None:
             _record_data(prepared, config, tracked)
@@ -184,6 +185,8 @@ def _record_data(prepared: Prepared, config: Mapping[str, Any], tracked: Tracked
         tracked.tag("data.generated_by", " ".join(generators))
     used = _images_used(prepared, config, tracked)
     record.images(used)
+    for sentence in seen_before(prepared.experiment.data, prepared.faces, prepared.splits, used):
+        warn(f"Warning: {sentence}")
     if missing := [run_id for run_id in generators if run_id in used.unlisted]:
         warn(
             f"Warning: data: run {', '.join(missing)}, which generated images of {prepared.faces.name} according to "

@@ -111,6 +111,31 @@ def _same_names(own: pd.DataFrame, table: pd.DataFrame, firsts: set[str], second
     return [(one, other) for one in firsts for other in seconds if one == other or (one, other) in agreed]
 
 
+def seen_before(source: FaceSource, faces: FaceSet, splits: Splits, used: ImageList) -> list[str]:
+    """What the runs behind a run have seen of its test, a sentence each: images, and people unknown in training.
+
+    Args:
+        source: that the faces were loaded from.
+        faces: the face set.
+        splits: train, val and test.
+        used: the images of the run, with those of the runs that it starts from or takes images from.
+    """
+    inherited, none = used.inherited(), splits.train[:0]
+    if not len(inherited):
+        return []
+    is_stranger = ~np.isin(faces.identities[splits.test], faces.identities[splits.train])
+    strangers = Splits(none, none, splits.test[is_stranger])
+    images = find_overlap(source, faces, splits, inherited, with_people=False)
+    people = find_overlap(source, faces, strangers, inherited, with_people=True)
+    kinds = (("images", images.images, images.tested_images), ("people", people.people, people.tested_people))
+    return [
+        f"A run behind this one, whose weights or images it takes, saw {len(names):,} of the {tested:,} test {kind} in "
+        f"training or validation: {some_of(names)}. Results on them say little about new faces."
+        for kind, names, tested in kinds
+        if names
+    ]
+
+
 def refuse_familiar(source: FaceSource, faces: FaceSet, folder: Path) -> None:
     """Check that a face embedder knows none of the people whose generated faces it evaluates.
 

@@ -75,6 +75,11 @@ class TrainerSettings:
                 f"{' and '.join(left)}."
             )
 
+    def use_threads(self) -> None:
+        """Compute with this number of threads in this process from now on."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
     def make(
         self,
         callbacks: list[pl.Callback],
@@ -90,8 +95,8 @@ class TrainerSettings:
             has_validation: whether the split has validation images.
             several_losses: whether a step has several losses, each without gradients for some of the weights.
         """
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        self.use_threads()
+        torch.backends.cudnn.deterministic = True  # else cuDNN may add in varying order
         _quiet_lightning()
         return pl.Trainer(
             accelerator=self.accelerator,

@@ -30,12 +30,13 @@ class TrainingLog(pl.Callback):
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}  # per term, since a lazily applied penalty is not in every step
         self._steps = 0
+        self._restored = 0  # of these steps, those before an interruption, which the clock has not seen
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and move what a checkpoint has restored, on the CPU, to the device of the terms to come."""
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
-        self._since = time.perf_counter()
+        self._restored, self._since = self._steps, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,9 +77,11 @@ class TrainingLog(pl.Callback):
         sums = torch.stack([total.float() for total in self._sums.values()]).tolist()
         seconds = time.perf_counter() - self._since
         metrics = {f"train/{name}": total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
-        metrics["train/images_per_second"] = self._steps * module.recipe.batch_size / seconds
+        if timed := self._steps - self._restored:
+            metrics["train/images_per_second"] = timed * module.recipe.batch_size / seconds
         for number, optimizer in enumerate(trainer.optimizers):
             name = "train/learning_rate" if len(trainer.optimizers) == 1 else f"train/learning_rate_{number}"
-            metrics[name] = optimizer.param_groups[0]["lr"]
+            metrics[name] = max(group["lr"] for group in optimizer.param_groups)  # with layer_decay, that of the head
         self._record(metrics, module.images_seen)
-        self._sums, self._counts, self._steps, self._since = {}, {}, 0, time.perf_counter()
+        self._sums, self._counts, self._steps, self._restored = {}, {}, 0, 0
+        self._since = time.perf_counter()

@@ -141,17 +141,16 @@ class Validation(pl.Callback):
         if self._further is not None:
             protocol_metrics = self._further(trainer, pl_module, features)
             metrics.update({validation_name(name): value for name, value in protocol_metrics.items()})
-        if not metrics:
-            return  # a GAN has no validation metrics: its last weights are kept
-        self._record(metrics, pl_module.images_seen)
+        if metrics:
+            self._record(metrics, pl_module.images_seen)
         if self._is_chosen and self._criterion.metric not in metrics:
             raise ConfigError(
                 f"validation.metric={self._criterion.metric}: the validation images do not give this metric, so it "
-                f"cannot select weights. They give {', '.join(sorted(metrics))}. Choose one of these, or a split with "
-                "more validation people."
+                f"cannot select weights. They give {', '.join(sorted(metrics)) or 'none'}. Choose one of these, or a "
+                "split with more validation people."
             )
         if not self._criterion.applies(metrics):
-            return
+            return  # such as a GAN, which has no validation metrics: its last weights are kept
         standing = self._criterion.standing(metrics)
         if trainer.is_global_zero:
             self._criterion.warn(metrics, pl_module.images_seen)
