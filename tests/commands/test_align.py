@@ -167,6 +167,8 @@ REFUSED = [
     (("source=photos", "out=used/file"), "is not empty"),
     (("source=photos", "out=used/file/faces"), "cannot be written"),
     (("source=empty", "out=faces"), "holds no photos"),
+    (("source=" + 300 * "s", "out=faces"), "cannot be looked up (File name too long)"),
+    (("source=photos", "out=circle"), "out: {folder}/circle cannot be looked up (Too many levels of symbolic links)"),
     (("source=photos",), "out: has no value yet"),
     (("source=photos", "out=faces", "faces=some"), "expected 'all' or 'largest'"),
     (("source=photos", "out=faces", "size=0"), "size: expected"),
@@ -183,6 +185,7 @@ def test_what_is_refused_writes_nothing(
     (tmp_path / "used" / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     (tmp_path / "linked").symlink_to(photos)
+    (tmp_path / "circle").symlink_to("circle")
     before = content(tmp_path)
     outcome = facelab("align", *arguments)
     assert outcome.status in (1, 2)

@@ -270,7 +270,8 @@ REFUSED = [
     (("gallery=people/office",), "gallery=people/office: it lies in source=people, where each folder is a person's"),
     (("development=probes", "gallery=./probes"), "it lies in development=probes"),
     (("gallery=" + 300 * "g",), "cannot be used (File name too long)"),
-    (("source=" + 300 * "s",), "cannot be read (File name too long)"),
+    (("source=" + 300 * "s",), "cannot be looked up (File name too long)"),
+    (("runs_folder=" + 300 * "r",), "cannot be looked up (File name too long)"),
     (("source=/dev/zero",), "/dev/zero is not a folder. Expected a folder with a folder for each person"),
 ]
 

@@ -41,6 +41,9 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(facelab: Command) -> No
 def test_an_unknown_run_is_named(facelab: Command) -> None:
     assert "run=abc: there is no such run, since" in facelab("demo", "run=abc", f"port={free_port()}").error
     assert "run: has no value yet" in facelab("demo").error
+    outcome = facelab("demo", f"run={32 * 'a'}", f"runs_folder={300 * 'r'}", f"port={free_port()}")
+    assert outcome.status == 2
+    assert re.search(r"Error: runs_folder: .* cannot be looked up \(File name too long\)", outcome.error)
     assert "port: expected" in facelab("demo", "run=abc", "port=0").error
 
 

@@ -67,6 +67,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(facelab: Command,
         (["out=there.onnx"], "there.onnx exists. Choose another name"),
         (["out=model.pt"], "expected a file whose name ends in .onnx"),
         (["out=none/model.onnx"], "there is no folder"),
+        ([f"out={300 * 'o'}.onnx"], "cannot be looked up (File name too long)"),
         (["format=tf"], "format"),
         (["part=head"], "part"),
     ):

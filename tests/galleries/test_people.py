@@ -42,5 +42,5 @@ def test_names_that_a_gallery_cannot_keep_are_refused(tmp_path: Path, name: str 
 
 
 def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"development: .* cannot be read \(File name too long\)"):
+    with pytest.raises(ConfigError, match=r"development: .* cannot be looked up \(File name too long\)"):
         list_people(str(tmp_path / ("long" * 75)), "development")

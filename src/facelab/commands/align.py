@@ -19,7 +19,7 @@ from facelab.data.photos.detect import Detector, weights_version
 from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
 from facelab.data.photos.workers import in_order
 from facelab.errors import ConfigError, DataError
-from facelab.system import progress, say
+from facelab.system import check_path, progress, say
 
 _SHOWN = 20
 
@@ -76,6 +76,8 @@ def align(config: Mapping[str, Any]) -> None:
 def _folders(options: Alignment) -> tuple[Path, Path]:
     """The absolute folders `source` and `out`, checked."""
     source, out = Path(options.source).absolute(), Path(options.out).absolute()
+    check_path("source", source)
+    check_path("out", out)
     if not source.is_dir():
         raise ConfigError(
             f"source: {source} is not a folder. Expected a folder of photos. Hydra does not expand ~; type $HOME/... "

@@ -15,6 +15,7 @@ from facelab.exporting.graphs import Part, part_of
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
 from facelab.models.transfer import weights_digest
+from facelab.system import check_path
 from facelab.tracking import Store
 
 
@@ -92,6 +93,7 @@ def _written(trained: Trained, part: Part, options: Export, metadata: Mapping[st
 
 def _check_place(place: Path, chosen: Format) -> None:
     place, suffix = place.absolute(), SUFFIXES[chosen]
+    check_path("out", place)
     if place.suffix != suffix:
         raise ConfigError(f"out={place.name}: expected a file whose name ends in {suffix}, for format={chosen}.")
     if place.exists():

@@ -32,6 +32,7 @@ from facelab.errors import ConfigError
 from facelab.galleries.names import MOST_CHARACTERS, normalised
 from facelab.galleries.search import Nearest, nearest
 from facelab.galleries.thumbnails import Thumbnails
+from facelab.system import check_path
 
 FILE = "gallery.safetensors"
 PARTIAL = f".{FILE}.partial"  # while it is written
@@ -148,13 +149,8 @@ class Gallery:
             ConfigError: there is none, it is damaged, or a newer version of facelab made it.
         """
         path = folder / FILE
-        try:
-            is_there = path.is_file()
-        except OSError as error:
-            raise ConfigError(
-                f"gallery: {folder.absolute()} cannot be read ({error.strerror or error}). Choose another folder."
-            ) from error
-        if not is_there:
+        check_path("gallery", path)
+        if not path.is_file():
             raise ConfigError(
                 f"gallery: {folder.absolute()} holds no gallery. Make one with: facelab enroll run=<run id> "
                 f"source=<folder of people> gallery={folder}"

@@ -16,6 +16,8 @@ from facelab.errors import ConfigError, DataError
 from facelab.galleries.faces import Face, FaceReader, Reading, embedded
 from facelab.galleries.names import normalised, problem_of
 from facelab.galleries.recogniser import Recogniser
+from facelab.galleries.thumbnails import as_thumbnail
+from facelab.system import check_path
 
 Folders = dict[str, list[Path]]  # images of each person, by name
 Advance = Callable[[], None]
@@ -56,12 +58,8 @@ def list_people(source: str, key: str) -> Folders:
     """
     root = Path(source)
     expected = "Expected a folder with a folder for each person, such as people/ada/1.jpg"
-    try:
-        is_folder = root.is_dir()
-    except OSError as error:
-        where = readable(str(root.absolute()))
-        raise ConfigError(f"{key}: {where} cannot be read ({error.strerror or error}). {expected}.") from error
-    if not is_folder:
+    check_path(key, root)
+    if not root.is_dir():
         home = " Hydra does not expand ~; type $HOME/... instead." if source.startswith("~") else ""
         raise ConfigError(f"{key}: {readable(str(root.absolute()))} is not a folder. {expected}.{home}")
     listing = Listing(root)
