@@ -16,8 +16,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError
-from facelab.galleries.gallery import FILE, PARTIAL, Development, Gallery, Origin, Threshold
+from facelab.galleries.gallery import FILE, Development, Gallery, Origin, Threshold
 from facelab.galleries.names import normalised, problem_of
+from facelab.galleries.partial import PARTIAL, delete_partial
 from facelab.galleries.people import Portraits, stacked
 from facelab.galleries.search import nearest
 from facelab.galleries.thumbnails import as_thumbnail
@@ -179,7 +180,7 @@ def changing(folder: Path) -> Iterator[None]:
             _make(folder, made)
             lock.acquire(timeout=0)
             _refuse_other_content(folder)  # another process may have been faster
-            (folder / PARTIAL).unlink(missing_ok=True)
+            delete_partial(folder)
         except Timeout:
             raise ConfigError(
                 f"gallery: another process is changing {folder.absolute()}. Wait for it, or choose another folder."
