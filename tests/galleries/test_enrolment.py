@@ -18,6 +18,7 @@ from facelab.galleries.faces import Face
 from facelab.galleries.gallery import FILE
 from facelab.galleries.partial import PARTIAL
 from facelab.galleries.people import Portraits
+from facelab.galleries.thumbnails import as_thumbnail
 from tests.galleries.made import ORIGIN, directions, gallery
 
 
@@ -29,7 +30,8 @@ def face(level: int) -> Face:
 def portraits(owners: list[int], vectors: torch.Tensor) -> Portraits:
     names = [f"new {i}" for i in range(max(owners) + 1)]
     faces = [face(10 * i) for i in range(len(names))]
-    return Portraits(names, owners, list(vectors.numpy()), [face(10 * i).digest for i in owners], faces)
+    thumbnails = [as_thumbnail(one.picture) for one in faces]
+    return Portraits(names, owners, list(vectors.numpy()), [face(10 * i).digest for i in owners], thumbnails)
 
 
 def test_a_person_is_the_mean_direction_of_the_images() -> None:

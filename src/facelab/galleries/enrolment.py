@@ -21,7 +21,6 @@ from facelab.galleries.names import normalised, problem_of
 from facelab.galleries.partial import PARTIAL, delete_partial
 from facelab.galleries.people import Portraits, stacked
 from facelab.galleries.search import nearest
-from facelab.galleries.thumbnails import as_thumbnail
 from facelab.metrics.identification import fpir as share_returned
 from facelab.metrics.identification import threshold_at_fpir
 from facelab.protocols.backends import unit
@@ -63,7 +62,7 @@ def enrolled(gallery: Gallery, found: Portraits) -> Changed:
         names=[*gallery.names, *found.names],
         images=[*gallery.images, *np.bincount(found.owners, minlength=len(found.names)).tolist()],
         embeddings=torch.cat([gallery.embeddings, torch.from_numpy(people)]),
-        thumbnails=[*gallery.thumbnails, *(as_thumbnail(face.picture) for face in found.first)],
+        thumbnails=[*gallery.thumbnails, *found.thumbnails],
     )
     return settled(grown, found.digests)
 

@@ -32,7 +32,7 @@ class Portraits:
         owners: of each face, index into `names`.
         embeddings: of each face, (D,) float32.
         digests: of each face, SHA-256 of its pixels.
-        first: the first face of each person.
+        thumbnails: of the first face of each person.
         problems: why an image could not be used, a sentence each.
     """
 
@@ -40,7 +40,7 @@ class Portraits:
     owners: list[int] = field(default_factory=list)
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
-    first: list[Face] = field(default_factory=list)
+    thumbnails: list[bytes] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -140,7 +140,7 @@ def add(found: Portraits, name: str, face: Face, embedding: NDArray[np.float32])
         raise DataError(f"the model gives no finite embedding of {name}. Train it again, or choose another run.")
     if not found.names or found.names[-1] != name:
         found.names.append(name)
-        found.first.append(face)
+        found.thumbnails.append(as_thumbnail(face.picture))
     found.owners.append(len(found.names) - 1)
     found.embeddings.append(embedding)
     found.digests.append(face.digest)
