@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call
+from torch.onnx._internal.exporter._onnx_program import _LARGE_MODEL_THRESHOLD
 
 from facelab.data.sources.orl import ORL
+from facelab.errors import ConfigError
 from facelab.exporting.files import SUFFIXES, TOLERANCE, _adaptive_max_pool2d, _apart, difference, write
-from facelab.exporting.graphs import part_names, part_of
+from facelab.exporting.graphs import Part, part_names, part_of
 from facelab.models.sampling import latents, sample
 from facelab.models.trained import embeddings, load
 from tests.conftest import Command
@@ -93,6 +96,16 @@ def test_a_file_with_other_outputs_is_not_kept(facelab: Command, tmp_path: Path)
     outcome = facelab("export", f"run={run.name}", "format=torch")
     assert "scores of the exported file differ from PyTorch's by inf" in outcome.error
     assert not list(tmp_path.glob("*.pt2")) + list(tmp_path.glob(".*"))
+
+
+def test_weights_that_torch_would_put_into_a_second_file_are_refused(tmp_path: Path) -> None:
+    graph = torch.nn.Linear(2**29, 1, bias=False, device="meta")
+    part = Part("embed", graph, ("images",), ("embeddings",), {})
+    with pytest.raises(ConfigError, match=r"2\.00 GiB of weights do not fit into one file.*Choose format=torch"):
+        write(part, "onnx", {}, tmp_path / "model.onnx")
+    graph = torch.nn.Linear(_LARGE_MODEL_THRESHOLD // 4 + 1, 1, bias=False, device="meta")
+    with pytest.raises(ConfigError, match=r"1\.50 GiB of weights do not fit into one file"):
+        write(replace(part, graph=graph), "onnx", {}, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("side", "cells"), [(7, 4), (2, 4), (14, 4), (8, 4), (5, 3)])
