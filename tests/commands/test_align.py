@@ -139,6 +139,21 @@ def test_bad_photos_are_named_and_the_others_done(facelab: Command, photos: Path
     assert "5 faces of 4 photos" in outcome.out
 
 
+def test_a_photo_whose_faces_cannot_be_named_does_not_stop_the_others(
+    facelab: Command, photos: Path, tmp_path: Path
+) -> None:
+    done(facelab("align", "source=photos", "out=others"))
+    (photos / "two.tiff").rename(photos / f"{'a' * 250}.tiff")
+    outcome = facelab("align", "source=photos", "out=faces")
+    assert outcome.status == 1
+    assert "aaa.tiff has a name too long for those of its faces; rename it" in outcome.error
+    names = {name for name in content(tmp_path / "others") if name.endswith(".png")}
+    assert {name for name in content(tmp_path / "faces") if name.endswith(".png")} == names - {
+        "two.png",
+        "two.face2.png",
+    }
+
+
 def test_the_same_command_completes_a_folder(facelab: Command, photos: Path, tmp_path: Path) -> None:
     done(facelab("align", "source=photos", "out=faces"))
     out = tmp_path / "faces"

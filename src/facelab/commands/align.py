@@ -1,5 +1,6 @@
 """The command `facelab align`: find and align the faces in ordinary photos."""
 
+import errno
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -8,6 +9,8 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
@@ -121,13 +124,27 @@ class _Worker:
             return _Outcome(problem=str(error).removeprefix(str(path)).strip(" ."))
         except (MemoryError, cv2.error) as error:
             return _Outcome(problem=f"needs too much memory ({error}); make it smaller, or raise min_size_pixels")
-        faces = []
-        for i, crop in enumerate(crops):
-            file = file_of_face(name, i + 1)
-            (self._out / file).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(crop).save(self._out / file)
-            faces.append(AlignedFace(file, float(found.scores[i]), found.boxes[i], found.points[i]))
+        files = [file_of_face(name, i + 1) for i in range(used)]
+        if not self._written(crops, files):
+            return _Outcome(problem="has a name too long for those of its faces; rename it")
+        faces = [
+            AlignedFace(file, float(found.scores[i]), found.boxes[i], found.points[i]) for i, file in enumerate(files)
+        ]
         return _Outcome(len(found), faces)
+
+    def _written(self, crops: Sequence[NDArray[np.uint8]], files: Sequence[PurePath]) -> bool:
+        """Write the faces of a photo: all, or none if a name is too long."""
+        for i, (crop, file) in enumerate(zip(crops, files, strict=True)):
+            try:
+                (self._out / file).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(crop).save(self._out / file)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                for written in files[:i]:
+                    (self._out / written).unlink()
+                return False
+        return True
 
 
 def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) -> None:
