@@ -75,6 +75,7 @@ def test_a_change_of_the_gallery_is_seen(tmp_path: Path) -> None:
     assert "person 4" not in {match.name for match in known.nearest(probe, 9)[0]}
     replace(made_gallery(0), threshold=None).write(folder)
     assert known.nearest(probe, 3) == [[]]
+    assert known.rule == "Nobody is enrolled now, so every face is of nobody known."
     replace(made_gallery(), origin=replace(ORIGIN, weights="b" * 64)).write(folder)
     with pytest.raises(DataError, match=r"was made anew with another model or cropping\. Restart the demo\."):
         known.nearest(probe, 1)
