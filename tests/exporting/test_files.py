@@ -30,6 +30,7 @@ def test_onnx_computes_embeddings_and_scores_from_uint8_images(facelab: Command,
     outcome = facelab("export", f"run={run.name}", "out=model.onnx")
     assert outcome.status == 0, outcome.error
     assert "images (N, 32, 32, 1) uint8 -> embeddings, scores\nlargest difference from PyTorch: " in outcome.out
+    assert "over 28 inputs, faces and random images\n" in outcome.out
     trained, images = load(run), np.asarray(ORL(image_size=32, last_person=3).load().pixels)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 30):
@@ -51,6 +52,7 @@ def test_torch_export_generates_the_same_faces(facelab: Command, tmp_path: Path)
     run = write_run(tmp_path / "runs", "gan_conditional")
     outcome = facelab("export", f"run={run.name}", "format=torch")
     assert outcome.status == 0, outcome.error
+    assert "over 8 inputs, random latents\n" in outcome.out
     file = tmp_path / f"{run.name}_generate.pt2"
     said = {"facelab.json": ""}
     program = torch.export.load(file, extra_files=said)
