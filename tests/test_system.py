@@ -1,4 +1,4 @@
-"""Files that are replaced together, or not at all."""
+"""Files that are replaced together, or not at all; paths that cannot be looked up."""
 
 import resource
 import stat
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facelab.system import replace_files
+from facelab.errors import ConfigError
+from facelab.system import check_path, replace_files
 
 
 def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
@@ -27,3 +28,17 @@ def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
         replace_files({first: b"new", folder: b"new"})
     assert first.read_bytes() == b"old"
     assert set(first.parent.iterdir()) == {first, second, folder}
+
+
+def test_a_path_that_cannot_be_looked_up_is_refused_and_one_that_is_missing_is_not(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file", tmp_path / "missing" / "file", tmp_path / "file" / "below"):
+        check_path("out", path)
+        path.exists()
+    for path, says in (
+        (tmp_path / ("o" * 300), r"File name too long"),
+        (tmp_path / "circle" / "below", r"Too many levels of symbolic links"),
+    ):
+        with pytest.raises(ConfigError, match=rf"out: {path} cannot be looked up \({says}\)\. Choose another path"):
+            check_path("out", path)

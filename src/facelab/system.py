@@ -1,4 +1,4 @@
-"""Utilities for the machine and the terminal: CPU cores, processes, temporary folders, printable text, progress."""
+"""Utilities for the machine and the terminal: CPU cores, processes, temporary folders, text, paths, progress."""
 
 import codecs
 import ctypes
@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from facelab.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,6 +126,27 @@ def counted(number: int, noun: str) -> str:
 def visible(text: str) -> str:
     """The text with escapes for control and other invisible characters: a file name must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def check_path(key: str, path: Path) -> None:
+    """Refuse a path that cannot be looked up, for which `Path.exists`, `is_dir` and `is_file` would raise an OSError.
+
+    Args:
+        key: of the config that gives the path, for messages.
+        path: it need not exist.
+
+    Raises:
+        ConfigError: it, or a folder on the way to it, has too long a name, is a circular link, or may not be read.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {path.absolute()} cannot be looked up ({error.strerror or error}). Choose another path with "
+            f"{key}=..., or correct the permissions or links on the way to it."
+        ) from error
 
 
 def replace_files(contents: Mapping[Path, bytes], mode: int = 0o666) -> None:

@@ -139,6 +139,21 @@ def test_bad_photos_are_named_and_the_others_done(facelab: Command, photos: Path
     assert "5 faces of 4 photos" in outcome.out
 
 
+def test_a_photo_whose_faces_cannot_be_named_does_not_stop_the_others(
+    facelab: Command, photos: Path, tmp_path: Path
+) -> None:
+    done(facelab("align", "source=photos", "out=others"))
+    (photos / "two.tiff").rename(photos / f"{'a' * 250}.tiff")
+    outcome = facelab("align", "source=photos", "out=faces")
+    assert outcome.status == 1
+    assert "aaa.tiff has a name too long for those of its faces; rename it" in outcome.error
+    names = {name for name in content(tmp_path / "others") if name.endswith(".png")}
+    assert {name for name in content(tmp_path / "faces") if name.endswith(".png")} == names - {
+        "two.png",
+        "two.face2.png",
+    }
+
+
 def test_the_same_command_completes_a_folder(facelab: Command, photos: Path, tmp_path: Path) -> None:
     done(facelab("align", "source=photos", "out=faces"))
     out = tmp_path / "faces"
@@ -157,6 +172,41 @@ def test_the_same_command_completes_a_folder(facelab: Command, photos: Path, tmp
             assert f"{lines - 1} of 4 photos are done already" in outcome.error
 
 
+def test_a_photo_that_was_replaced_is_done_again(facelab: Command, photos: Path, tmp_path: Path) -> None:
+    done(facelab("align", "source=photos", "out=faces"))
+    before = content(tmp_path / "faces")
+    (photos / "two.tiff").unlink()
+    astronaut().transpose(Transpose.FLIP_LEFT_RIGHT).save(photos / "two.tiff")
+    outcome = facelab("align", "source=photos", "out=faces")
+    done(outcome)
+    assert "1 photo changed since" in outcome.error
+    done(facelab("align", "source=photos", "out=anew"))
+    after, anew = content(tmp_path / "faces"), content(tmp_path / "anew")
+    assert {name: after[name] for name in after if name.endswith(".png")} == {
+        name: anew[name] for name in anew if name.endswith(".png")
+    }
+    assert after["two.png"] != before["two.png"]
+    assert sorted(after["faces.csv"].splitlines()) == sorted(anew["faces.csv"].splitlines())
+    assert sorted(after["photos.csv"].splitlines()) == sorted(anew["photos.csv"].splitlines())
+
+
+def test_faces_of_photos_that_are_gone_are_named_and_kept(facelab: Command, photos: Path, tmp_path: Path) -> None:
+    done(facelab("align", "source=photos", "out=faces"))
+    whole = content(tmp_path / "faces")
+    (photos / "one.png").rename(photos / "one.bmp")  # it would get the same name for its face
+    outcome = facelab("align", "source=photos", "out=faces")
+    assert outcome.status == 2
+    assert "has the faces of 1 photo that" in outcome.error
+    assert "holds no longer: one.png. Put them back" in outcome.error
+    assert content(tmp_path / "faces") == whole
+
+    rows_of_photos = (tmp_path / "faces" / "photos.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows_of_photos if not row.startswith("one.png,")]
+    (tmp_path / "faces" / "photos.csv").write_text("".join(kept), encoding="utf-8")
+    done(facelab("align", "source=photos", "out=faces"))
+    assert [row["file"] for row in rows(tmp_path / "faces" / "faces.csv")].count("one.png") == 1
+
+
 REFUSED = [
     (("source=nothing", "out=faces"), "nothing is not a folder"),
     (("source=photos/one.png", "out=faces"), "is not a folder"),
@@ -167,6 +217,8 @@ REFUSED = [
     (("source=photos", "out=used/file"), "is not empty"),
     (("source=photos", "out=used/file/faces"), "cannot be written"),
     (("source=empty", "out=faces"), "holds no photos"),
+    (("source=" + 300 * "s", "out=faces"), "cannot be looked up (File name too long)"),
+    (("source=photos", "out=circle"), "out: {folder}/circle cannot be looked up (Too many levels of symbolic links)"),
     (("source=photos",), "out: has no value yet"),
     (("source=photos", "out=faces", "faces=some"), "expected 'all' or 'largest'"),
     (("source=photos", "out=faces", "size=0"), "size: expected"),
@@ -183,10 +235,11 @@ def test_what_is_refused_writes_nothing(
     (tmp_path / "used" / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     (tmp_path / "linked").symlink_to(photos)
+    (tmp_path / "circle").symlink_to("circle")
     before = content(tmp_path)
     outcome = facelab("align", *arguments)
     assert outcome.status in (1, 2)
-    assert says in outcome.error
+    assert says.format(folder=tmp_path) in outcome.error
     assert content(tmp_path) == before
     assert not (tmp_path / "faces").exists()
 

@@ -15,12 +15,15 @@ from PIL import Image
 from facelab.commands import identify
 from facelab.config.build import build
 from facelab.config.compose import config_folder
+from facelab.data.image_list import read_image_list
 from facelab.data.sources.orl import ORL
 from facelab.galleries import Gallery
 from facelab.models.trained import ModelMetadata, load, save
 from facelab.models.trained import embeddings as embeddings_of
-from facelab.tracking import TrackedRun
+from facelab.tracking import SqliteStore, TrackedRun
+from tests.commands.conftest import TEN
 from tests.conftest import Command, Outcome
+from tests.models.recorded import recorded_run
 
 
 def done(outcome: Outcome) -> Outcome:
@@ -239,6 +242,45 @@ def test_the_people_of_a_folder_set_the_threshold(facelab: Command, here: Path, 
     assert "enrolled with aligned=true" in facelab(*arguments, "aligned=false").error
 
 
+def test_names_of_a_joined_set_are_compared_without_their_source(
+    facelab: Command, here: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    for i in range(4):
+        (tmp_path / "noise" / f"n{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(
+            tmp_path / "noise" / f"n{i % 2}" / f"{i}.png"
+        )
+    split = {"_target_": "facelab.data.IdentityDisjoint", "train_people": 2, "val_people": 6}
+    noise = {"_target_": "facelab.data.Folder", "root": str(tmp_path / "noise")}
+    data = {
+        "_target_": "facelab.data.Concat",
+        "image_size": 16,
+        "channels": 1,
+        "sources": {"orl": TEN, "zoo": noise},
+        "shared_identities": False,
+    }
+    (here / "runs").unlink()
+    run = recorded_run(SqliteStore(str(store_folder), "galleries"), here / "runs", data=data, split=split)
+    listed = read_image_list(run.folder / "images.parquet").table.to_pylist()
+    known, validates = (
+        next(one["identity"] for one in listed if one["part"] == part and one["identity"].startswith("orl/"))
+        for part in ("train", "val")
+    )
+    known, validates = known.removeprefix("orl/"), validates.removeprefix("orl/")
+    shutil.move(here / "people" / "s10", here / "one" / validates)
+    arguments = ("enroll", f"run={run.id}", "source=one", "aligned=true")
+    outcome = done(facelab(*arguments, "gallery=office", "fpir=0.9"))
+    assert f"1 development people are left out, since they are enrolled: {validates}." in outcome.out
+    assert not any("/" in name for name in Gallery.open(here / "office").development.names)
+
+    shutil.move(here / "people" / "s7", here / "others" / known)
+    for number in range(20):
+        shutil.copytree(here / "people" / "s8", here / "others" / f"d{number}")
+    outcome = done(facelab(*arguments, "gallery=other", "fpir=0.9", "development=others"))
+    assert f"of these names or on their images: {known}." in outcome.out
+
+
 def test_an_index_of_few_people_is_no_index(
     facelab: Command, here: Path, enrolling: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +312,8 @@ REFUSED = [
     (("gallery=people/office",), "gallery=people/office: it lies in source=people, where each folder is a person's"),
     (("development=probes", "gallery=./probes"), "it lies in development=probes"),
     (("gallery=" + 300 * "g",), "cannot be used (File name too long)"),
-    (("source=" + 300 * "s",), "cannot be read (File name too long)"),
+    (("source=" + 300 * "s",), "cannot be looked up (File name too long)"),
+    (("runs_folder=" + 300 * "r",), "cannot be looked up (File name too long)"),
     (("source=/dev/zero",), "/dev/zero is not a folder. Expected a folder with a folder for each person"),
 ]
 

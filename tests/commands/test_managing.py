@@ -52,7 +52,7 @@ def test_development_people_who_are_needed_stay(facelab: Command, tmp_path: Path
         (["remove=[other 1,x]"], "nobody named 'x' is enrolled"),
         (["remove=caf\udce9"], "remove=caf\\xe9: expected text in UTF-8"),
         (["remove='caf\udce9'"], "remove='caf\\xe9': expected text in UTF-8"),
-        (["gallery=" + 300 * "g"], "cannot be read (File name too long)"),
+        (["gallery=" + 300 * "g"], "cannot be looked up (File name too long)"),
     ],
 )
 def test_what_names_nobody_is_refused(facelab: Command, tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facelab.data.photos.alignments import FACES, PHOTOS, AlignedFace, open_alignments
+from facelab.data.photos.alignments import FACES, PHOTOS, UNKNOWN, AlignedFace, open_alignments
 from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
 from facelab.errors import ConfigError
 
 FACE = AlignedFace(PurePath("a/b.png"), 0.98765, np.arange(4, dtype=np.float32), np.full((5, 2), 1 / 3, np.float32))
+STATE = ("9123", "1700000000123456789")
 SAME: dict[str, Any] = {"size": 112, "faces": "all"}
 
 
@@ -90,7 +92,7 @@ def test_a_record_cut_anywhere_keeps_what_is_whole(tmp_path: Path) -> None:
     ]
     with open_alignments(tmp_path / "out", SAME) as record:
         for photo in photos:
-            record.add(photo, 12, [FACE, FACE])
+            record.add(photo, 12, [FACE, FACE], STATE)
         names = list(record.faces)
     whole = {name: (tmp_path / "out" / name).read_bytes() for name in (FACES, PHOTOS)}
     for name in (FACES, PHOTOS):
@@ -102,18 +104,45 @@ def test_a_record_cut_anywhere_keeps_what_is_whole(tmp_path: Path) -> None:
                 assert kept == names[: len(kept)]
                 assert all(found == 12 for found in record.faces.values())
                 for photo in photos[len(kept) :]:
-                    record.add(photo, 12, [FACE, FACE])
+                    record.add(photo, 12, [FACE, FACE], STATE)
             if name == PHOTOS:  # the faces of a photo are written first, so only their rows can be missing
                 assert {other: (tmp_path / "out" / other).read_bytes() for other in whole} == whole
 
 
 def test_a_photo_that_could_not_be_used_is_tried_again(tmp_path: Path) -> None:
     with open_alignments(tmp_path, SAME) as record:
-        record.add(PurePath("good.jpg"), 0, [])
+        record.add(PurePath("good.jpg"), 0, [], STATE)
         record.add_problem(PurePath("bad.jpg"), "is damaged")
     with open_alignments(tmp_path, SAME) as record:
         assert record.faces == {"good.jpg": 0}
         assert not record.problems
+
+
+def test_forgotten_photos_lose_their_faces_and_no_others(tmp_path: Path) -> None:
+    names = {PurePath(name): PurePath(name).with_suffix(".png") for name in ("a.jpg", "b.jpg")}
+    names[PurePath(os.fsdecode(b"caf\xe9.jpg"))] = PurePath(os.fsdecode(b"caf\xe9.png"))
+    (tmp_path / "out").mkdir()
+    with open_alignments(tmp_path / "out", SAME) as record:
+        for photo, file in names.items():
+            (tmp_path / "out" / file).touch()
+            record.add(photo, 1, [replace(FACE, file=file)], STATE)
+        (tmp_path / "out" / "mine.png").touch()
+        (tmp_path / "outside.png").touch()
+        record.add(PurePath("c.jpg"), 1, [replace(FACE, file=PurePath("../outside.png"))], STATE)
+        record.forget({"a.jpg", "caf\\xe9.jpg", "c.jpg"})
+        assert record.states == {"b.jpg": STATE}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"b.png", "mine.png"}
+    assert (tmp_path / "outside.png").exists()
+    with open_alignments(tmp_path / "out", SAME) as record:
+        assert record.faces == {"b.jpg": 1}
+
+
+def test_a_photo_that_an_earlier_version_recorded_is_of_unknown_state(tmp_path: Path) -> None:
+    with open_alignments(tmp_path, SAME):
+        (tmp_path / PHOTOS).write_text("photo,faces,problem\na.jpg,1,\nb.jpg,,is damaged\n")
+    with open_alignments(tmp_path, SAME) as record:
+        assert record.faces == {"a.jpg": 1}
+        assert record.states == {"a.jpg": UNKNOWN}
 
 
 def test_a_folder_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:

@@ -11,14 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import expect
 
+from facelab.demo.people import EnrolledFaces
+from facelab.demo.subject import Subject
+from facelab.models.trained import load
 from facelab.models.transfer import weights_digest
+from facelab.system import progress
 from tests.conftest import Command, free_port
-from tests.demo.made import Served
+from tests.demo.made import Served, served
 from tests.demo.test_app import face
-from tests.galleries.made import ORIGIN
+from tests.galleries.made import ORIGIN, directions
 from tests.galleries.made import gallery as made_gallery
 from tests.mlflow_page import CHROMIUM, chromium
 
@@ -41,6 +46,9 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(facelab: Command) -> No
 def test_an_unknown_run_is_named(facelab: Command) -> None:
     assert "run=abc: there is no such run, since" in facelab("demo", "run=abc", f"port={free_port()}").error
     assert "run: has no value yet" in facelab("demo").error
+    outcome = facelab("demo", f"run={32 * 'a'}", f"runs_folder={300 * 'r'}", f"port={free_port()}")
+    assert outcome.status == 2
+    assert re.search(r"Error: runs_folder: .* cannot be looked up \(File name too long\)", outcome.error)
     assert "port: expected" in facelab("demo", "run=abc", "port=0").error
 
 
@@ -116,4 +124,36 @@ def test_a_face_is_dropped_and_named_in_a_browser(cnn: Served, vae: Served, gan:
         page.get_by_role("button", name="s2").first.click()
         page.get_by_role("button", name="s3").first.click()
         expect(page.get_by_role("img", name="50 % of the way")).to_be_visible()
+        assert not problems
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs a browser: no {CHROMIUM} (apt-get install chromium)")
+def test_nobody_is_named_once_the_last_person_is_removed_in_a_browser(cnn_folder: Path, tmp_path: Path) -> None:
+    trained = load(cnn_folder)
+    dim = trained.module.embed(torch.zeros(1, 1, 32, 32)).shape[1]
+    made = made_gallery()
+    others = replace(made.development, embeddings=directions(40, dim))
+    made = replace(made, embeddings=directions(5, dim), development=others)
+    made.write(tmp_path / "office")
+    Image.fromarray(face(0).squeeze(-1)).save(tmp_path / "somebody.png")
+    enrolled = EnrolledFaces(tmp_path / "office")
+    with served(Subject.of(cnn_folder.name, trained, progress, enrolled)) as demo, chromium() as browser:
+        page = browser.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"http://127.0.0.1:{demo.port}/")
+        page.get_by_label("Already cropped").check()
+        page.get_by_label("Choose photos").set_input_files(tmp_path / "somebody.png")
+        newest = page.get_by_role("article").nth(0)
+        expect(newest.get_by_role("list", name="Nearest, with score").get_by_role("listitem")).to_have_count(3)
+        nobody = replace(made, names=[], images=[], thumbnails=[], embeddings=directions(0, dim), threshold=None)
+        nobody.write(tmp_path / "office")
+        page.get_by_label("Choose photos").set_input_files(tmp_path / "somebody.png")
+        expect(page.get_by_role("article")).to_have_count(2)
+        expect(newest).to_contain_text("Nobody known")
+        expect(newest.get_by_role("list", name="Nearest, with score")).to_have_count(0)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        page.reload()
+        expect(page.get_by_text("Nobody is enrolled now, so every face is of nobody known.")).to_be_visible()
         assert not problems

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from facelab.data.image_list import ImageList
+from facelab.data.recorded import recorded_faces
 from facelab.data.sources.orl import ORL
 from facelab.demo.axes import Axes
 from facelab.demo.people import EnrolledFaces
@@ -75,6 +77,7 @@ def test_a_change_of_the_gallery_is_seen(tmp_path: Path) -> None:
     assert "person 4" not in {match.name for match in known.nearest(probe, 9)[0]}
     replace(made_gallery(0), threshold=None).write(folder)
     assert known.nearest(probe, 3) == [[]]
+    assert known.rule == "Nobody is enrolled now, so every face is of nobody known."
     replace(made_gallery(), origin=replace(ORIGIN, weights="b" * 64)).write(folder)
     with pytest.raises(DataError, match=r"was made anew with another model or cropping\. Restart the demo\."):
         known.nearest(probe, 1)
@@ -87,6 +90,21 @@ def test_a_gallery_is_of_a_model_that_recognises(gan_folder: Path, tmp_path: Pat
     made_gallery().write(tmp_path)
     with pytest.raises(ConfigError, match=r"ConditionalVAEGAN, makes faces and recognises none\. Remove gallery="):
         Subject.of(gan_folder.name, load(gan_folder), progress, EnrolledFaces(tmp_path))
+
+
+def test_other_images_than_those_of_the_training_are_refused(
+    cnn_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = load(cnn_folder)
+    used = ImageList.of(ORL(image_size=32, channels=1, last_person=6), *recorded_faces(trained.config))
+    known = Subject.of(cnn_folder.name, trained, progress, used=used).known
+    assert known is not None
+    assert "of the run's" in known.title
+    assert "recorded no list of its images" not in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"have changed: .* gives other training images than the run recorded"):
+        Subject.of(cnn_folder.name, trained, progress, used=ImageList(used.table.slice(1)))
+    Subject.of(cnn_folder.name, trained, progress)
+    assert f"run={cnn_folder.name} recorded no list of its images" in capsys.readouterr().err
 
 
 def test_a_gallery_needs_no_training_images(cnn_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call
+from torch.onnx._internal.exporter._onnx_program import _LARGE_MODEL_THRESHOLD
 
 from facelab.data.sources.orl import ORL
+from facelab.errors import ConfigError
 from facelab.exporting.files import SUFFIXES, TOLERANCE, _adaptive_max_pool2d, _apart, difference, write
-from facelab.exporting.graphs import part_names, part_of
+from facelab.exporting.graphs import Part, part_names, part_of
 from facelab.models.sampling import latents, sample
 from facelab.models.trained import embeddings, load
 from tests.conftest import Command
@@ -27,6 +30,7 @@ def test_onnx_computes_embeddings_and_scores_from_uint8_images(facelab: Command,
     outcome = facelab("export", f"run={run.name}", "out=model.onnx")
     assert outcome.status == 0, outcome.error
     assert "images (N, 32, 32, 1) uint8 -> embeddings, scores\nlargest difference from PyTorch: " in outcome.out
+    assert "over 28 inputs, faces and random images\n" in outcome.out
     trained, images = load(run), np.asarray(ORL(image_size=32, last_person=3).load().pixels)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 30):
@@ -48,6 +52,7 @@ def test_torch_export_generates_the_same_faces(facelab: Command, tmp_path: Path)
     run = write_run(tmp_path / "runs", "gan_conditional")
     outcome = facelab("export", f"run={run.name}", "format=torch")
     assert outcome.status == 0, outcome.error
+    assert "over 8 inputs, random latents\n" in outcome.out
     file = tmp_path / f"{run.name}_generate.pt2"
     said = {"facelab.json": ""}
     program = torch.export.load(file, extra_files=said)
@@ -67,6 +72,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(facelab: Command,
         (["out=there.onnx"], "there.onnx exists. Choose another name"),
         (["out=model.pt"], "expected a file whose name ends in .onnx"),
         (["out=none/model.onnx"], "there is no folder"),
+        ([f"out={300 * 'o'}.onnx"], "cannot be looked up (File name too long)"),
         (["format=tf"], "format"),
         (["part=head"], "part"),
     ):
@@ -92,6 +98,16 @@ def test_a_file_with_other_outputs_is_not_kept(facelab: Command, tmp_path: Path)
     outcome = facelab("export", f"run={run.name}", "format=torch")
     assert "scores of the exported file differ from PyTorch's by inf" in outcome.error
     assert not list(tmp_path.glob("*.pt2")) + list(tmp_path.glob(".*"))
+
+
+def test_weights_that_torch_would_put_into_a_second_file_are_refused(tmp_path: Path) -> None:
+    graph = torch.nn.Linear(2**29, 1, bias=False, device="meta")
+    part = Part("embed", graph, ("images",), ("embeddings",), {})
+    with pytest.raises(ConfigError, match=r"2\.00 GiB of weights do not fit into one file.*Choose format=torch"):
+        write(part, "onnx", {}, tmp_path / "model.onnx")
+    graph = torch.nn.Linear(_LARGE_MODEL_THRESHOLD // 4 + 1, 1, bias=False, device="meta")
+    with pytest.raises(ConfigError, match=r"1\.50 GiB of weights do not fit into one file"):
+        write(replace(part, graph=graph), "onnx", {}, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("side", "cells"), [(7, 4), (2, 4), (14, 4), (8, 4), (5, 3)])

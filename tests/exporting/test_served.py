@@ -131,6 +131,9 @@ def test_a_gan_generates_what_facelab_generate_does(tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             served.predict(pd.DataFrame([row]))
         assert says in str(error.value)
+    faulty = [{"n": 0, "seed": 0}, {"n": 1, "seed": 0}, {"n": 1, "seed": -1}]
+    with pytest.raises(DataError, match=r"(?s)row 0: n=0 is out of range.*row 2: seed=-1 is out of range"):
+        served.predict(pd.DataFrame(faulty))
     with pytest.raises(DataError, match="the request asks for 400 images; at most 256"):
         served.predict(pd.DataFrame([{"n": 200, "seed": 0}] * 2))
 

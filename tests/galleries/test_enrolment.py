@@ -1,5 +1,8 @@
 """Adding, removing and renaming people; the threshold that is set for those who are then enrolled."""
 
+import os
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from facelab.galleries import Development, Gallery
 from facelab.galleries.enrolment import changing, empty, enrolled, refuse_unsupported, removed, renamed, settled
 from facelab.galleries.faces import Face
 from facelab.galleries.gallery import FILE
+from facelab.galleries.partial import PARTIAL
 from facelab.galleries.people import Portraits
+from facelab.galleries.thumbnails import as_thumbnail
 from tests.galleries.made import ORIGIN, directions, gallery
 
 
@@ -25,7 +30,8 @@ def face(level: int) -> Face:
 def portraits(owners: list[int], vectors: torch.Tensor) -> Portraits:
     names = [f"new {i}" for i in range(max(owners) + 1)]
     faces = [face(10 * i) for i in range(len(names))]
-    return Portraits(names, owners, list(vectors.numpy()), [face(10 * i).digest for i in owners], faces)
+    thumbnails = [as_thumbnail(one.picture) for one in faces]
+    return Portraits(names, owners, list(vectors.numpy()), [face(10 * i).digest for i in owners], thumbnails)
 
 
 def test_a_person_is_the_mean_direction_of_the_images() -> None:
@@ -170,15 +176,39 @@ def test_only_folders_that_were_created_are_deleted(tmp_path: Path, error: BaseE
         assert mine.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_a_killed_process_left_is_no_obstacle_and_deleted(tmp_path: Path) -> None:
-    (tmp_path / ".lock").touch()
-    (tmp_path / ".gallery.safetensors.partial").write_text("embeddings")
+def killed_while_writing(folder: Path) -> int:
+    """Write a gallery in a process that is killed when a file gets more than 64 KiB; gives its exit code."""
+    made, child = gallery(300), os.fork()
+    if not child:
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            with changing(folder):
+                made.write(folder)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("people", [0, 5], ids=["the first enrolment", "a later one"])
+def test_what_a_process_killed_while_it_wrote_left_is_no_obstacle_and_deleted(tmp_path: Path, people: int) -> None:
+    if people:
+        gallery(people).write(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert killed_while_writing(tmp_path) == -signal.SIGXFSZ
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} - {".lock", FILE}, "it was writing"
     with changing(tmp_path):
-        assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+        assert sorted(tmp_path.iterdir()) == sorted([tmp_path / ".lock", *before])
         gallery().write(tmp_path)
-    (tmp_path / ".gallery.safetensors.partial").write_text("embeddings")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".lock", tmp_path / FILE]
+
+
+def test_a_file_that_an_earlier_version_left_half_written_is_deleted(tmp_path: Path) -> None:
+    gallery().write(tmp_path)
+    (tmp_path / PARTIAL).write_text("embeddings")
     with changing(tmp_path):
-        assert {entry.name for entry in tmp_path.iterdir()} == {".lock", FILE}
+        assert sorted(tmp_path.iterdir()) == [tmp_path / ".lock", tmp_path / FILE]
 
 
 def test_a_folder_that_cannot_hold_a_gallery_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Folders of people, and the names that they give."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from facelab.errors import ConfigError, DataError
-from facelab.galleries.people import list_people
+from facelab.galleries.faces import Face
+from facelab.galleries.people import Portraits, add, list_people
+from facelab.galleries.thumbnails import as_thumbnail
 
 
 def person(folder: Path, name: str | bytes) -> None:
@@ -42,5 +47,17 @@ def test_names_that_a_gallery_cannot_keep_are_refused(tmp_path: Path, name: str 
 
 
 def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"development: .* cannot be read \(File name too long\)"):
+    with pytest.raises(ConfigError, match=r"development: .* cannot be looked up \(File name too long\)"):
         list_people(str(tmp_path / ("long" * 75)), "development")
+
+
+def test_a_thumbnail_of_the_first_face_is_kept_and_no_face() -> None:
+    found, alive = Portraits(), []
+    for name, level in (("ada", 40), ("ada", 80), ("grace", 120)):
+        face = Face(np.full((8, 8, 1), level, np.uint8), Image.new("L", (8, 8), level), None)
+        alive.append(weakref.ref(face))
+        add(found, name, face, np.ones(2, np.float32))
+    del face
+    gc.collect()
+    assert found.thumbnails == [as_thumbnail(Image.new("L", (8, 8), level)) for level in (40, 120)]
+    assert [reference() for reference in alive] == [None, None, None]

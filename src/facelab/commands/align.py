@@ -1,25 +1,38 @@
 """The command `facelab align`: find and align the faces in ordinary photos."""
 
+import errno
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from facelab.config.build import build
 from facelab.data.images import read_rgb
 from facelab.data.photos.align import align as aligned
-from facelab.data.photos.alignments import FACES, PHOTOS, AlignedFace, Alignments, name_in_record, open_alignments
+from facelab.data.photos.alignments import (
+    FACES,
+    PHOTOS,
+    UNKNOWN,
+    AlignedFace,
+    Alignments,
+    State,
+    name_in_record,
+    open_alignments,
+    state_of,
+)
 from facelab.data.photos.detect import Detector, weights_version
-from facelab.data.photos.files import file_of_face, list_photos, names_of_faces
+from facelab.data.photos.files import Listing, file_of_face, list_photos, names_of_faces
 from facelab.data.photos.workers import in_order
 from facelab.errors import ConfigError, DataError
-from facelab.system import progress, say
+from facelab.system import check_path, counted, progress, say
 
 _SHOWN = 20
 
@@ -52,7 +65,8 @@ def align(config: Mapping[str, Any]) -> None:
         config: a checked config of `Alignment`.
 
     Raises:
-        ConfigError: there is no such folder, or `out` lies in it, is in other use or cannot be written.
+        ConfigError: there is no such folder, or `out` lies in it, is in other use, has faces of photos that are gone,
+            or cannot be written.
         DataError: the detector's weights are not installed, there are no photos, or some could not be used; the others
             are done.
     """
@@ -65,6 +79,7 @@ def align(config: Mapping[str, Any]) -> None:
         raise DataError(f"source: {source} holds no photos. Set source to a folder that has some, in any folders.")
     try:
         with open_alignments(out, settings) as record:
+            _reconcile(record, listing, source, out)
             for path, problem in listing.problems.items():
                 record.add_problem(path, problem)
             _process(listing.photos, _Worker(options, source, out), record)
@@ -76,6 +91,8 @@ def align(config: Mapping[str, Any]) -> None:
 def _folders(options: Alignment) -> tuple[Path, Path]:
     """The absolute folders `source` and `out`, checked."""
     source, out = Path(options.source).absolute(), Path(options.out).absolute()
+    check_path("source", source)
+    check_path("out", out)
     if not source.is_dir():
         raise ConfigError(
             f"source: {source} is not a folder. Expected a folder of photos. Hydra does not expand ~; type $HOME/... "
@@ -92,6 +109,7 @@ class _Outcome:
 
     found: int = 0
     faces: Sequence[AlignedFace] = ()
+    state: State = UNKNOWN
     problem: str = ""
 
 
@@ -110,6 +128,7 @@ class _Worker:
         """Process one photo, and name its faces. Only writing the faces raises an error (OSError)."""
         photo, name = photo_and_name
         path = self._source / photo
+        state = state_of(path)  # before it is read: what changes meanwhile is done again
         try:
             pixels = read_rgb(path)
             found = self._of_thread.detector(pixels)
@@ -119,13 +138,54 @@ class _Worker:
             return _Outcome(problem=str(error).removeprefix(str(path)).strip(" ."))
         except (MemoryError, cv2.error) as error:
             return _Outcome(problem=f"needs too much memory ({error}); make it smaller, or raise min_size_pixels")
-        faces = []
-        for i, crop in enumerate(crops):
-            file = file_of_face(name, i + 1)
-            (self._out / file).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(crop).save(self._out / file)
-            faces.append(AlignedFace(file, float(found.scores[i]), found.boxes[i], found.points[i]))
-        return _Outcome(len(found), faces)
+        files = [file_of_face(name, i + 1) for i in range(used)]
+        if not self._written(crops, files):
+            return _Outcome(problem="has a name too long for those of its faces; rename it")
+        faces = [
+            AlignedFace(file, float(found.scores[i]), found.boxes[i], found.points[i]) for i, file in enumerate(files)
+        ]
+        return _Outcome(len(found), faces, state)
+
+    def _written(self, crops: Sequence[NDArray[np.uint8]], files: Sequence[PurePath]) -> bool:
+        """Write the faces of a photo: all, or none if a name is too long."""
+        for i, (crop, file) in enumerate(zip(crops, files, strict=True)):
+            try:
+                (self._out / file).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(crop).save(self._out / file)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                for written in files[:i]:
+                    (self._out / written).unlink()
+                return False
+        return True
+
+
+def _reconcile(record: Alignments, listing: Listing, source: Path, out: Path) -> None:
+    """Bring the record in line with the source: forget photos that have changed since they were done.
+
+    Raises:
+        ConfigError: photos that are done are gone, so that their faces belong to no photo any more.
+    """
+    photos = {name_in_record(photo): photo for photo in listing.photos}
+    unreachable = {name_in_record(path) for path in listing.problems}  # photos, and folders of some
+    gone = [
+        name
+        for name in record.faces
+        if name not in photos and not unreachable & {name, *map(str, PurePosixPath(name).parents)}
+    ]
+    if gone:
+        raise ConfigError(
+            f"out: {out} has the faces of {counted(len(gone), 'photo')} that {source} holds no longer: "
+            f"{_some(gone, ', ')}. Put them back, or choose another folder with out=<folder>. Or delete their rows in "
+            f"{PHOTOS} and the files that {FACES} names for them."
+        )
+    changed = {
+        name for name, state in record.states.items() if name in photos and state != state_of(source / photos[name])
+    }
+    if changed:
+        say(f"{counted(len(changed), 'photo')} changed since their faces were aligned, which is done again.")
+        record.forget(changed)
 
 
 def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) -> None:
@@ -142,7 +202,7 @@ def _process(photos: Sequence[PurePath], worker: _Worker, record: Alignments) ->
                 if outcome.problem:
                     record.add_problem(photo, outcome.problem)
                 else:
-                    record.add(photo, outcome.found, outcome.faces)
+                    record.add(photo, outcome.found, outcome.faces, outcome.state)
                 advance()
     except KeyboardInterrupt:
         say(f"{len(record.faces):,} of {len(photos):,} photos are done. The same command continues with the others.")

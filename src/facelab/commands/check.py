@@ -29,7 +29,7 @@ from facelab.data.source import FaceSource
 from facelab.data.splits.base import Split
 from facelab.data.survey import SplitOutcome, Survey, split_outcome, survey
 from facelab.errors import ConfigError, DataError, TrackingError
-from facelab.system import counted, make_console, visible
+from facelab.system import check_path, counted, make_console, visible
 from facelab.tracking import Store, record_check
 
 _PAGE = "facelab-check.html"
@@ -137,6 +137,7 @@ def _rule(overrides: list[str]) -> Split:
 
 def _place(out: str) -> Path:
     path = Path(out).absolute()
+    check_path("out", path)
     return path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / _PAGE
 
 

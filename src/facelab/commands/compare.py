@@ -18,7 +18,7 @@ from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.studies.registration import RegisteredStudy, read_study
 from facelab.studies.written import study_grid, write_study
-from facelab.system import make_console, replace_files, training_command
+from facelab.system import check_path, make_console, replace_files, training_command
 from facelab.tracking import (
     ChildRow,
     Store,
@@ -213,6 +213,7 @@ def best(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"metric={metric}: no finished run of {sweep.name} has a finite value of it.")
     chosen = ranked[0]
     folder = (Path(options.runs_folder) / chosen.id).absolute()
+    check_path("runs_folder", folder)
     lines = {
         "value": f"{metric} = {shown_value(study.metric(metric), chosen.metrics[metric])}",
         "run": chosen.id,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from facelab.config.build import build
+from facelab.data.image_list import IMAGES, read_image_list
 from facelab.demo.app import make_app
 from facelab.demo.people import EnrolledFaces
 from facelab.demo.serve import HOST, reserve, serve
@@ -49,14 +50,15 @@ def demo(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: there is no such run or gallery, the gallery is not of this run or empty, or the port is in use.
-        DataError: the images that the run was trained on cannot be loaded.
+        DataError: the images that the run was trained on cannot be loaded, or have changed.
         TrackingError: the run is not here, and its store cannot be read.
     """
     options = Demo(**build(config))
     with reserve(options.port) as place:
         folder = find_run(options.run, Path(options.runs_folder), options.tracking)
         trained = load(folder)
-        app = make_app(Subject.of(options.run, trained, progress, _enrolled(options, folder, trained)))
+        used = read_image_list(folder / IMAGES) if (folder / IMAGES).is_file() else None
+        app = make_app(Subject.of(options.run, trained, progress, _enrolled(options, folder, trained), used))
         print(f"Demo of run {options.run}: http://{HOST}:{options.port}/   (Ctrl-C ends it)", flush=True)
         serve(app, place)
 

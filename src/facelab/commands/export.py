@@ -11,11 +11,18 @@ import facelab
 from facelab.config.build import build
 from facelab.errors import ConfigError
 from facelab.exporting.files import SUFFIXES, TOLERANCE, Difference, Format, check_format, difference, write
-from facelab.exporting.graphs import Part, part_of
+from facelab.exporting.graphs import Part, PartName, part_of
 from facelab.models.finished import find_run
 from facelab.models.trained import Trained, load
 from facelab.models.transfer import weights_digest
+from facelab.system import check_path
 from facelab.tracking import Store
+
+_COMPARED: dict[PartName, str] = {
+    "embed": "faces and random images",
+    "decode": "latents of faces and random ones",
+    "generate": "random latents",
+}
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,8 @@ def export(config: Mapping[str, Any]) -> None:
     found = _written(trained, part, options, _metadata(trained, part, options.run, weights_digest(folder)), place)
     print(
         f"{_signature(trained, part)}\n"
-        f"largest difference from PyTorch: {found.largest:.1e} in {found.output}, over {found.compared} inputs, faces "
-        f"and random ones\n{place}: {place.stat().st_size / 2**20:.1f} MiB"
+        f"largest difference from PyTorch: {found.largest:.1e} in {found.output}, over {found.compared} inputs, "
+        f"{_COMPARED[part.name]}\n{place}: {place.stat().st_size / 2**20:.1f} MiB"
     )
 
 
@@ -92,6 +99,7 @@ def _written(trained: Trained, part: Part, options: Export, metadata: Mapping[st
 
 def _check_place(place: Path, chosen: Format) -> None:
     place, suffix = place.absolute(), SUFFIXES[chosen]
+    check_path("out", place)
     if place.suffix != suffix:
         raise ConfigError(f"out={place.name}: expected a file whose name ends in {suffix}, for format={chosen}.")
     if place.exists():

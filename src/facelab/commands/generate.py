@@ -74,11 +74,8 @@ def generate(config: Mapping[str, Any]) -> None:
     folder = find_run(options.run, Path(options.runs_folder), options.tracking)
     trained = _generative(options, folder)
     out = Path(options.out).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
-    if out.is_mount():
-        raise ConfigError(f"out: {out} is the top of a file system. Choose a folder in it, such as out={out / 'set'}.")
     try:
+        _refuse_used(out)
         with _whole(out) as partial:
             if options.per_identity is None:
                 _write_samples(options, trained, folder, partial)
@@ -95,6 +92,13 @@ def generate(config: Mapping[str, Any]) -> None:
     else:
         print(f"{len(plan)} faces of {len(np.unique(plan.labels))} labels and {MANIFEST} in {out}")
         print(f"To train on them alone: {training_command()} data=folder data.root={shlex.quote(str(out))}")
+
+
+def _refuse_used(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} exists and is not empty. Choose another folder with out=<folder>.")
+    if out.is_mount():
+        raise ConfigError(f"out: {out} is the top of a file system. Choose a folder in it, such as out={out / 'set'}.")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from facelab.galleries.identification import Results, as_csv, identify, limit_in
 from facelab.galleries.index import LEAST_PEOPLE, IndexedSearch, refuse_missing
 from facelab.galleries.page import MOST_FACES, page
 from facelab.galleries.recogniser import Recogniser
-from facelab.system import make_console, progress, replace_files, say, visible
+from facelab.system import check_path, make_console, progress, replace_files, say, visible
 from facelab.tracking import Store
 
 STDIN = "-"
@@ -129,12 +129,8 @@ def _photos(source: str) -> dict[str, Path | bytes | str]:
     if source == STDIN:
         return {"standard input": _standard_input()}
     path = Path(source)
-    try:
-        mode = path.stat().st_mode if path.exists() else None
-    except OSError as error:
-        raise ConfigError(
-            f"source: {path.absolute()} cannot be read ({error.strerror or error}). {_EXPECTED}"
-        ) from error
+    check_path("source", path)
+    mode = path.stat().st_mode if path.exists() else None
     if mode is None:
         raise ConfigError(
             f"source: {path.absolute()} does not exist. {_EXPECTED} Hydra does not expand ~; type $HOME/... instead."

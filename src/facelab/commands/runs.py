@@ -12,7 +12,7 @@ from rich.text import Text
 
 from facelab.config.build import build
 from facelab.errors import ConfigError, RunInUseError, TrackingError
-from facelab.system import duration, make_console, training_command
+from facelab.system import check_path, duration, make_console, training_command
 from facelab.tracking import Store, TrackedRun, connect, recent_runs
 
 _COLOURS = {"RUNNING": "cyan", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
@@ -92,6 +92,7 @@ def sync(config: Mapping[str, Any]) -> None:
     """
     options = Sync(**build(config))
     folder = Path(options.runs_folder)
+    check_path("runs_folder", folder)
     if not folder.is_dir():
         raise ConfigError(f"runs_folder: {folder.absolute()} is not a folder. Name one with runs_folder=<folder>.")
     waiting = 0

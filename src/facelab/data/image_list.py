@@ -92,6 +92,11 @@ class ImageList:
         joined = pa.concat_tables([self.table, seen]).unify_dictionaries()
         return ImageList(joined, [*self.unlisted, *pretrained.unlisted])
 
+    def digests(self, *parts: str) -> set[bytes]:
+        """SHA-256 of the pixels of the images of some parts."""
+        chosen = compute.is_in(self.table["part"].cast(pa.string()), value_set=pa.array(parts, pa.string()))
+        return set(self.table.filter(chosen)["digest"].to_pylist())
+
     def inherited(self) -> "ImageList":
         """Those of them that other runs were trained on, and not this one."""
         rows = self.table.filter(compute.equal(self.table["part"].cast(pa.string()), PRETRAINED))

@@ -129,7 +129,10 @@ class EnrolledFaces:
     @property
     def rule(self) -> str:
         """See `Known.rule`."""
-        limit = limit_in_words(self.gallery)
+        gallery = self.gallery
+        if gallery.threshold is None:
+            return "Nobody is enrolled now, so every face is of nobody known."
+        limit = limit_in_words(gallery)
         return f"The score is the cosine similarity, at most 1. Names are given by the gallery's {limit}."
 
     def nearest(self, embeddings: Codes, count: int) -> Sequence[Sequence[Match]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facelab.data.columns import Indices
+from facelab.data.image_list import ImageList
 from facelab.demo.axes import Axes
 from facelab.demo.model import Codes, Model, Pixels
 from facelab.demo.people import EnrolledFaces, Known, TrainingFaces
@@ -18,6 +19,7 @@ from facelab.errors import ConfigError, DataError
 from facelab.galleries import Gallery
 from facelab.models.base import Generative, Reconstructing
 from facelab.models.trained import Trained
+from facelab.system import say
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
@@ -46,7 +48,14 @@ class Subject:
     axes: Axes | None = None
 
     @classmethod
-    def of(cls, run: str, trained: Trained, progress: Progress, enrolled: EnrolledFaces | None = None) -> "Subject":
+    def of(
+        cls,
+        run: str,
+        trained: Trained,
+        progress: Progress,
+        enrolled: EnrolledFaces | None = None,
+        used: ImageList | None = None,
+    ) -> "Subject":
         """Load what the page needs, and embed training images.
 
         Args:
@@ -54,10 +63,11 @@ class Subject:
             trained: its model.
             progress: called with what is done and the number of images; gives what to call after each.
             enrolled: people to compare faces with, instead of those the model was trained on; made by these weights.
+            used: the list of the run's images; None if it recorded none, so that changes of them go unnoticed.
 
         Raises:
             ConfigError: the model does not recognise and there is a gallery, or its data cannot be built.
-            DataError: its training images cannot be loaded.
+            DataError: its training images cannot be loaded, or have changed.
         """
         model, gallery = Model(trained), None if enrolled is None else enrolled.gallery
         decodes = isinstance(model.module, Reconstructing)
@@ -68,7 +78,7 @@ class Subject:
                     f"gallery: the model of run={run}, {kind}, makes faces and recognises none. Remove gallery=."
                 )
             return cls(run, model)
-        images = None if gallery is not None and not decodes else _training_images(run, trained.config)
+        images = None if gallery is not None and not decodes else _training_images(run, trained.config, used)
         model.module.prepare_evaluation(len(images) if images is not None and gallery is None else 1)
         photos = PhotoReader(model.metadata.image_shape, _examples(images, gallery))
         axes = known = None
@@ -91,9 +101,11 @@ def _examples(images: TrainingImages | None, gallery: Gallery | None) -> Sequenc
     return list(images.pixels(images.spread(_EXAMPLES)))
 
 
-def _training_images(run: str, config: Mapping[str, Any]) -> TrainingImages:
+def _training_images(run: str, config: Mapping[str, Any], used: ImageList | None) -> TrainingImages:
+    if used is None:
+        say(f"Note: run={run} recorded no list of its images, so changes of them go unnoticed.")
     try:
-        return TrainingImages.of(config)
+        return TrainingImages.of(config, used)
     except (ConfigError, DataError) as error:
         raise type(error)(f"run={run}: the demo needs the images that the run was trained on. {error}") from error
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from facelab.data.columns import Indices
 from facelab.data.faces import FaceSet
+from facelab.data.image_list import ImageList
 from facelab.data.recorded import recorded_faces
 from facelab.errors import DataError
 
@@ -29,19 +30,25 @@ class TrainingImages:
         return len(self.indices)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "TrainingImages":
+    def of(cls, config: Mapping[str, Any], used: ImageList | None) -> "TrainingImages":
         """Load them.
 
         Args:
             config: of the run.
+            used: the list of its images, which they are compared with; None if it recorded none.
 
         Raises:
             ConfigError: the config has no data or split, or names what this version of facelab does not have.
-            DataError: the images are not where they were, or are unusable.
+            DataError: the images are not where they were, have changed, or are unusable.
         """
         faces, splits = recorded_faces(config)
         if not len(splits.train):
             raise DataError("the run's split has no training images.")
+        if used is not None and {bytes.fromhex(faces.digests[i]) for i in splits.train} != used.digests("train"):
+            raise DataError(
+                f"its data have changed: {faces.source} gives other training images than the run recorded. Restore "
+                "them."
+            )
         return cls(faces, splits.train)
 
     def pixels(self, places: Indices) -> NDArray[np.uint8]:

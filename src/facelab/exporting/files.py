@@ -27,7 +27,7 @@ SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 METADATA = "facelab.json"  # file within a .pt2
 TOLERANCE = 1e-4
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
-_MOST_BYTES = 2**31 - 2**20  # protobuf, of which an ONNX file is made, ends at 2 GiB
+_MOST_BYTES = 1535 * 2**20  # beyond 1536 MiB of weights and constants, torch puts them into a second file
 
 Run = Callable[[Arrays], Arrays]
 
@@ -81,7 +81,10 @@ def write(part: Part, chosen: Format, metadata: Mapping[str, str], place: Path) 
     """
     size = sum(value.numel() * value.element_size() for value in part.graph.state_dict().values())
     if chosen == "onnx" and size > _MOST_BYTES:
-        raise ConfigError(f"format=onnx: {size / 2**30:.1f} GiB of weights do not fit. Choose format=torch.")
+        raise ConfigError(
+            f"format=onnx: {size / 2**30:.2f} GiB of weights do not fit into one file, which holds at most 1.5 GiB. "
+            "Choose format=torch."
+        )
     write_it = _write_onnx if chosen == "onnx" else _write_torch
     try:
         with _quiet():

@@ -100,7 +100,14 @@ class Served:
         return np.stack(pixels)
 
     def _generated(self, table: pd.DataFrame) -> pd.DataFrame:
-        rows = [_series(row, values, self._labels()) for row, values in enumerate(table.to_dict("records"))]
+        rows, problems = [], []
+        for number, values in enumerate(table.to_dict("records")):
+            try:
+                rows.append(_series(number, values, self._labels()))
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError("\n".join(problems))
         count = sum(row["n"] for row in rows)
         if count > MOST_ROWS:
             raise DataError(f"the request asks for {count:,} images; at most {MOST_ROWS} are generated at once.")

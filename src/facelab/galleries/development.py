@@ -1,7 +1,8 @@
 """Development people of a gallery: people who are neither enrolled nor known to the model from its training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from facelab.data.faces import IDENTITY, FaceSet
 from facelab.data.image_list import IMAGES, ImageList, read_image_list
 from facelab.data.listing import some_of
 from facelab.data.recorded import recorded_faces
+from facelab.data.sources.concat import SOURCE
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError, DataError, FacelabError
 from facelab.galleries.faces import FaceReader
@@ -44,7 +46,7 @@ def validation_people(recogniser: Recogniser, progress: Progress) -> tuple[Devel
     if not len(val) or known or not faces.has_identities:
         why = "its split has no validation people" if not len(val) else "its validation people are also in training"
         raise ConfigError(f"run={recogniser.run}: {why}, so no threshold can be set by them. {_INSTEAD}")
-    recorded = _digests(used, "val")
+    recorded = used.digests("val")
     if not {bytes.fromhex(faces.digests[i]) for i in val} <= recorded:
         raise ConfigError(
             f"run={recogniser.run}: its data have changed: {faces.source} holds other validation images than the run "
@@ -59,10 +61,12 @@ def validation_people(recogniser: Recogniser, progress: Progress) -> tuple[Devel
                 advance()
     digests = [bytes.fromhex(faces.digests[i]) for i in val]
     names, owners = np.unique(texts.astype(str), return_inverse=True)
-    found = _development(
-        np.concatenate(vectors), owners.tolist(), digests, names.tolist(), "validation people of the run"
+    found, notes = _unseen(
+        _development(np.concatenate(vectors), owners.tolist(), digests, names.tolist(), "validation people of the run"),
+        used,
     )
-    return _unseen(found, used)
+    sources: set[str] = set(faces.columns[SOURCE].texts[val]) if SOURCE in faces.columns else set()
+    return replace(found, names=[_without_source(name, sources) for name in found.names]), notes
 
 
 def people_of_folder(
@@ -106,9 +110,11 @@ def _unseen(found: Development, used: ImageList) -> tuple[Development, list[str]
     Equal names are taken for the same person wherever they come from, so that at worst a few searches are lost.
     """
     parts = ("train", "pretrained")
-    table = used.table.filter(compute.is_in(used.table["part"].cast("string"), value_set=_texts(parts)))
-    names = {normalised(name) for name in table["identity"].cast("string").unique().to_pylist()}
-    seen = _digests(used, *parts)
+    table = used.table.filter(compute.is_in(used.table["part"].cast("string"), value_set=pa.array(parts, pa.string())))
+    identities = table["identity"].cast("string").unique().to_pylist()
+    # Those of data=concat may have a source's name before them, which folders of people have not.
+    names = {normalised(name) for one in identities for name in (one, one.partition("/")[2] or one)}
+    seen = used.digests(*parts)
     rows = zip(found.owners.tolist(), found.digests.numpy(), strict=True)
     shared = {owner for owner, row in rows if row.tobytes() in seen}
     gone = [normalised(name) in names or place in shared for place, name in enumerate(found.names)]
@@ -119,13 +125,10 @@ def _unseen(found: Development, used: ImageList) -> tuple[Development, list[str]
     return found.without(gone), [f"{note}on their images: {some_of(left_out)}."]
 
 
-def _digests(used: ImageList, *parts: str) -> set[bytes]:
-    chosen = compute.is_in(used.table["part"].cast("string"), value_set=_texts(parts))
-    return set(used.table.filter(chosen)["digest"].to_pylist())
-
-
-def _texts(values: Sequence[str]) -> Any:
-    return pa.array(values, pa.string())
+def _without_source(name: str, sources: Set[str]) -> str:
+    """The name of a person, without that of the source that data.shared_identities=false puts before it."""
+    source, _, own = name.partition("/")
+    return own if own and source in sources else name
 
 
 def _images_of(recogniser: Recogniser) -> ImageList:

@@ -16,11 +16,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from facelab.errors import ConfigError
-from facelab.galleries.gallery import FILE, PARTIAL, Development, Gallery, Origin, Threshold
+from facelab.galleries.gallery import FILE, Development, Gallery, Origin, Threshold
 from facelab.galleries.names import normalised, problem_of
+from facelab.galleries.partial import PARTIAL, delete_partial
 from facelab.galleries.people import Portraits, stacked
 from facelab.galleries.search import nearest
-from facelab.galleries.thumbnails import as_thumbnail
 from facelab.metrics.identification import fpir as share_returned
 from facelab.metrics.identification import threshold_at_fpir
 from facelab.protocols.backends import unit
@@ -62,7 +62,7 @@ def enrolled(gallery: Gallery, found: Portraits) -> Changed:
         names=[*gallery.names, *found.names],
         images=[*gallery.images, *np.bincount(found.owners, minlength=len(found.names)).tolist()],
         embeddings=torch.cat([gallery.embeddings, torch.from_numpy(people)]),
-        thumbnails=[*gallery.thumbnails, *(as_thumbnail(face.picture) for face in found.first)],
+        thumbnails=[*gallery.thumbnails, *found.thumbnails],
     )
     return settled(grown, found.digests)
 
@@ -179,7 +179,7 @@ def changing(folder: Path) -> Iterator[None]:
             _make(folder, made)
             lock.acquire(timeout=0)
             _refuse_other_content(folder)  # another process may have been faster
-            (folder / PARTIAL).unlink(missing_ok=True)
+            delete_partial(folder)
         except Timeout:
             raise ConfigError(
                 f"gallery: another process is changing {folder.absolute()}. Wait for it, or choose another folder."

@@ -30,11 +30,12 @@ from torch import Tensor
 from facelab.data.images import opened
 from facelab.errors import ConfigError
 from facelab.galleries.names import MOST_CHARACTERS, normalised
+from facelab.galleries.partial import partial_folder
 from facelab.galleries.search import Nearest, nearest
 from facelab.galleries.thumbnails import Thumbnails
+from facelab.system import check_path
 
 FILE = "gallery.safetensors"
-PARTIAL = f".{FILE}.partial"  # while it is written
 _FORMAT = 1
 _LISTED = 20
 _ROWS = 2**16  # that are checked at a time
@@ -148,13 +149,8 @@ class Gallery:
             ConfigError: there is none, it is damaged, or a newer version of facelab made it.
         """
         path = folder / FILE
-        try:
-            is_there = path.is_file()
-        except OSError as error:
-            raise ConfigError(
-                f"gallery: {folder.absolute()} cannot be read ({error.strerror or error}). Choose another folder."
-            ) from error
-        if not is_there:
+        check_path("gallery", path)
+        if not path.is_file():
             raise ConfigError(
                 f"gallery: {folder.absolute()} holds no gallery. Make one with: facelab enroll run=<run id> "
                 f"source=<folder of people> gallery={folder}"
@@ -178,8 +174,7 @@ class Gallery:
         Raises:
             ConfigError: it could not be read again, or cannot be written; what the folder held stays as it was.
         """
-        path, partial = folder / FILE, folder / PARTIAL
-        header, tensors = json.dumps(self._header()), self._tensors()
+        path, header, tensors = folder / FILE, json.dumps(self._header()), self._tensors()
         try:
             _gallery_of(_read_header(header), tensors)
         except ValueError as error:
@@ -188,16 +183,15 @@ class Gallery:
             ) from error
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata={"facelab": header})
-            partial.chmod(stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o600)
-            partial.replace(path)
+            with partial_folder(folder) as partial:
+                new = partial / FILE
+                save_file(tensors, new, metadata={"facelab": header})
+                new.chmod(stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o600)
+                new.replace(path)
         except (OSError, SafetensorError) as error:
             raise ConfigError(
                 f"gallery: {folder.absolute()} cannot be written ({error}). Free space, or choose another folder."
             ) from error
-        finally:
-            if partial.is_file():
-                partial.unlink()
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> Nearest:
         """Find the k people whose embeddings have the highest cosines to each of some faces.

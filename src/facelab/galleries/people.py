@@ -16,6 +16,8 @@ from facelab.errors import ConfigError, DataError
 from facelab.galleries.faces import Face, FaceReader, Reading, embedded
 from facelab.galleries.names import normalised, problem_of
 from facelab.galleries.recogniser import Recogniser
+from facelab.galleries.thumbnails import as_thumbnail
+from facelab.system import check_path
 
 Folders = dict[str, list[Path]]  # images of each person, by name
 Advance = Callable[[], None]
@@ -30,7 +32,7 @@ class Portraits:
         owners: of each face, index into `names`.
         embeddings: of each face, (D,) float32.
         digests: of each face, SHA-256 of its pixels.
-        first: the first face of each person.
+        thumbnails: of the first face of each person.
         problems: why an image could not be used, a sentence each.
     """
 
@@ -38,7 +40,7 @@ class Portraits:
     owners: list[int] = field(default_factory=list)
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
-    first: list[Face] = field(default_factory=list)
+    thumbnails: list[bytes] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -56,12 +58,8 @@ def list_people(source: str, key: str) -> Folders:
     """
     root = Path(source)
     expected = "Expected a folder with a folder for each person, such as people/ada/1.jpg"
-    try:
-        is_folder = root.is_dir()
-    except OSError as error:
-        where = readable(str(root.absolute()))
-        raise ConfigError(f"{key}: {where} cannot be read ({error.strerror or error}). {expected}.") from error
-    if not is_folder:
+    check_path(key, root)
+    if not root.is_dir():
         home = " Hydra does not expand ~; type $HOME/... instead." if source.startswith("~") else ""
         raise ConfigError(f"{key}: {readable(str(root.absolute()))} is not a folder. {expected}.{home}")
     listing = Listing(root)
@@ -142,7 +140,7 @@ def add(found: Portraits, name: str, face: Face, embedding: NDArray[np.float32])
         raise DataError(f"the model gives no finite embedding of {name}. Train it again, or choose another run.")
     if not found.names or found.names[-1] != name:
         found.names.append(name)
-        found.first.append(face)
+        found.thumbnails.append(as_thumbnail(face.picture))
     found.owners.append(len(found.names) - 1)
     found.embeddings.append(embedding)
     found.digests.append(face.digest)

@@ -5,6 +5,7 @@ from pathlib import Path
 from facelab.data.image_list import IMAGES
 from facelab.errors import ConfigError, TrackingError
 from facelab.models.trained import CONFIG, WEIGHTS
+from facelab.system import check_path
 from facelab.tracking import EVALUATES, WEIGHTS_SHA256, RecordedRun, Store, download, is_run_id, recorded_run
 
 DOWNLOADED = "downloaded"
@@ -23,7 +24,7 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
         key: of the config that names the run, for messages.
 
     Raises:
-        ConfigError: it is no id of a run, there is no such run, or it has no weights.
+        ConfigError: it is no id of a run, there is no such run, it has no weights, or its folder cannot be looked up.
         TrackingError: the store cannot be reached or read, or the download was cut.
     """
     refuse_other_ids(run_id, key)
@@ -47,8 +48,13 @@ def find_run(run_id: str, runs_folder: Path, store: Store, key: str = "run") -> 
 
 
 def folder_here(run_id: str, runs_folder: Path) -> Path | None:
-    """The folder that holds config and weights of a run: its own, or one downloaded earlier; None if there is none."""
+    """The folder that holds config and weights of a run: its own, or one downloaded earlier; None if there is none.
+
+    Raises:
+        ConfigError: the folder of runs, or that of the run, cannot be looked up.
+    """
     for folder in (runs_folder / run_id, runs_folder / DOWNLOADED / run_id):
+        check_path("runs_folder", folder / WEIGHTS)
         if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
             return folder
     return None

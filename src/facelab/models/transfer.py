@@ -15,6 +15,7 @@ from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.models.finished import find_run
 from facelab.models.trained import WEIGHTS, load
+from facelab.system import check_path
 from facelab.tracking import Store, is_run_id
 
 SUFFIX, PREFIX = ".safetensors", "encoder."
@@ -133,6 +134,7 @@ def find_weights(init_from: str, runs_folder: Path, store: Store) -> Path:
         TrackingError: the store cannot be reached or read, or the download was cut.
     """
     given = Path(init_from)
+    check_path("model.init_from", given / WEIGHTS)
     if not is_run_id(init_from) or not (runs_folder / init_from / WEIGHTS).is_file():
         if (given / WEIGHTS).is_file() or (given.is_file() and given.suffix == SUFFIX):
             return given

@@ -27,6 +27,7 @@ from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.generation_labels import LABEL_METRICS, Labelled, with_label_accuracy
 from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
 from facelab.protocols.inception import load_inception
+from facelab.system import check_path
 
 _MOST_REAL_FACES = 2000
 
@@ -121,11 +122,13 @@ class Generation(Protocol):
             raise ConfigError(
                 "protocol.generation.lfw has no effect with people=same. Remove one of them: people=other learns LFW."
             )
-        if self.lfw is not None and not Path(self.lfw).is_dir():
-            raise ConfigError(
-                f"protocol.generation.lfw: there is no folder {Path(self.lfw).absolute()}. Set the folder of LFW, "
-                "or null for an embedder of AT&T people."
-            )
+        if self.lfw is not None:
+            check_path("protocol.generation.lfw", Path(self.lfw))
+            if not Path(self.lfw).is_dir():
+                raise ConfigError(
+                    f"protocol.generation.lfw: there is no folder {Path(self.lfw).absolute()}. Set the folder of LFW, "
+                    "or null for an embedder of AT&T people."
+                )
         if self.inception is not None:
             load_inception(self.inception)
 

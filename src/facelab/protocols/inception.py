@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.errors import ConfigError
+from facelab.system import check_path
 
 _SIDE, _BATCH = 299, 64
 
@@ -27,6 +28,7 @@ def load_inception(path: str) -> Callable[[NDArray[np.uint8]], Tensor]:
     Raises:
         ConfigError: the file does not exist, or is not such a TorchScript network.
     """
+    check_path("protocol.generation.inception", Path(path))
     if not Path(path).is_file():
         raise ConfigError(
             f"protocol.generation.inception: there is no file {Path(path).absolute()}. Set the path of a TorchScript "

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from facelab.data.faces import IDENTITY, FaceSet
 from facelab.errors import ConfigError
 from facelab.protocols.base import Outputs
+from facelab.system import check_path
 
 _HEADER = ("name", "part", "identity", "label", "digest")
 
@@ -26,6 +27,7 @@ def embeddings_place(path: str) -> Path:
     place = Path(path).absolute()
     if place.suffix != ".safetensors":
         raise ConfigError(f"embeddings={path}: expected a file whose name ends in .safetensors.")
+    check_path("embeddings", place)
     for file in (place, place.with_suffix(".csv")):
         if file.exists():
             raise ConfigError(f"embeddings: {file} exists. Choose another name, or remove it.")

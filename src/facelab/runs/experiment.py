@@ -15,6 +15,7 @@ from facelab.errors import ConfigError
 from facelab.models.base import FaceModule
 from facelab.protocols.base import Protocol
 from facelab.synthetic import SyntheticFaces
+from facelab.system import check_path
 from facelab.tracking import Store
 from facelab.training.trainer import TrainerSettings
 
@@ -42,6 +43,7 @@ class Runtime:
             ConfigError: the folder cannot be created or written.
         """
         folder = Path(self.runs_folder).absolute()
+        check_path("runtime.runs_folder", folder)
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
             raise ConfigError(

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from facelab.errors import ConfigError, TrackingError
-from facelab.system import training_command
+from facelab.system import check_path, training_command
 from facelab.tracking.schema import refuse_other_version
 
 # Callers retry themselves; MLflow's retries would block a thread for minutes.
@@ -192,7 +192,8 @@ class SqliteStore(Store):
             ) from error
 
     def refuse_missing(self) -> None:
-        """Raise a ConfigError if the file does not exist."""
+        """Raise a ConfigError if the file does not exist, or cannot be looked up."""
+        check_path("tracking.folder", self.database)
         if not self.database.is_file():
             raise ConfigError(
                 f"tracking.folder: there is no store in {self.folder}: {self.database.name} is missing. Change to the "

@@ -7,7 +7,7 @@ photo's faces are written before its own, so a photo without a row is simply not
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -29,9 +29,11 @@ _FACE_COLUMNS = (
     *("photo", "file", "score", "left", "top", "right", "bottom"),
     *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
 )
-_PHOTO_COLUMNS = ("photo", "faces", "problem")
+_PHOTO_COLUMNS = ("photo", "faces", "problem", "bytes", "modified_ns")
 
 Row = Sequence[str]
+State = tuple[str, str]  # of a photo's file: bytes and time of modification, as the record has them
+UNKNOWN: State = ("", "")
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,25 @@ class Alignments:
 
     Attributes:
         faces: number of faces found, by photo.
+        states: of these photos when they were read, as `state_of` gives them; other ones if they are unknown.
         problems: why a photo or folder could not be used.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.faces: dict[str, int] = {}
+        self.states: dict[str, State] = {}
         self.problems: dict[str, str] = {}
         self._restore()
 
-    def add(self, photo: PurePath, found: int, faces: Sequence[AlignedFace]) -> None:
+    def add(self, photo: PurePath, found: int, faces: Sequence[AlignedFace], state: State) -> None:
         """Record a finished photo.
 
         Args:
             photo: relative to the source.
             found: number of faces found.
             faces: those that were aligned and written.
+            state: of the photo when it was read.
         """
         name = name_in_record(photo)
         rows = [
@@ -82,20 +87,35 @@ class Alignments:
             for face in faces
         ]
         _append(self._folder / FACES, rows)
-        _append(self._folder / PHOTOS, [(name, str(found), "")])
-        self.faces[name] = found
+        _append(self._folder / PHOTOS, [(name, str(found), "", *state)])
+        self.faces[name], self.states[name] = found, state
 
     def add_problem(self, photo: PurePath, problem: str) -> None:
         """Record a photo that cannot be used; the next run tries it again."""
         name = name_in_record(photo)
-        _append(self._folder / PHOTOS, [(name, "", problem)])
+        _append(self._folder / PHOTOS, [(name, "", problem, *UNKNOWN)])
         self.problems[name] = problem
 
-    def _restore(self) -> None:
-        """Keep the rows of finished photos, and drop those of unfinished and unusable ones."""
-        photos = [row for row in _rows(self._folder / PHOTOS, _PHOTO_COLUMNS) if row[1].isdecimal()]
-        self.faces = {name: int(found) for name, found, _ in photos}
-        faces = [row for row in _rows(self._folder / FACES, _FACE_COLUMNS) if row[0] in self.faces]
+    def forget(self, photos: Collection[str]) -> None:
+        """Delete the faces and the rows of photos, which are unfinished then.
+
+        Raises:
+            OSError: a file cannot be deleted or written.
+        """
+        files = {row[1] for row in _rows(self._folder / FACES, (len(_FACE_COLUMNS),)) if row[0] in photos}
+        for path in sorted(self._folder.rglob("*.png")):  # no path can be made of a name with escaped bytes
+            if name_in_record(path.relative_to(self._folder)) in files:
+                path.unlink()
+        self._restore(photos)
+
+    def _restore(self, without: Collection[str] = ()) -> None:
+        """Keep the rows of finished photos, and drop those of unfinished, unusable and some other ones."""
+        lengths = (len(_PHOTO_COLUMNS), len(_PHOTO_COLUMNS) - len(UNKNOWN))  # earlier versions recorded no states
+        rows = [row for row in _rows(self._folder / PHOTOS, lengths) if row[1].isdecimal() and row[0] not in without]
+        photos: list[Row] = [(*row, *UNKNOWN)[: len(_PHOTO_COLUMNS)] for row in rows]
+        self.faces = {row[0]: int(row[1]) for row in photos}
+        self.states = {row[0]: (row[3], row[4]) for row in photos}
+        faces = [row for row in _rows(self._folder / FACES, (len(_FACE_COLUMNS),)) if row[0] in self.faces]
         tables = {FACES: [_FACE_COLUMNS, *faces], PHOTOS: [_PHOTO_COLUMNS, *photos]}
         replace_files({self._folder / name: _text(rows) for name, rows in tables.items()})
 
@@ -103,6 +123,15 @@ class Alignments:
 def name_in_record(path: PurePath) -> str:
     """A path as the CSV files spell it: with slashes, and bytes that are not UTF-8 escaped."""
     return readable(path.as_posix())
+
+
+def state_of(photo: Path) -> State:
+    """The state of a photo's file; `UNKNOWN` if it cannot be looked up."""
+    try:
+        found = photo.stat()
+    except OSError:
+        return UNKNOWN
+    return str(found.st_size), str(found.st_mtime_ns)
 
 
 @contextmanager
@@ -148,15 +177,15 @@ def _check(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Complete rows of a CSV file, without its header; the last row may be cut, by a crash or a full disk."""
+def _rows(path: Path, lengths: Collection[int]) -> list[Row]:
+    """Rows of these lengths of a CSV file, without its header; the last may be cut, by a crash or a full disk."""
     if not path.exists():
         return []
     text = path.read_bytes().decode("utf-8", "replace")
     rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
     if rows and not text.endswith("\n"):
         rows.pop()
-    return [row for row in rows if len(row) == len(columns)]
+    return [row for row in rows if len(row) in lengths]
 
 
 def _append(path: Path, rows: Sequence[Row]) -> None:

@@ -138,6 +138,7 @@ function figure(src, caption) {
 }
 
 function nearest(matches) {
+  if (matches.length === 0) return element("p", { className: "decision" }, "Nobody known"); // nobody is enrolled now
   const rows = matches.map((match) => {
     const bar = element("i");
     bar.style.width = `${100 * Math.max(0, match.score)}%`;
