@@ -255,7 +255,7 @@ def test_the_best_is_the_first_of_equals_in_the_direction_asked_for(tmp_path: Pa
 def test_a_metric_is_optimised_in_its_declared_direction_unless_one_is_given() -> None:
     declared = [Metric("loss", "loss", False), Metric("test/f1", "F1", True), Metric("verification/eer", "EER", False)]
     found = {
-        (metric, given): TPE(metric=metric, direction=given).directed(declared).direction  # type: ignore[arg-type]
+        (metric, given): TPE(metric=metric, direction=given).directed(declared).direction
         for metric in ("val/loss", "val/f1", "val/verification/eer", "val/odd")
         for given in (None, "maximize", "minimize")
     }

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +27,7 @@ def literal(figure: Figure) -> None:
     The numbers of a logarithmic axis are formulas of matplotlib's own, and stay so.
     """
     for text in figure.findobj(Text):
-        cast(Text, text).set_parse_math(False)
+        text.set_parse_math(False)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), LogFormatter):
