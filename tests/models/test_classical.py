@@ -143,11 +143,12 @@ def test_fisherfaces_with_copies_have_no_axes_of_noise(few: Few, shrinkage: Lite
     assert right[1] > right[0] - 0.05
 
 
-def test_a_scatter_without_an_inverse_is_refused() -> None:
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")  # of scikit-learn
+@pytest.mark.parametrize("shrinkage", ["auto", None])
+def test_a_scatter_without_an_inverse_is_refused(shrinkage: Literal["auto"] | None) -> None:
     brightened, labels = grey((0.0, 0.0), (0.2, 0.0), (0.0, 1.0), (0.2, 1.0)), torch.tensor([0, 0, 1, 1])
-    with pytest.raises(DataError, match=r"4 training images has no inverse.*model\.shrinkage=null"):
-        Fisherfaces((1, 1, 2), 2).fit(brightened, labels, progress)
-    Fisherfaces((1, 1, 2), 2, shrinkage=None).fit(brightened, labels, progress)
+    with pytest.raises(DataError, match="4 training images has no inverse"):
+        Fisherfaces((1, 1, 2), 2, shrinkage=shrinkage).fit(brightened, labels, progress)
 
 
 def test_a_linear_svm_is_liblinear_on_standardised_pixels(few: Few) -> None:

@@ -181,8 +181,8 @@ def _discriminants(
     except np.linalg.LinAlgError as error:
         raise DataError(
             f"model=fisherfaces: the scatter within the classes of the {len(pixels):,} training images has no inverse: "
-            f"{error}. Their images differ alike in all classes, as after the same change of brightness. Take other "
-            "images, or set model.shrinkage=null."
+            f"{error}. The images differ alike in all classes, as after the same change of brightness. Take other "
+            "images."
         ) from error
     return principal.mean_, principal.components_[kept].T @ axes
 
@@ -207,6 +207,8 @@ def _discriminant_axes(
         discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=amount)
     discriminant.fit(projected, labels)
     axes: NDArray[np.float64] = discriminant.scalings_[:, : min(len(classes) - 1, projected.shape[1])]
+    if not axes.shape[1]:
+        raise np.linalg.LinAlgError("where images of a class vary, the classes do not differ")
     return axes
 
 
