@@ -152,7 +152,7 @@ def test_endless_instructions_and_files_are_refused(tmp_path: Path, monkeypatch:
     assert "more than 1,000 instructions" in _problem(tmp_path / "lfw.bin", b"N" * 2000 + b".")
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(unpickle.MAX_BYTES + 1)
-    with pytest.raises(DataError, match=r"has 1,073,741,825 bytes, more than"):
+    with pytest.raises(DataError, match=r"has 1,073,741,825 bytes; at most 1,073,741,824 are read"):
         Bin(path=str(tmp_path / "large.bin")).load()
 
 

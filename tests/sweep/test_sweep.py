@@ -162,8 +162,8 @@ def test_the_command_line_goes_before_the_axes_of_an_experiment(facelab: Command
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=0.3"],
-        ["split=few_shot,few_shot_rotated", "split.train_per_identity=2"],
+        ["model=gan,gan_conditional", "++model.latent_dim=8"],
+        ["split=few_shot,few_shot_rotated", "++split.train_per_identity=2"],
         ["data=folder", "data.root=/a,/b"],
         ["search=random", "model=cnn_arcface,cnn_adaface", "model.loss.margin_rad=interval(0.1,0.5)"],
     ],
@@ -179,6 +179,10 @@ def test_a_key_may_belong_to_a_swept_choice_or_have_swept_values_only(facelab: C
     ("overrides", "says"),
     [
         (["seeed=1,2"], ["seeed: unknown key", "'seed'"]),
+        (
+            ["model=gan,gan_conditional", "model.latent_dim=8"],
+            ["In a sweep over model, write ++model.latent_dim="],
+        ),
         (["seed=range(3,3)"], ["seed=range(3,3)", "empty"]),
         (["seed=choice()"], ["seed=choice()", "empty choice"]),
         (["seed="], ["seed"]),

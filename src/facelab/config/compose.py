@@ -75,7 +75,6 @@ def _explain_choice(group: str, choice: str) -> str:
 
 
 def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
-
     config = _composed_part(config_name, arguments)
     keys = _keys_of(config)
     by_last = {known.rpartition(".")[2]: known for known in keys}
@@ -93,6 +92,10 @@ def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
     listed = f" {name} has {', '.join(known.rpartition('.')[2] for known in inside) or 'no keys'}." if node else ""
     having = _choices_with(key)
     listed += f" It is a key of {', '.join(having)}." if having else ""
+    group = key.partition(".")[0]
+    if having and any(one.startswith(f"{group}=") and "," in one for one in arguments):
+        # Hydra composes a sweep without the swept values before it composes the jobs.
+        listed += f" In a sweep over {group}, write ++{key}=<value>."
     return f"{key}: unknown key.{hint}{listed} `--cfg job` prints every key, `--help` every choice."
 
 
