@@ -70,17 +70,14 @@ def test_a_trial_that_fails_or_is_no_number_is_a_failed_trial(
 def test_a_trial_that_does_not_compose_is_a_failed_trial_and_the_search_goes_on(
     facelab: Command, experiment: Experiment, runs: Runs
 ) -> None:
-    models = ("model=cnn_arcface,cnn,cnn_adaface", "model.loss.margin_rad=choice(0.3)")
+    models = ("model=cnn_arcface,cnn", "model.loss.margin_rad=choice(0.3)")
     search = ("train", "-m", "search=grid", *SMALL, *experiment, *models, "sweep.jobs=2")
     outcome = facelab(*search)
     assert outcome.status == 1
     assert "trial 1 has an invalid config: model.loss.margin_rad: unknown key" in outcome.error
-    assert "1 of 3 jobs failed" in outcome.error
-    assert {run.data.tags["sweep.trial"]: run.info.status for run in _children(runs())} == {
-        "0": "FINISHED",
-        "2": "FINISHED",
-    }
-    assert "3 trials, 3 done before" in facelab(*search).out
+    assert "1 of 2 jobs failed" in outcome.error
+    assert {run.data.tags["sweep.trial"]: run.info.status for run in _children(runs())} == {"0": "FINISHED"}
+    assert "2 trials, 2 done before" in facelab(*search).out
 
 
 @pytest.mark.slow
