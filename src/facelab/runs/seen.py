@@ -1,7 +1,7 @@
 """Find test images and test people that a trained run has already seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,12 @@ from facelab.data.source import FaceSource
 from facelab.data.splits.base import Splits
 from facelab.errors import ConfigError
 from facelab.runs.experiment import Seen
+
+_SAW = "In training or validation it saw {count} of the {tested} {kind} it is tested on: {names}."
+_BEHIND = (
+    "A run behind this one, whose weights or images it takes, saw {count} of the {tested} test {kind} in training or "
+    "validation: {names}. Results on them say little about new faces."
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,15 @@ class Overlap:
     tested_images: int
     tested_people: int
 
-    def sentences(self) -> list[str]:
-        """How many and which, a sentence each; empty if there are none."""
+    def sentences(self, form: str = _SAW) -> list[str]:
+        """How many and which, of images and of people; empty if there are none.
+
+        Args:
+            form: of each, with {count}, {tested}, {kind} and {names}.
+        """
         rows = (("images", self.images, self.tested_images), ("people", self.people, self.tested_people))
         return [
-            f"In training or validation it saw {len(names):,} of the {tested:,} {kind} it is tested on: "
-            f"{some_of(names)}."
+            form.format(count=f"{len(names):,}", tested=f"{tested:,}", kind=kind, names=some_of(names))
             for kind, names, tested in rows
             if names
         ]
@@ -127,13 +136,7 @@ def seen_before(source: FaceSource, faces: FaceSet, splits: Splits, used: ImageL
     strangers = Splits(none, none, splits.test[is_stranger])
     images = find_overlap(source, faces, splits, inherited, with_people=False)
     people = find_overlap(source, faces, strangers, inherited, with_people=True)
-    kinds = (("images", images.images, images.tested_images), ("people", people.people, people.tested_people))
-    return [
-        f"A run behind this one, whose weights or images it takes, saw {len(names):,} of the {tested:,} test {kind} in "
-        f"training or validation: {some_of(names)}. Results on them say little about new faces."
-        for kind, names, tested in kinds
-        if names
-    ]
+    return replace(images, people=people.people, tested_people=people.tested_people).sentences(_BEHIND)
 
 
 def refuse_familiar(source: FaceSource, faces: FaceSet, folder: Path) -> None:
