@@ -40,7 +40,7 @@ format: setup ## sort imports and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## benchmark the speed as ratios (some minutes)
+bench: setup ## benchmark the speed as ratios (about 20 minutes)
 	$(BIN)/python -m tests.bench
 
 ui: setup ## start MLflow's UI for the runs in this folder
