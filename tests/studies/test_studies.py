@@ -248,6 +248,14 @@ def test_a_study_of_the_current_folder_goes_before_one_of_facelabs_own(few_shot:
     assert composed.hydra.sweeper.params["split.seed"] == "range(3)"
 
 
+def test_a_study_whose_registration_is_missing_is_not_read_from_elsewhere(few_shot: Path) -> None:
+    """Hydra would run its study.yaml, under the registration of facelab's own."""
+    shutil.copytree(few_shot, few_shot.parent / "few_shot")
+    (few_shot.parent / "few_shot" / "registration.toml").unlink()
+    with pytest.raises(ConfigError, match=r"experiments/few_shot has study\.yaml but no registration\.toml"):
+        read_study("few_shot")
+
+
 def test_an_unknown_study_is_refused_with_those_there_are(few_shot: Path, store_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"study=nothing: .*Known are: .*few_shot, few_shot_small"):
         _compare(store_folder, study="nothing")

@@ -163,18 +163,24 @@ def overlays() -> list[str]:
     return sorted({f"{path.parent.name}={path.stem}" for root in _experiments() for path in root.glob("*/*.yaml")})
 
 
-def experiment_folder(name: str, file: str) -> Path:
-    """The folder of experiments/ with a name and a file in it.
+def experiment_folder(name: str, files: Sequence[str]) -> Path:
+    """The folder of experiments/ with a name and all of some files in it.
 
     Raises:
-        ConfigError: there is none; names those that exist.
+        ConfigError: there is none, and names those that exist; or the first with one of the files lacks another.
     """
     for root in _experiments():
-        if name and name == Path(name).name and (root / name / file).is_file():
+        missing = [file for file in files if not (name == Path(name).name and (root / name / file).is_file())]
+        if name and not missing:
             return root / name
-    known = sorted({path.parent.name for root in _experiments() for path in root.glob(f"*/{file}")})
+        if len(missing) < len(files):
+            raise ConfigError(
+                f"study={name}: {root / name} has {', '.join(set(files) - set(missing))} but no {', '.join(missing)}. "
+                "Add it there, or give the folder another name."
+            )
+    known = sorted({path.parent.name for root in _experiments() for path in root.glob(f"*/{files[0]}")})
     raise ConfigError(
-        f"study={name}: experiments/ has no such folder with {file}. Known are: {', '.join(known) or 'none'}."
+        f"study={name}: experiments/ has no such folder with {files[0]}. Known are: {', '.join(known) or 'none'}."
     )
 
 

@@ -123,7 +123,7 @@ def read_study(name: str) -> RegisteredStudy:
     Raises:
         ConfigError: there is no such study, or its files do not fit together.
     """
-    folder = experiment_folder(name, REGISTRATION)
+    folder = experiment_folder(name, (REGISTRATION, STUDY))
     try:
         content = (folder / REGISTRATION).read_bytes()
         plan = TypeAdapter(Registration).validate_python(tomllib.loads(content.decode()))
