@@ -47,7 +47,7 @@ ui: setup ## start MLflow's UI for the runs in this folder
 	$(BIN)/facelab ui
 
 docs: setup ## build the documentation into site/, and fail on a broken link
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-serve: setup ## serve the documentation on 127.0.0.1:8000 while you edit it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000

@@ -56,7 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     for path in sorted((ROOT / "experiments").glob("*/*")):
-        if path.suffix in (".md", ".png"):
+        if path.suffix in (".md", ".png", ".svg", ".toml"):
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         files.append(File.generated(config, name.lower(), abs_src_path=str(ROOT / name)))
@@ -68,7 +68,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.src_uri.startswith("experiments/"):
         return markdown.replace("](../../docs/", "](../../")
     if page.file.src_uri in ("changelog.md", "contributing.md"):
-        return markdown.replace("](docs/", "](")
+        return markdown.replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md")
     return markdown.replace("](../experiments/", "](experiments/").replace("](../CONTRIBUTING.md", "](contributing.md")
 
 
