@@ -56,7 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     for path in sorted((ROOT / "experiments").glob("*/*")):
-        if path.suffix in (".md", ".png", ".svg", ".toml"):
+        if path.name == "README.md" or path.suffix in (".png", ".svg", ".toml"):
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         files.append(File.generated(config, name.lower(), abs_src_path=str(ROOT / name)))

@@ -3,12 +3,14 @@
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -165,12 +167,16 @@ def test_the_readme_is_short_and_has_three_pictures() -> None:
     assert len(re.findall(r"!\[", text)) == 3
 
 
+def _build_site(folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs` does."""
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True)
+
+
 @pytest.mark.slow
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(
-        build, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
-    )
+    done = _build_site(ROOT, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 50
@@ -178,3 +184,18 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|link|iframe|source)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\" >]+)", text)
         assert not loaded, f"{page.name} loads {loaded}"
+        links = re.findall(r"(?:src|href)=\"?(?![a-z]+:|/|#)([^\"> #?]+)", text)
+        missing = [link for link in links if not (page.parent / unquote(link)).exists()]
+        assert page.name == "404.html" or not missing, f"{page.relative_to(tmp_path)} leads to {missing}"
+
+
+@pytest.mark.slow
+def test_a_broken_link_stops_the_site(tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    without = shutil.ignore_patterns(".*", "runs", "site", "mlruns", "*.db")
+    shutil.copytree(ROOT, copied, ignore=without)
+    with (copied / "docs" / "index.md").open("a", encoding="utf-8") as page:
+        page.write("\n[nowhere](nowhere.md)\n")
+    done = _build_site(copied, tmp_path / "site")
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stdout + done.stderr
