@@ -145,6 +145,11 @@ class AdversarialModule(FaceModule):
         """None: the losses of adversarial training tell nothing of the quality of images."""
         return ()
 
+    @property
+    def undecided_loss(self) -> float:
+        """Loss of a discriminator that gives every image the same logit; 0 for Wasserstein's."""
+        return float(self._objective.loss(torch.zeros(1), torch.zeros(1)).discriminator)
+
     def adversarial_step(
         self,
         real: Tensor,
@@ -203,7 +208,8 @@ class AdversarialModule(FaceModule):
         """One step on what is seen of generated images; returns its terms."""
         self.discriminator.requires_grad_(False)  # the generator's step needs no gradients of these weights
         generated_logits = logits(generated)
-        # Only a relativistic loss uses the real logits; those from before the discriminator's step suffice.
+        # Only a relativistic loss uses the real logits. Those from before the discriminator's step save a pass, and
+        # differ by what one step moves them.
         terms = {"generator_loss": self._objective.loss(real_logits, generated_logits).generator, **further()}
         self._minimise(torch.stack(list(terms.values())).sum(), self._optimizer(0))
         self.discriminator.requires_grad_(True)

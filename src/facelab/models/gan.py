@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facelab.models.adversarial import AdversarialModule, AdversarialObjective, AdversarialOptimizers
 from facelab.models.base import Generative, StepOutput, as_grid
+from facelab.models.encoding import EncodingModule, EncodingObjective
 from facelab.models.recipe import Recipe
 from facelab.models.sampling import between_latents, latents
 from facelab.nets.encoders import ImageShape
@@ -36,7 +37,8 @@ class GAN(AdversarialModule, Generative):
         num_classes: number of classes.
 
     Raises:
-        ValueError: the networks do not support `image_shape`, or the loss or a penalty is unusable.
+        ValueError: the networks do not support `image_shape`, the loss or a penalty is unusable, or the objective is
+            one for an encoder.
     """
 
     def __init__(
@@ -51,6 +53,12 @@ class GAN(AdversarialModule, Generative):
         num_classes: int,
     ) -> None:
         super().__init__(objective, optimizers, recipe, latent_dim)
+        if isinstance(objective, EncodingObjective) and not isinstance(self, EncodingModule):
+            raise ValueError(
+                f"objective is an EncodingObjective, but {type(self).__name__} has no encoder: choose "
+                "facelab.models.AdversarialObjective and remove encoder, weight, feature_weight, maps, kl_weight and "
+                "every, or choose VAEGAN or ConditionalVAEGAN"
+            )
         objective.try_out(objective.seen_shape(image_shape))
         self.num_classes = num_classes
         self.generator = self._made(generator, image_shape=image_shape, latent_dim=latent_dim)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from facelab.system import die_with_parent, make_console, print_anything
 from facelab.tracking import TrackedRun
 from facelab.training.callbacks.averaging import ExponentialMovingAverage
 from facelab.training.callbacks.checkpoints import Checkpoints
+from facelab.training.callbacks.discriminator_won import DiscriminatorWon
 from facelab.training.callbacks.images_seen import ImagesSeen
 from facelab.training.callbacks.progress import ProgressBar
 from facelab.training.callbacks.samples import Samples, shown
@@ -48,10 +50,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The callbacks of a training in their order; `clock` and `validation` are also read after it."""
+    """The callbacks of a training in their order; the first three are also read after it."""
 
     clock: ImagesSeen
     validation: Validation
+    won: DiscriminatorWon
     ordered: list[pl.Callback]
 
 
@@ -95,8 +98,8 @@ def fit(
     if isinstance(module, FittedModule):
         remarks = fit_once(module, data, trainer, callbacks.clock, console)
     else:
-        remarks = []
         _train(prepared, trainer, checkpoint, stop)
+        remarks = [] if callbacks.won.remark is None else [callbacks.won.remark]
     callbacks.validation.restore_best(module)
     if rank == 0:
         record.weights(module, prepared.metadata, prepared.experiment.tracking.register)
@@ -141,8 +144,8 @@ def make_callbacks(
 
     1. `ImagesSeen` counts images; all others read the count.
     2. `StopOnNaN` ends the run before a non-finite loss is validated, recorded or saved.
-    3. `Validation` and `TrainingLog` record metrics. `Validation` must precede the averaging, which swaps the averaged
-       weights in before validation and out after the preceding callbacks have run.
+    3. `Validation` and `TrainingLog` record metrics, and `DiscriminatorWon` warns. `Validation` must precede the
+       averaging, which swaps the averaged weights in before validation and out after the preceding callbacks have run.
     4. `ExponentialMovingAverage` updates the averaged weights.
     5. `Samples` draws its sample grids with the averaged weights.
     6. `ProgressBar` shows the recorded metrics.
@@ -167,8 +170,9 @@ def make_callbacks(
     every_s = experiment.runtime.checkpoint_every_s
     saving = Checkpoints(tracked.folder / CHECKPOINTS, every_s, data.total_images, config, stop)
     averagings = [] if averaging is None else [averaging]
-    ordered = [clock, StopOnNaN(), validation, TrainingLog(log), *averagings, samples, progress, saving]
-    return Callbacks(clock, validation, ordered)
+    won = DiscriminatorWon(partial(console.print, style="yellow", highlight=False, soft_wrap=True))
+    ordered = [clock, StopOnNaN(), validation, TrainingLog(log), won, *averagings, samples, progress, saving]
+    return Callbacks(clock, validation, won, ordered)
 
 
 def dependency_folders(tracked: TrackedRun) -> dict[str, Path]:
