@@ -32,7 +32,8 @@ class TransferredFaces(GeneratedFaces):
 
     Args:
         donors: their data, as a list of overrides; null for the AT&T people before those of this run or after them,
-            whichever are more, ten at least. Image size and channels are those of this run. A donor has two images or more, and is nobody in this run.
+            whichever are more, ten at least. Image size and channels are those of this run. A donor has two images
+            or more, and is nobody in this run.
     """
 
     what: ClassVar[str] = "generated images of the same people"
