@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -214,6 +216,15 @@ def _run_facelab(words: list[str]) -> None:
         words = [*(word for word in words if not word.startswith("seen=")), "seen=allow", "trainer=cpu"]
         words += TINY_REFERENCE_MODELS if "protocol=generation" in words else []
     assert _call(*words) == 0
+
+
+def test_the_python_code_embeds_faces_with_a_finished_run(folder: Path, run_of: Callable[[str], str]) -> None:
+    page = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    code = page[page.index("## From Python") :].split("```")[1].removeprefix("python\n")
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("<run id>", run_of("cnn")), "evaluate.md", "exec"), names)
+    assert names["embeddings"].shape[0] == 20
+    assert names["embeddings"].dtype == np.float32
 
 
 def test_every_command_has_a_place() -> None:
