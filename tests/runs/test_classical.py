@@ -17,6 +17,7 @@ from facelab.commands.train import check_training
 from facelab.config.compose import config_folder
 from facelab.runs.begin import begin, resolved
 from facelab.synthetic import DuplicatedFaces
+from facelab.tracking import SqliteStore, recent_runs
 from tests.conftest import TINY, Command
 from tests.data.made import make_folder
 
@@ -26,7 +27,7 @@ FEW = (*TINY, "split=few_shot", "split.train_per_identity=3")
 
 @pytest.mark.parametrize("model", [pytest.param("pixels", marks=pytest.mark.slow), "fisherfaces", "linear_svm"])
 def test_a_run_is_fitted_once(
-    facelab: Command, experiment: tuple[str, str], runs: Runs, tmp_path: Path, model: str
+    facelab: Command, experiment: tuple[str, str], runs: Runs, store_folder: Path, tmp_path: Path, model: str
 ) -> None:
     outcome = facelab("train", *FEW, *experiment, f"model={model}")
     assert outcome.status == 0, outcome.error
@@ -34,6 +35,8 @@ def test_a_run_is_fitted_once(
     run = runs()[0]
     metrics = run.data.metrics
     assert metrics["fit/images_seen"] == 18
+    shown = {row.id: row.images_seen for row in recent_runs(SqliteStore(str(store_folder)), 100)}
+    assert shown[run.info.run_id] == 18
     assert metrics["test/accuracy"] > 0.8
     assert {"knn/accuracy", "linear_probe/accuracy", "fit/seconds"} <= metrics.keys()
     assert not [name for name in metrics if name.startswith(("train/", "val/"))]

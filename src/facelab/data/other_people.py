@@ -17,14 +17,15 @@ _FEWEST_PEOPLE = 10  # fewer tell little about how people differ
 def other_people(data: Mapping[str, Any], lfw: str | None) -> tuple[str, ...]:
     """Overrides that choose faces of other people, of the same image size and channels.
 
-    They are LFW's, if its folder is given; else those of the AT&T faces, without the ones that are in `data`.
+    They are LFW's, if its folder is given; else AT&T's, of AT&T faces those before the people of `data` or those after
+    them, whichever are more.
 
     Args:
         data: the run's checked config of its data.
         lfw: folder of LFW; None if it is not at hand.
 
     Returns:
-        Overrides of a training config; empty if there are fewer than ten other people.
+        Overrides of a training config; empty if these are fewer than ten.
     """
     shape = same_shape(data)
     if lfw is not None:

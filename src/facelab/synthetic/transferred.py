@@ -31,8 +31,9 @@ class TransferredFaces(GeneratedFaces):
     are varied in turn. Arguments as for `GeneratedFaces`, but the generator has data and split of its own.
 
     Args:
-        donors: their data, as a list of overrides; null for the AT&T people that are not in the data of this run. Image
-            size and channels are those of this run. A donor has two images or more, and is nobody in this run.
+        donors: their data, as a list of overrides; null for the AT&T people before those of this run or after them,
+            whichever are more, ten at least. Image size and channels are those of this run. A donor has two images
+            or more, and is nobody in this run.
     """
 
     what: ClassVar[str] = "generated images of the same people"
@@ -97,8 +98,8 @@ def _donors(described: Sequence[str] | None, data: Mapping[str, Any]) -> tuple[s
     found = other_people(data, None)
     if not found:
         raise ConfigError(
-            "synthetic.donors: fewer than ten AT&T people are left who are not in this run. Leave some out, as with "
-            "data.first_person=21, or name other donors, such as "
+            "synthetic.donors: of the AT&T people, fewer than ten come before those of this run, and fewer than ten "
+            "after. Leave some out, as with data.first_person=21, or name other donors, such as "
             "\"synthetic.donors=['data=lfw','data.root=LFW','data.min_images_per_identity=2']\"."
         )
     return found

@@ -123,7 +123,7 @@ def _row(run: Run, experiment: str) -> RunRow:
         run.data.tags.get(REASON, ""),
         run.info.start_time / 1000,
         end_s - run.info.start_time / 1000,
-        max(steps, default=0),
+        int(run.data.metrics.get("fit/images_seen", max(steps, default=0))),
         run.data.metrics.get("test/accuracy"),
         run.data.tags.get(EVALUATES, ""),
     )
