@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from facelab.errors import ConfigError, TrackingError
 from facelab.system import check_path, training_command
-from facelab.tracking.schema import refuse_other_version
+from facelab.tracking.schema import create_tables, is_half_made, refuse_other_version
 
 # Callers retry themselves; MLflow's retries would block a thread for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -178,6 +179,8 @@ class SqliteStore(Store):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "mlflow.db.lock"):
+                if not database.exists():
+                    create_tables(database)
                 connection = sqlite3.connect(database)
                 # For parallel jobs: readers do not block the writer. The mode is stored in the file.
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -186,6 +189,11 @@ class SqliteStore(Store):
                 client = MlflowClient(self.uri)
                 return client, self._experiment_id(client, (self.folder / "mlartifacts").as_uri())
         except store_errors() as error:
+            if database.is_file() and is_half_made(database):
+                raise TrackingError(
+                    f"tracking.folder: {database} is half made: the command that created it was interrupted. It holds "
+                    f"no runs. Delete it, and the next command creates it anew: rm {shlex.quote(str(database))}"
+                ) from error
             raise TrackingError(
                 f"tracking.folder: {database} cannot be used as a store ({readable(error)}). "
                 "Choose a writable folder with tracking.folder=<folder>, or make room if the disk is full."
