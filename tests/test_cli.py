@@ -174,6 +174,14 @@ def test_bad_input_gives_one_clear_message_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_password_in_the_servers_address_is_refused_and_not_repeated(facelab: Command, tmp_path: Path) -> None:
+    outcome = facelab("train", "tracking=server", "tracking.uri=http://me:secret@127.0.0.1:9")
+    assert outcome.status == 2
+    assert "MLFLOW_TRACKING_PASSWORD" in outcome.error
+    assert "secret" not in outcome.error
+    assert not list(tmp_path.iterdir())
+
+
 def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
     import torch
 

@@ -227,7 +227,7 @@ class ServerStore(Store):
     """A shared MLflow server.
 
     Args:
-        uri: http:// or https:// address of the server.
+        uri: http:// or https:// address of the server, without user and password.
         experiment: name of the MLflow experiment.
         register: name under which every training registers a version of its model; None for none.
     """
@@ -236,6 +236,11 @@ class ServerStore(Store):
         super().__init__(experiment, register)
         if not _is_address(uri):
             raise ValueError(f"uri must be an http:// or https:// address, such as http://127.0.0.1:5000, got {uri!r}")
+        if "@" in urlsplit(uri).netloc:
+            raise ValueError(
+                "uri must not hold user:password@, since every run records it; give them in the environment, as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         self._uri = uri.rstrip("/")
 
     @property
