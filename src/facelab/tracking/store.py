@@ -65,7 +65,7 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(uri)
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.is_file():
-        raise TrackingError(f"{uri} does not exist any more.")
+        raise TrackingError(f"{uri} does not exist any more. Move mlflow.db back to that folder.")
     refuse_other_version(database)
     return MlflowClient(uri)
 
