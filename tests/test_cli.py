@@ -83,6 +83,8 @@ def test_errors_do_not_control_the_terminal(facelab: Command) -> None:
         (["model.optimizer.lrr=1"], ["model.optimizer.lrr", "Did you mean 'model.optimizer.lr'?"]),
         (["batch_size=8"], ["batch_size", "Did you mean 'model.recipe.batch_size'?"]),
         (["+experiment=typo"], ["experiment: unknown key", "+few_shot=sweep"]),
+        (["few_shot=sweep"], ["few_shot: an experiment is added with +", "+few_shot=sweep"]),
+        (["+model.recipe.batch_size=8"], ["model.recipe.batch_size: this key exists", "Leave out the +"]),
         (["+few_shot=swep"], ["+few_shot=swep", "+few_shot=sweep"]),
         (["data=folder", "data.root=~/x"], ["$HOME"]),
         (["seed=x"], ["seed: expected a valid integer, got 'x' (str)"]),
@@ -146,6 +148,7 @@ def test_errors_do_not_control_the_terminal(facelab: Command) -> None:
         (["tracking=server", "tracking.uri=http://host:99999"], ["tracking: uri must be an http", "http://host:99999"]),
         (["split.seed=4294967296"], ["split.seed", "4294967295", "4294967296"]),
         (["seed=2147483648"], ["seed", "2147483648"]),
+        (["runtime.runs_folder=''"], ["runtime.runs_folder: expected a folder"]),
         (["runtime.runs_folder=/dev/null"], ["runtime.runs_folder", "/dev/null", "Choose another one"]),
         (["tracking.folder=/proc/none"], ["tracking.folder: ", "tracking.folder=<folder>"]),
         (["search=tpe"], ["search:", "facelab train -m search"]),
@@ -172,6 +175,24 @@ def test_bad_input_gives_one_clear_message_and_leaves_nothing(
     for words in says:
         assert words in outcome.error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_password_in_the_servers_address_is_refused_and_not_repeated(facelab: Command, tmp_path: Path) -> None:
+    outcome = facelab("train", "tracking=server", "tracking.uri=http://me:secret@127.0.0.1:9")
+    assert outcome.status == 2
+    assert "MLFLOW_TRACKING_PASSWORD" in outcome.error
+    assert "secret" not in outcome.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_length_that_a_limit_replaces_is_told(facelab: Command) -> None:
+    stopped = ("tracking=server", "tracking.uri=http://127.0.0.1:9")
+    limit, length = "model.recipe.max_images=640", "model.recipe.length.epochs=3"
+    assert (
+        "model.recipe.length has no effect, since model.recipe.max_images=640"
+        in facelab("train", limit, length, *stopped).out
+    )
+    assert "has no effect" not in facelab("train", limit, *stopped).out
 
 
 def test_gpu_is_refused_where_there_is_none(facelab: Command) -> None:
@@ -233,6 +254,7 @@ def test_a_page_on_no_port_is_refused(facelab: Command) -> None:
         ("tran", "Did you mean 'train'?"),
         ("ls", "facelab runs"),
         ("model=cnn", "facelab train model=cnn"),
+        ("few_shot=sweep", "facelab train +few_shot=sweep"),
         ("-m seed=1,2", "facelab train -m seed=1,2"),
         ("-sc", "python train.py -sc install=bash"),
     ],

@@ -20,7 +20,7 @@ import facelab
 from facelab.commands.output import guarded_output
 from facelab.config.build import nearest
 from facelab.config.command_line import check_arguments, unambiguous
-from facelab.config.compose import config_folder, explain_composition
+from facelab.config.compose import config_folder, explain_composition, overlays
 from facelab.config.hydra_section import refuse_foreign_hydra
 from facelab.errors import ConfigError, FacelabError, Interrupted
 from facelab.system import print_anything, set_training_command, training_command, visible
@@ -108,7 +108,8 @@ def _unknown_command(command: str, rest: Sequence[str]) -> str:
     if command in ("-sc", "--shell-completion"):
         return f'{command}: shell completion is of train.py. In bash: eval "$(python train.py -sc install=bash)"'
     if command.startswith("-") or "=" in command:
-        return f"{command}: the command comes first. Write: facelab train {shlex.join([command, *rest])}"
+        words = [f"+{command}" if command in overlays() else command, *rest]
+        return f"{command}: the command comes first. Write: facelab train {shlex.join(words)}"
     if command in _MEANT:
         meant = _MEANT[command]
         written = f"{meant}{line or '<run id>'}" if meant.endswith("=") else f"{meant} {line}".rstrip()

@@ -185,6 +185,14 @@ def test_an_unreachable_store_leaves_the_page(facelab: Command, tmp_path: Path) 
     assert (tmp_path / "facelab-check.html").is_file()
 
 
+def test_the_page_has_no_password_of_the_command(facelab: Command, tmp_path: Path) -> None:
+    named = "tracking.experiment='https://me:secret@host'"
+    facelab("check", "data.last_person=2", named, "tracking=server", "tracking.uri=http://127.0.0.1:9")
+    text = (tmp_path / "facelab-check.html").read_text(encoding="utf-8")
+    assert "https://host" in text
+    assert "secret" not in text
+
+
 def test_charts_of_extreme_values_are_drawn() -> None:
     for values in ([0.0], [0.0, 0.0], [0.0, 1e6]):
         assert "<svg" in figures.histogram(np.array(values, np.float32), "sharpness", logarithmic=True)

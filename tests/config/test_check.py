@@ -56,6 +56,8 @@ def test_the_default_config_is_right_and_builds() -> None:
         ("augment.transforms.0._target_=albumentations.HorizontalFlop", "augment.transforms.0._target_", "Flip"),
         ("augment.transforms.0.p=7", "augment.transforms.0.p", "less than or equal to 1"),
         ("+augment.transforms.0.q=7", "augment.transforms.0.q", "unknown key"),
+        ("+model.num_classes=7", "model.num_classes", "facelab sets this argument itself"),
+        ("+model.encoder.image_shape=[1,9,9]", "model.encoder.image_shape", "facelab sets this argument itself"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_full_key(override: str, key: str, says: str) -> None:
@@ -65,6 +67,12 @@ def test_a_wrong_value_is_named_by_its_full_key(override: str, key: str, says: s
     complaint = _complaint(*override.split())
     assert complaint.startswith(f"{key}: "), complaint
     assert says in complaint
+
+
+def test_a_number_that_is_no_number_is_one_problem() -> None:
+    complaint = _complaint("model.optimizer.lr=.inf")
+    assert "isinstance" not in complaint
+    assert complaint.count("model.optimizer.lr") == 1
 
 
 def test_all_problems_are_reported_at_once() -> None:

@@ -155,6 +155,12 @@ def test_foreign_names_are_explained_by_keys_that_exist(facelab: Command) -> Non
             assert key in nodes, key
 
 
+def test_a_foreign_name_is_not_explained_by_a_key_that_the_model_lacks(facelab: Command) -> None:
+    error = facelab("train", "model=eigenfaces", "max_epochs=3").error
+    assert "max_epochs: unknown key" in error
+    assert "model.recipe" not in error
+
+
 def test_a_key_of_another_choice_says_which(facelab: Command) -> None:
     error = facelab("train", "model=cnn_classic", "model.encoder.widths=[8]").error
     assert "facelab.nets.ClassicEncoder" in error

@@ -1,6 +1,8 @@
 """Which recorded runs are those of a job."""
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,28 @@ def test_a_run_whose_generator_had_another_config_is_replaced_and_in_a_study_ref
     refuse_changed_configs("mine", [_job(8)], [row], tmp_path)
     with pytest.raises(ConfigError, match=f"run {row.id} has finished with \\(that of its generator\\)"):
         refuse_changed_configs("mine", [_job(16)], [row], tmp_path)
+
+
+def test_a_run_that_started_from_other_weights_of_the_same_name_is_replaced_and_in_a_study_refused(
+    tmp_path: Path,
+) -> None:
+    weights = tmp_path / "encoder.safetensors"
+    weights.write_bytes(b"old")
+    config = _config(seed=1, model={"init_from": str(weights)})
+    job = Job({"seed": "1"}, config, {"model": "cnn"}, {})
+    digest = hashlib.sha256(b"old").hexdigest()
+    row = dataclasses.replace(_row({}), config_hash=config_hash(config), initial_weights=digest)
+    (same,) = standings([job], [row], tmp_path, "", "keep")
+    refuse_changed_configs("mine", [job], [row], tmp_path)
+    weights.write_bytes(b"new")
+    os.utime(weights, ns=(1, 1))  # a time of its own, however coarse the clock
+    (other,) = standings([job], [row], tmp_path, "", "keep")
+    assert (same.done, other.done, other.outlived) == (row.id, None, [row.id])
+    with pytest.raises(ConfigError, match=r"the weights in model\.init_from"):
+        refuse_changed_configs("mine", [job], [row], tmp_path)
+    weights.unlink()  # nothing to compare with
+    (gone,) = standings([job], [row], tmp_path, "", "keep")
+    assert gone.done == row.id
 
 
 def test_a_finished_run_gives_way_only_to_a_finished_one(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from alembic import command
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from PIL import Image
 from safetensors.torch import save_file
+from sqlalchemy import create_engine
 
 from facelab.data.faces import FaceSet
 from facelab.errors import ConfigError, TrackingError
@@ -96,6 +98,33 @@ def test_a_disk_that_is_full_as_the_store_is_made(tmp_path: Path) -> None:
     assert "tracking.folder=" in message
     assert "sqlalche.me" not in message
     assert "\n" not in message
+
+
+def test_a_store_that_was_interrupted_as_it_was_made_is_made_anew(tmp_path: Path) -> None:
+    with _no_file_beyond(100_000), pytest.raises(TrackingError):
+        SqliteStore(str(tmp_path)).open()
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+    for left_by_a_kill in ("mlflow.db.new", "mlflow.db.new-journal", "mlflow.db-wal"):
+        (tmp_path / left_by_a_kill).write_bytes(b"cut short")
+    client, experiment_id = SqliteStore(str(tmp_path)).open()
+    assert client.create_run(experiment_id).info.status == "RUNNING"
+    assert not list(tmp_path.glob("mlflow.db.new*"))
+
+
+def test_a_store_that_was_half_made_is_to_be_deleted_if_it_holds_no_runs(tmp_path: Path) -> None:
+    database = tmp_path / "half made" / "mlflow.db"
+    database.parent.mkdir()
+    engine = create_engine(f"sqlite:///{database}")
+    InitialBase.metadata.create_all(engine)
+    engine.dispose()
+    migration = _get_alembic_config(f"sqlite:///{database}")
+    command.upgrade(migration, "+1")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE registered_models (name VARCHAR)")  # of a later migration, cut short
+    with pytest.raises(TrackingError, match="half made") as raised:
+        SqliteStore(str(database.parent)).open()
+    subprocess.run(["/bin/sh", "-c", str(raised.value).partition("anew: ")[2]], check=True)
+    assert not database.exists()
 
 
 def test_a_disk_that_fills_up_while_the_store_is_written(facelab: Command, store_folder: Path, tmp_path: Path) -> None:

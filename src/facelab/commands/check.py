@@ -31,6 +31,7 @@ from facelab.data.survey import SplitOutcome, Survey, split_outcome, survey
 from facelab.errors import ConfigError, DataError, TrackingError
 from facelab.system import check_path, counted, make_console, visible
 from facelab.tracking import Store, record_check
+from facelab.tracking.note import without_passwords
 
 _PAGE = "facelab-check.html"
 _SHOWN_LINES = {"error": 20, "warning": 5, "note": 0}
@@ -77,7 +78,7 @@ def check_images(config: Mapping[str, Any]) -> None:
         outcomes = _outcomes(found, options.split)
         listed = findings(found, options.data, options.split, outcomes[0] if outcomes else None)
         command = " ".join(["facelab check", *(shlex.quote(argument) for argument in sys.argv[1:])])
-        text = page(found, options.data, listed, outcomes, command)
+        text = page(found, options.data, listed, outcomes, without_passwords(command))
         with _writing(place):
             draft.write_text(text, encoding="utf-8")
             draft.replace(place)

@@ -87,7 +87,7 @@ def sync(config: Mapping[str, Any]) -> None:
         config: a checked config of `Sync`.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or `uri` is not the address of a server.
         TrackingError: some records still cannot be delivered; they are kept.
     """
     options = Sync(**build(config))
@@ -95,6 +95,11 @@ def sync(config: Mapping[str, Any]) -> None:
     check_path("runs_folder", folder)
     if not folder.is_dir():
         raise ConfigError(f"runs_folder: {folder.absolute()} is not a folder. Name one with runs_folder=<folder>.")
+    if options.uri is not None and not options.uri.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"uri: expected the http:// or https:// address of a tracking server, got {options.uri}. Records for a "
+            "store that is a file go to the path at which their run began."
+        )
     waiting = 0
     failures: list[str] = []
     for lines in sorted(folder.glob("*/spool.jsonl")):

@@ -1,7 +1,7 @@
 """The command `facelab train`: one run, a resumed run, or a sweep."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -156,6 +156,7 @@ def train_task(composed: DictConfig) -> None:
         resume(config["resume"], config, plain(compose("train")), typed, lambda its: dependencies_of(its, {}))
         return
     _refuse_sweep_keys(config)
+    _tell_unused_length(config, typed_values(HydraConfig.get()))
     choices = choices_of(HydraConfig.get(), config)
     command = training_command(typed_arguments(HydraConfig.get()))
     train(config, choices, dependencies_of(config, choices), command)
@@ -167,6 +168,14 @@ def _refuse_sweep_keys(config: Mapping[str, Any]) -> None:
     for key in ("search", "executor", "sweep"):
         if config.get(key) != cast(dict[str, Any], default).get(key):
             raise ConfigError(f"{key}: only sweeps use this key. Add -m, as in: {training_command()} -m {key}...")
+
+
+def _tell_unused_length(config: Mapping[str, Any], typed: Collection[str]) -> None:
+    """Tell the user if a limit on the images or passes leaves a typed length without effect."""
+    recipe = config["model"].get("recipe") or {}
+    limit = next((key for key in ("max_images", "max_epochs") if recipe.get(key) is not None), None)
+    if limit is not None and any(key.startswith("model.recipe.length.") for key in typed):
+        print(f"Note: model.recipe.length has no effect, since model.recipe.{limit}={recipe[limit]} is set.")
 
 
 def sweep(config: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from facelab.config.texts import with_texts
 from facelab.errors import ConfigError
 
 _NODE_KEYS = frozenset({"_target_", "_partial_"})
+_OF_OBJECTS = frozenset({"needs_python_object", "is_instance_of"})  # pydantic's errors on classes
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ class _Walk:
         for name, value in values.items():
             path = f"{key}.{name}" if key else name
             stand_in = self.check_value(value, path)
-            if name in names:
+            if name in later and target.__module__.startswith("facelab."):
+                self.problems.append(Problem(path, "facelab sets this argument itself. Remove it."))
+            elif name in names:
                 checked[name] = stand_in
                 self.check_type(target, parameters[name], value, stand_in, path)
             elif not open_ended:
@@ -253,11 +256,16 @@ class _Walk:
             else:
                 adapter.validate_python(value)
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            # A union of a number and a class has a detail on each; only of the class has a config no value.
+            for detail in [one for one in details if one["type"] not in _OF_OBJECTS] or details[:1]:
                 inner = ".".join(str(part) for part in detail["loc"] if isinstance(part, int))
                 path = f"{key}.{inner}" if inner else key
                 advice = self._as_text(key, raw) if wants_text(annotation) else ""
-                self.problems.append(Problem(path, f"{_expected(detail['msg'])}, got {_shown(raw)}.{advice}"))
+                expected = _expected(detail["msg"])
+                if detail["type"] in _OF_OBJECTS:
+                    expected = f"expected {inspect.formatannotation(annotation)}, which a config cannot hold"
+                self.problems.append(Problem(path, f"{expected}, got {_shown(raw)}.{advice}"))
 
     def check_class(self, wanted: type, raw: Any, value: Any, key: str) -> None:
         """Check that a value is an instance of a class of facelab."""

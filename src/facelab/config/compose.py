@@ -55,6 +55,8 @@ def explain_composition(error: Exception, config_name: str, arguments: Sequence[
     unknown_key = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
+    if existing_key := re.search(r"An item is already at '([^']+)'", text):
+        return f"{existing_key[1]}: this key exists. Leave out the +: {existing_key[1]}=<value>."
     if unknown_key:
         return _explain_key(unknown_key.group(1).split("@")[0], config_name, arguments)
     return " ".join(text.split()) or type(error).__name__
@@ -75,11 +77,14 @@ def _explain_choice(group: str, choice: str) -> str:
 
 
 def _explain_key(key: str, config_name: str, arguments: Sequence[str]) -> str:
+    experiments = [f"+{overlay}" for overlay in overlays() if overlay.partition("=")[0] == key]
+    if experiments:
+        return f"{key}: an experiment is added with +: {', '.join(experiments)}."
     config = _composed_part(config_name, arguments)
     keys = _keys_of(config)
     by_last = {known.rpartition(".")[2]: known for known in keys}
     last = key.rpartition(".")[2]
-    hint = foreign_hint(key) or nearest(key, [known for known in keys if not key.startswith(f"{known}.")])
+    hint = foreign_hint(key, keys) or nearest(key, [known for known in keys if not key.startswith(f"{known}.")])
     if not hint:  # try the last part: batch_size for model.recipe.batch_size
         similar = get_close_matches(last, list(by_last), n=1, cutoff=0.8)
         hint = f" Did you mean '{by_last[similar[0]]}'?" if similar else ""

@@ -1,5 +1,8 @@
 """Suggest facelab's keys for names of other libraries (Lightning's Trainer, timm, training scripts)."""
 
+import re
+from collections.abc import Collection
+
 _IMAGES = "length is counted in images seen: model.recipe.max_images=<images> or model.recipe.max_epochs=<passes>"
 _VALIDATION = "how often a run validates is trainer.validations=<times>"
 _PROCESSES = "several processes or GPUs share a batch with trainer=ddp trainer.devices=<processes>"
@@ -59,11 +62,15 @@ _NAMES = {
 _EXPLAINED = {name: explanation for explanation, names in _NAMES.items() for name in names.split()}
 
 
-def foreign_hint(key: str) -> str:
-    """Suggest facelab's key for a name of another library: ` Here ...`, or an empty string.
+def foreign_hint(key: str, known: Collection[str] | None = None) -> str:
+    """Suggest facelab's key for a name of another library: ` In facelab, ...`, or an empty string.
 
     Args:
         key: dotted, such as `trainer.max_epochs`; only its last part counts.
+        known: keys of the config, dotted; a suggestion whose first key is not among them is left out. None for any.
     """
     explanation = _EXPLAINED.get(key.rpartition(".")[2])
+    first = re.search(r"[a-z]\w*(?:\.\w+)+|[a-z]\w*(?==)", explanation or "")
+    if known is not None and first is not None and first[0] not in known:
+        return ""
     return f" In facelab, {explanation}." if explanation else ""

@@ -12,8 +12,9 @@ NO_PART_OF_A_RUN = ("runtime", "tracking", "resume", "sweep", "executor", "searc
 def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of the keys that determine a run's result, in hexadecimal; see `determining`.
 
-    Runs with equal hashes, on the same images, split and kind of machine, give equal results. The images and the split
-    have fingerprints of their own, tags of the run.
+    Runs with equal hashes give equal results on the same kind and number of devices, with the same images, split and
+    contents of the files that the config names. The images, the split and the weights in `model.init_from` have hashes
+    of their own, tags of the run.
 
     Args:
         config: of a run, with every `auto` resolved.
@@ -24,8 +25,9 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that determine a run's result, flat.
 
-    All but `NO_PART_OF_A_RUN`, `name`, `trainer.accelerator` and `trainer.devices`; precision and threads are among
-    them, since both change rounding.
+    All but `NO_PART_OF_A_RUN`, `name`, `trainer.accelerator` and `trainer.devices`, although batch normalisation and
+    losses that compare the images of a batch depend on the number of devices; precision and threads are among them,
+    since both change rounding.
 
     Args:
         config: of a run, with every `auto` resolved.

@@ -1,5 +1,6 @@
 """Dependencies: runs that another run needs, found among finished runs or trained first."""
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,15 +14,18 @@ from facelab.config.needs import Need
 from facelab.errors import CheckpointError, TrackingError
 from facelab.models.finished import DOWNLOADED
 from facelab.models.trained import WEIGHTS
+from facelab.models.transfer import weights_digest
 from facelab.runs.begin import resolved
 from facelab.runs.resume import CHECKPOINTS
 from facelab.tracking import (
+    INIT_FROM_SHA256,
     NEEDS,
     SPLIT_FINGERPRINT,
     Store,
     TrackedRun,
     find_finished,
     find_unfinished,
+    is_run_id,
     tag_recorded,
 )
 from facelab.training.checkpoint import newest
@@ -72,15 +76,42 @@ class TrainedOn:
     Args:
         faces: fingerprint of the images.
         split: fingerprint of their split.
+        weights: as `initial_weights` returns them.
     """
 
     faces: str
     split: str
+    weights: str | None = None
 
     def are_of(self, run: TrackedRun) -> bool:
         """Whether a run has recorded these; runs of older versions recorded no split."""
-        split = run.recorded_tag(SPLIT_FINGERPRINT)
-        return run.recorded_tag("data.fingerprint") == self.faces and split in (None, self.split)
+        split, weights = run.recorded_tag(SPLIT_FINGERPRINT), run.recorded_tag(INIT_FROM_SHA256)
+        return (
+            run.recorded_tag("data.fingerprint") == self.faces
+            and split in (None, self.split)
+            and (self.weights is None or weights in (None, self.weights))
+        )
+
+
+def initial_weights(config: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the weights that `model.init_from` names by a path, whose contents may change.
+
+    Args:
+        config: of a run, plain dicts and lists.
+
+    Returns:
+        None without `init_from`, if it is the id of a run, or if there is no such file.
+    """
+    given = config["model"].get("init_from")
+    if given is None or is_run_id(given):
+        return None
+    path = Path(given) / WEIGHTS if Path(given).is_dir() else Path(given)
+    return _digest(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@functools.cache
+def _digest(file: Path, changed_ns: int) -> str:
+    return weights_digest(file)
 
 
 def find_or_train(
@@ -98,7 +129,7 @@ def find_or_train(
     Args:
         name: shown in messages.
         config_hash: of the dependency.
-        on: the images and the split it must have been trained on.
+        on: the images, split and initial weights it must have been trained on.
         store: the store to search.
         runs_folder: where runs keep their files.
         train: called if no such run has finished, with an interrupted one that has a checkpoint, or None; returns the

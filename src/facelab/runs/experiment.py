@@ -40,8 +40,10 @@ class Runtime:
         """Check that the runs folder is writable.
 
         Raises:
-            ConfigError: the folder cannot be created or written.
+            ConfigError: none is named, or it cannot be created or written.
         """
+        if not self.runs_folder.strip():
+            raise ConfigError("runtime.runs_folder: expected a folder, got an empty text. The current folder is `.`.")
         folder = Path(self.runs_folder).absolute()
         check_path("runtime.runs_folder", folder)
         nearest = next(path for path in (folder, *folder.parents) if path.exists())

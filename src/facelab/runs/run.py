@@ -17,7 +17,7 @@ from facelab.models.trained import load
 from facelab.models.transfer import find_weights, weights_digest
 from facelab.runs.begin import begin, resolved
 from facelab.runs.closing import recorded, warn
-from facelab.runs.dependencies import Dependency, TrainedOn, find_or_train, record_lineage
+from facelab.runs.dependencies import Dependency, TrainedOn, find_or_train, initial_weights, record_lineage
 from facelab.runs.fit import Result, dependency_folders, fit, fit_as_rank
 from facelab.runs.generators import check_needed, find_generator
 from facelab.runs.near_duplicates import FILE as NEAR_DUPLICATES
@@ -31,7 +31,7 @@ from facelab.runs.synthetic import SHEET, synthetic_sheet, with_synthetic
 from facelab.synthetic import GeneratedFaces
 from facelab.synthetic.generated import ROLES
 from facelab.system import training_command
-from facelab.tracking import SPLIT_FINGERPRINT, Store, TrackedRun, recorded_run
+from facelab.tracking import INIT_FROM_SHA256, SPLIT_FINGERPRINT, Store, TrackedRun, recorded_run
 from facelab.training.checkpoint import set_aside, tidy
 from facelab.training.interrupt import StopRequest
 from facelab.training.launch import launch
@@ -179,7 +179,7 @@ def _record_data(prepared: Prepared, config: Mapping[str, Any], tracked: Tracked
     transfer = prepared.module.transfer
     if transfer is not None and transfer.init_from is not None:
         weights = find_weights(transfer.init_from, tracked.folder.parent, prepared.experiment.tracking)
-        tracked.tag("model.init_from.sha256", weights_digest(weights))
+        tracked.tag(INIT_FROM_SHA256, weights_digest(weights))
     generators = dict.fromkeys(manifest["run"] for manifest in manifests(prepared.experiment.data))
     if generators:
         tracked.tag("data.generated_by", " ".join(generators))
@@ -271,7 +271,7 @@ def dependency_run(
 ) -> tuple[Path, str]:
     """Folder and config hash of a run that another one depends on; it is trained if it does not exist.
 
-    Its images and their split are compared too: files can change while the config stays.
+    Its images, their split and its initial weights are compared too: files can change while the config stays.
 
     Args:
         name: role of the dependency.
@@ -299,5 +299,5 @@ def dependency_run(
             raise type(error)(f"{name}, a run that this one depends on: {error}") from error
 
     title = name.replace("_", " ")
-    on = TrainedOn(faces.fingerprint, splits.fingerprint(faces))
+    on = TrainedOn(faces.fingerprint, splits.fingerprint(faces), initial_weights(dependency.config))
     return find_or_train(title, its_hash, on, store, runs_folder, train_it), its_hash

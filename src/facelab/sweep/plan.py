@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 from facelab.config.identity import NO_PART_OF_A_RUN, config_hash
 from facelab.errors import ConfigError
-from facelab.runs.dependencies import Dependency
+from facelab.runs.dependencies import Dependency, initial_weights
 from facelab.tracking import ChildRow
 
 _SHORT = {"split.train_per_identity": "k", "split.seed": "split", "split.fold": "fold"}
@@ -54,8 +54,16 @@ class Job:
         return " · ".join(parts)
 
     def made(self, row: ChildRow) -> bool:
-        """Whether a recorded run has the config of this job, and those of the runs that it needs; must be resolved."""
-        return row.config_hash == config_hash(self.config) and not self.changed_needs(row)
+        """Whether a recorded run has the config of this job, and those of the runs that it needs; must be resolved.
+
+        And its initial weights, if it has any.
+        """
+        same = row.config_hash == config_hash(self.config)
+        return same and not self.changed_needs(row) and not self.has_other_weights(row)
+
+    def has_other_weights(self, row: ChildRow) -> bool:
+        """Whether the file that `model.init_from` names has changed since a run started from it."""
+        return bool(row.initial_weights) and initial_weights(self.config) not in (None, row.initial_weights)
 
     def changed_needs(self, row: ChildRow) -> list[str]:
         """Roles of the needed runs whose configs are not those that a run has recorded, if it has recorded any."""

@@ -83,8 +83,9 @@ def refuse_changed_configs(study: str, jobs: Iterable[Job], rows: Iterable[Child
 
 
 def _differing(job: Job, row: ChildRow, runs_folder: Path) -> str:
-    """Which keys of a run's config are others, if its folder is here, and which of the runs that it needs."""
+    """Which keys of a run's config are others, if its folder is here, which of its needed runs, and its weights."""
     keys = [f"that of its {role.replace('_', ' ')}" for role in job.changed_needs(row)]
+    keys += ["the weights in model.init_from"] if job.has_other_weights(row) else []
     if (runs_folder / row.id / CONFIG).is_file():
         now, then = (determining(config) for config in (job.config, read_config(runs_folder / row.id)))
         keys += sorted(key for key in now.keys() | then.keys() if now.get(key, "") != then.get(key, ""))

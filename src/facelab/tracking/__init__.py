@@ -21,6 +21,7 @@ from facelab.tracking.rows import ChildRow, children, histories, runs_by_id
 from facelab.tracking.run import (
     COMMAND,
     CONFIG_HASH,
+    INIT_FROM_SHA256,
     METRICS,
     NEEDS,
     SPLIT_FINGERPRINT,
@@ -50,6 +51,7 @@ __all__ = [
     "CONFIG_HASH",
     "EVALUATED_BY",
     "EVALUATES",
+    "INIT_FROM_SHA256",
     "METRICS",
     "NEEDS",
     "SILENT_AFTER_S",

@@ -103,7 +103,8 @@ def _close_if_dead(client: MlflowClient, run: Run) -> None:
     Runs of other programs have none and are skipped, and so are the runs of a sweep that have not begun: their jobs may
     still wait in a queue.
     """
-    beat_ms = int(run.data.tags.get(HEARTBEAT, 0))
+    beat = run.data.tags.get(HEARTBEAT, "")
+    beat_ms = int(beat) if beat.isdecimal() else 0
     if PARENT in run.data.tags and not run.data.metrics:
         return
     if not beat_ms or time.time() - beat_ms / 1000 < SILENT_AFTER_S:
@@ -113,7 +114,8 @@ def _close_if_dead(client: MlflowClient, run: Run) -> None:
 
 
 def _row(run: Run, experiment: str) -> RunRow:
-    end_s = time.time() if run.info.status == "RUNNING" else run.info.end_time / 1000
+    # Other programs may end a run without a time.
+    end_s = time.time() if run.info.status == "RUNNING" else (run.info.end_time or run.info.start_time) / 1000
     steps = [point.step for point in run.data._metric_objs if point.key.startswith("train/")]
     return RunRow(
         run.info.run_id,

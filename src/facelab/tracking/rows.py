@@ -12,14 +12,14 @@ from mlflow.exceptions import MlflowException
 
 from facelab.metrics.declaration import Metric, from_text
 from facelab.tracking.database import read_children, read_histories
-from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, METRICS, NEEDS, REASON
+from facelab.tracking.run import CONFIG_HASH, HEARTBEAT, INIT_FROM_SHA256, METRICS, NEEDS, REASON
 from facelab.tracking.store import SqliteStore, Store
 from facelab.tracking.sweeps import COMMIT, PARENT, POINT, SUPERSEDED, TRIAL, reached
 
 _GENERATOR = f"{NEEDS}generator"
 _NEEDED_HASH = ".config_hash"  # ends the tag of a needed run's config hash
 _TAGS = (
-    *(REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS, _GENERATOR),
+    *(REASON, POINT, TRIAL, CONFIG_HASH, COMMIT, SUPERSEDED, HEARTBEAT, METRICS, INIT_FROM_SHA256, _GENERATOR),
     f"{NEEDS}*{_NEEDED_HASH}",
 )
 _PARAMS = ("seed",)  # of the children of a sweep
@@ -47,6 +47,7 @@ class ChildRow:
         params: its flat config, as text; of children of a sweep, only the seed.
         generator: id of the run that generated faces for its training; empty without one.
         needs: config hashes of the runs that it depends on, by role.
+        initial_weights: SHA-256 of the weights that its training started from; empty for random ones.
     """
 
     id: str
@@ -65,6 +66,7 @@ class ChildRow:
     params: Mapping[str, str] = field(repr=False)
     generator: str = ""
     needs: Mapping[str, str] = field(default_factory=dict)
+    initial_weights: str = ""
 
 
 def children(store: Store, sweep_id: str) -> list[ChildRow]:
@@ -171,4 +173,5 @@ def _row(
             for key, value in tags.items()
             if key.startswith(NEEDS) and key.endswith(_NEEDED_HASH)
         },
+        initial_weights=tags.get(INIT_FROM_SHA256, ""),
     )

@@ -23,6 +23,7 @@ __all__ = [
     "COMMAND",
     "CONFIG_HASH",
     "HEARTBEAT",
+    "INIT_FROM_SHA256",
     "METRICS",
     "NEEDS",
     "REASON",
@@ -36,6 +37,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 COMMAND = "command"
 CONFIG_HASH = "config.hash"
+INIT_FROM_SHA256 = "model.init_from.sha256"
 METRICS = "metrics.declared"
 NEEDS = "needs."
 SPLIT_FINGERPRINT = "data.split_fingerprint"

@@ -1,4 +1,4 @@
-"""Detect stores created by another version of MLflow."""
+"""Create the tables of a sqlite store, and detect stores of another version of MLflow and half-made ones."""
 
 import sqlite3
 from contextlib import closing
@@ -11,6 +11,49 @@ _NEWEST_RUN = """
 SELECT tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid
 WHERE tags.key = 'version.mlflow' ORDER BY runs.start_time DESC LIMIT 1
 """
+
+
+def create_tables(database: Path) -> None:
+    """Create a sqlite store's tables in a file beside it and rename that, so that an interruption leaves no store.
+
+    One process at a time.
+
+    Args:
+        database: the sqlite file, which does not exist.
+
+    Raises:
+        OSError, SQLAlchemyError: it cannot be written.
+    """
+    import sqlalchemy  # late: only the first run of a store needs them
+    from mlflow.store.db.utils import _initialize_tables
+
+    draft = database.with_name(f"{database.name}.new")
+    _remove(database, "-wal", "-shm", "-journal")  # sqlite would replay the log of a file that was deleted
+    _remove(draft, "", "-journal")
+    engine = sqlalchemy.create_engine(f"sqlite:///{draft}")
+    try:
+        _initialize_tables(engine)
+        engine.dispose()
+        draft.replace(database)
+    finally:
+        engine.dispose()
+        _remove(draft, "", "-journal")
+
+
+def _remove(file: Path, *endings: str) -> None:
+    for ending in endings:
+        file.with_name(f"{file.name}{ending}").unlink(missing_ok=True)
+
+
+def is_half_made(database: Path) -> bool:
+    """Whether a sqlite store has tables but no experiment, not even MLflow's default one, and so no runs either."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            known = "experiments" in tables and connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(tables) and not known
 
 
 def refuse_other_version(database: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from facelab.errors import ConfigError, TrackingError
 from facelab.system import check_path, training_command
-from facelab.tracking.schema import refuse_other_version
+from facelab.tracking.schema import create_tables, is_half_made, refuse_other_version
 
 # Callers retry themselves; MLflow's retries would block a thread for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -64,7 +65,7 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(uri)
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.is_file():
-        raise TrackingError(f"{uri} does not exist any more.")
+        raise TrackingError(f"{uri} does not exist any more. Move mlflow.db back to that folder.")
     refuse_other_version(database)
     return MlflowClient(uri)
 
@@ -178,6 +179,8 @@ class SqliteStore(Store):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "mlflow.db.lock"):
+                if not database.exists():
+                    create_tables(database)
                 connection = sqlite3.connect(database)
                 # For parallel jobs: readers do not block the writer. The mode is stored in the file.
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -186,6 +189,11 @@ class SqliteStore(Store):
                 client = MlflowClient(self.uri)
                 return client, self._experiment_id(client, (self.folder / "mlartifacts").as_uri())
         except store_errors() as error:
+            if database.is_file() and is_half_made(database):
+                raise TrackingError(
+                    f"tracking.folder: {database} is half made: the command that created it was interrupted. It holds "
+                    f"no runs. Delete it, and the next command creates it anew: rm {shlex.quote(str(database))}"
+                ) from error
             raise TrackingError(
                 f"tracking.folder: {database} cannot be used as a store ({readable(error)}). "
                 "Choose a writable folder with tracking.folder=<folder>, or make room if the disk is full."
@@ -219,7 +227,7 @@ class ServerStore(Store):
     """A shared MLflow server.
 
     Args:
-        uri: http:// or https:// address of the server.
+        uri: http:// or https:// address of the server, without user and password.
         experiment: name of the MLflow experiment.
         register: name under which every training registers a version of its model; None for none.
     """
@@ -228,6 +236,11 @@ class ServerStore(Store):
         super().__init__(experiment, register)
         if not _is_address(uri):
             raise ValueError(f"uri must be an http:// or https:// address, such as http://127.0.0.1:5000, got {uri!r}")
+        if "@" in urlsplit(uri).netloc:
+            raise ValueError(
+                "uri must not hold user:password@, since every run records it; give them in the environment, as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         self._uri = uri.rstrip("/")
 
     @property
