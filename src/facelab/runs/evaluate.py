@@ -16,7 +16,7 @@ from facelab.data.module import FaceDataModule
 from facelab.data.splits.base import Splits
 from facelab.models.base import FaceModule, Features
 from facelab.protocols.base import Outputs, Protocol, Report, Subject
-from facelab.protocols.generation import spread
+from facelab.protocols.generation_report import spread
 from facelab.training.gather import gather_features, share_buffers
 
 _FACES_ON_GRIDS = 16
