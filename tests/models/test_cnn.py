@@ -31,6 +31,14 @@ def test_embeddings_are_averaged_over_the_views_at_the_end_and_of_one_view_durin
         assert not torch.allclose(averaged, module.embed(images), atol=1e-4)
 
 
+def test_the_note_on_missing_views_says_that_training_sets_their_limit() -> None:
+    module = tiny_cnn(test_time_augmentation=AffineTestTimeAugmentation(max_images=10))
+    assert module.prepare_evaluation(10) is None
+    note = module.prepare_evaluation(11)
+    assert note is not None
+    assert "train with model.test_time_augmentation.max_images=null" in note  # `facelab evaluate` refuses the key
+
+
 def test_variants_are_embedded_a_few_at_a_time_and_as_if_all_at_once() -> None:
     torch.manual_seed(0)
     views = AffineTestTimeAugmentation()

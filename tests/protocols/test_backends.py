@@ -98,7 +98,7 @@ def test_people_with_one_image_cannot_fit_a_backend(name: Backend) -> None:
         fit(name, embeddings, np.arange(6))
 
 
-def test_lda_needs_somebody_with_three_images_and_images_that_differ() -> None:
+def test_fitted_backends_need_images_that_differ_and_lda_three_of_somebody() -> None:
     embeddings, people = _people(40, 2, dims=64)
     with pytest.raises(ConfigError, match="one at least has three images"):
         fit("lda", embeddings, people)
@@ -108,3 +108,6 @@ def test_lda_needs_somebody_with_three_images_and_images_that_differ() -> None:
     same[:] = same[::3][numbers]  # every image of a person is the same
     with pytest.raises(ConfigError, match="vary along too few directions"):
         fit("lda", same, numbers)
+    for collapsed in (same, np.ones_like(same), np.zeros_like(same)):
+        with pytest.raises(ConfigError, match="the training images of one person have equal embeddings"):
+            fit("plda", collapsed, numbers)

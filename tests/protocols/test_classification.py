@@ -88,6 +88,44 @@ def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     assert held >= 52
 
 
+def test_a_person_counts_once_over_all_classes() -> None:
+    identities, labels = np.repeat(np.arange(20), 21), np.tile(np.repeat(np.arange(7), 3), 20)
+    predicted = np.where(identities < 10, labels, (labels + 1) % 7)  # ten people are always right, ten never
+    low, high = classification_intervals(predicted, labels, identities, 7)["accuracy"]
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.5 * 0.5 / 20), rel=0.15)
+
+
+@pytest.mark.slow
+def test_intervals_cover_where_each_person_shows_every_class() -> None:
+    random = np.random.default_rng(1)
+    people, classes, images = 20, 7, 3
+    identities = np.repeat(np.arange(people), classes * images)
+    labels = np.tile(np.repeat(np.arange(classes), images), people)
+    held = 0
+    for _ in range(60):
+        skill = random.beta(1.2, 1.2, size=people)  # people differ a lot: mean 0.5
+        correct = random.random(len(labels)) < skill[identities]
+        predicted = np.where(correct, labels, (labels + 1) % classes)
+        low, high = classification_intervals(predicted, labels, identities, classes)["accuracy"]
+        held += low <= 0.5 <= high
+    assert held >= 50
+
+
+def test_the_mean_is_over_the_classes_of_a_resample() -> None:
+    identities, labels = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 0])  # only one of three people shows class 1
+    found = classification_intervals(labels, labels, identities, 2)
+    assert found["recall"] == found["accuracy"]  # 1 in every resample, also where class 1 is absent
+
+
+def test_one_person_says_nothing_about_others() -> None:
+    labels, person = np.repeat(np.arange(6), 10), np.zeros(60, np.int64)
+    assert classification_intervals(labels, labels, person, 6) == {}
+    outputs = Outputs(np.eye(6, dtype=np.float32)[labels], labels, labels, person, np.arange(60))
+    report = evaluate(Classification(), outputs, outputs, named("abcdef"))
+    assert report.intervals == {}
+    assert report.notes
+
+
 def _outputs(random: np.random.Generator, centres: NDArray[np.float64], head: bool) -> Outputs:
     labels = np.repeat(np.arange(len(centres)), 4)
     embeddings = (centres[labels] + 0.1 * random.normal(size=(len(labels), centres.shape[1]))).astype(np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelab.data.faces import FaceSet
-from facelab.protocols.generation_report import COPY_Z, ReferenceModels, generation_report
+from facelab.protocols.generation_report import COPY_Z, ReferenceModels, generation_report, spread
 
 Images = NDArray[np.uint8]
 
@@ -63,6 +63,19 @@ def test_a_copier_fails_the_copy_test_and_unseen_faces_pass(real: tuple[Images, 
     unseen = generation_report(held_out, train, held_out, JUDGES).metrics
     assert unseen["generation/copy_z"] == pytest.approx(0, abs=1e-9)
     assert unseen["generation/copy_share"] <= 0.02
+
+
+def test_copies_of_any_of_many_training_faces_are_found() -> None:
+    random = np.random.default_rng(0)
+    train, unseen = (random.integers(0, 256, (count, 8, 8, 1)).astype(np.uint8) for count in (5000, 100))
+    reference = replace(JUDGES, embed=lambda images: torch.from_numpy(images.reshape(-1, 64) - 127.5))
+    evenly = spread(np.arange(5000), 2000)
+    copied = train[np.setdiff1d(np.arange(5000), evenly)[:200]]
+    found = generation_report(copied, train, unseen, reference).metrics
+    assert found["generation/copy_share"] == 1
+    of_2000 = generation_report(copied, train[evenly], unseen, reference).metrics
+    assert of_2000["generation/copy_share"] < 0.1
+    assert found["generation/kid_face_floor"] == of_2000["generation/kid_face_floor"]  # all else compares 2,000
 
 
 def test_one_face_again_and_again_has_no_recall(real: tuple[Images, Images]) -> None:

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import normalize
+from sklearn.preprocessing import StandardScaler, normalize
 
 from facelab.protocols.backends import Backend
-from facelab.protocols.probe import discriminant, linear_probe, nearest_labels
+from facelab.protocols.probe import discriminant, linear_probe, nearest_labels, training_scores
 
 Sets = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
 
@@ -28,6 +28,15 @@ def test_the_discriminant_is_that_of_scikit_learn() -> None:
     train, labels, test, _ = _sets(classes=8, images=400, noise=0.7)
     own = LinearDiscriminantAnalysis(solver="lsqr", priors=np.full(8, 1 / 8)).fit(train, labels).predict(test)
     assert np.mean(discriminant(train, labels, test) == own) > 0.995  # but for the shrinkage, small with 3,200 images
+
+
+def test_the_scores_of_a_larger_set_choose_the_classifier() -> None:
+    train, labels, test, _ = _sets(classes=8, images=20, noise=3.0)
+    scaler = StandardScaler().fit(train)
+    expected = discriminant(scaler.transform(train), labels, scaler.transform(test))
+    by_larger = linear_probe(train, labels, test, training_scores(np.arange(2000)))
+    assert (by_larger == expected).all()
+    assert (by_larger != linear_probe(train, labels, test)).any()
 
 
 def test_one_image_a_class_has_no_spread_within_classes() -> None:

@@ -1,14 +1,18 @@
 """Autoencoders beside principal components."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
-from facelab.data.splits.base import split
+from facelab.data.splits.base import Splits, split
 from facelab.data.splits.rules import FewShot
+from facelab.errors import ConfigError
 from facelab.protocols.base import Outputs
-from facelab.protocols.reconstruction import reconstruction_report
+from facelab.protocols.reconstruction import Reconstruction, reconstruction_report
+from tests.data.made import made_set
 
 
 def _principal(faces: FaceSet, indices: NDArray[np.int64], train: NDArray[np.int64], count: int) -> Outputs:
@@ -63,6 +67,27 @@ def test_pca_never_has_more_components_than_the_training_pictures_allow(orl: Fac
     report = reconstruction_report(padded[0], padded[1], orl)
     assert report.table.columns[2] == "PCA, 39 components"
     assert report.metrics["reconstruction/rmse_over_pca"] == pytest.approx(1, abs=1e-4)
+
+
+def test_an_exact_pca_is_no_yardstick() -> None:
+    random = np.random.default_rng(0)
+    faces = replace(
+        made_set(np.arange(90) % 3, ["a", "b", "c"]), pixels=random.integers(0, 256, (90, 8, 8, 1), np.uint8)
+    )
+    train, test = (_principal(faces, part, np.arange(80), 64) for part in (np.arange(80), np.arange(80, 90)))
+    report = reconstruction_report(train, test, faces)
+    assert report.metrics["reconstruction/pca_rmse"] == pytest.approx(0, abs=1e-9)
+    assert "reconstruction/rmse_over_pca" not in report.metrics
+
+
+def test_one_person_is_reconstructed_but_not_named(orl: FaceSet) -> None:
+    train, test = (_principal(orl, part, np.arange(6), 3) for part in (np.arange(6), np.arange(6, 10)))
+    assert "pca/accuracy" not in reconstruction_report(train, test, orl).metrics
+
+
+def test_one_training_image_is_refused(orl: FaceSet) -> None:
+    with pytest.raises(ConfigError, match="two training images or more; this split has 1"):
+        Reconstruction().check(Splits(np.arange(1), np.arange(0), np.arange(1, 10)), orl)
 
 
 def test_strangers_are_reconstructed_but_not_named(orl: FaceSet) -> None:

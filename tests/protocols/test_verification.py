@@ -61,10 +61,12 @@ def test_all_pairs_are_compared_by_cosine() -> None:
         report.metrics["verification/impostor_pairs"] == report.metrics["verification/impostor_pairs_total"] == 15 * 16
     )
     assert report.metrics["verification/auc"] == pytest.approx(roc_auc_score(same, scores), abs=1e-6)
-    # TAR at FAR 1e-1: of 240 impostor pairs, 24 may be accepted, too few for FAR 1e-1.
+    # Of 240 impostor pairs, 24 may be accepted, too few for FAR 1e-1.
     assert not [name for name in report.metrics if "tar" in name]
-    report = evaluate(Verification(far=[1e-1]), test, test, named("abcdef"))
-    threshold = np.sort(scores[~same])[-25]
+    test = _outputs(people=7, images=4, noise=1.5)
+    report = evaluate(Verification(), test, test, named("abcdefg"))
+    scores, same = _by_hand(test)
+    threshold = np.sort(scores[~same])[-34]  # of 336 impostor pairs, 33 may be accepted
     assert report.metrics["verification/tar_at_far_1e-1"] == pytest.approx(np.mean(scores[same] > threshold))
 
 
@@ -82,10 +84,10 @@ def test_the_length_of_embeddings_does_not_matter() -> None:
 
 
 def test_perfect_scores_of_few_people_prove_little() -> None:
-    test = _outputs(people=8, images=3, noise=0.01)
-    report = evaluate(Verification(far=[1e-2]), test, test, named("abcdefgh"))
-    assert report.metrics["verification/tar_at_far_1e-2"] == 1
-    low, high = report.intervals["verification/tar_at_far_1e-2"]
+    test = _outputs(people=8, images=4, noise=0.01)
+    report = evaluate(Verification(far=[1e-1]), test, test, named("abcdefgh"))
+    assert report.metrics["verification/tar_at_far_1e-1"] == 1
+    low, high = report.intervals["verification/tar_at_far_1e-1"]
     assert low == pytest.approx(0.025 ** (1 / 8), abs=1e-3)  # eight of eight, by the exact binomial
     assert high == 1
 
@@ -243,6 +245,19 @@ def test_points_that_the_pairs_cannot_support_are_refused(orl: FaceSet) -> None:
         Verification(far=[1e-2, 1e-3]).check(disjoint, orl)
     with pytest.raises(ValueError, match="far must be among 1e-1, 1e-2"):
         Verification(far=[0.03])
+
+
+def test_points_that_the_validation_pairs_cannot_support_are_left_out_in_training() -> None:
+    val = _outputs(people=8, images=10, noise=1.0)  # 2,800 impostor pairs
+    faces, none = _numbered(val), val.indices[:0]
+    validated = Splits(none, none, val.indices)
+    protocol = Verification(far=[1e-1, 1e-2])
+    protocol.check_validation(validated, faces)
+    measured = protocol.measure(Subject(faces, validated, val, val, tiny_cnn(), seed=0))
+    assert "verification/tar_at_far_1e-1" in measured
+    assert "verification/tar_at_far_1e-2" not in measured
+    with pytest.raises(ConfigError, match="2,800 impostor pairs do not support FAR 1e-2"):
+        protocol.check(validated, faces)
 
 
 def test_lists_that_cannot_be_asked_are_refused(tmp_path: Path, orl: FaceSet) -> None:

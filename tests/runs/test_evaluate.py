@@ -16,9 +16,12 @@ from safetensors.numpy import load_file
 
 from facelab import cli
 from facelab.data.sources.orl import ORL
-from facelab.models.base import to_float
+from facelab.errors import TrainingError
+from facelab.models.base import Features, to_float
 from facelab.models.trained import load
+from facelab.runs.evaluate import _as_outputs
 from tests.conftest import TINY_CNN, Command, free_port, server
+from tests.data.made import made_set
 
 HERE = ("trainer=cpu", "trainer.threads=1")
 OTHERS = ("data.first_person=7", "data.last_person=12", "split=all", "protocol=verification")
@@ -282,3 +285,11 @@ def test_bad_input_gives_one_clear_message_and_records_nothing(
     assert "Traceback" not in outcome.error
     assert len(_evaluations(client, trained[0])) == count
     assert not list(tmp_path.iterdir())
+
+
+def test_embeddings_that_are_not_finite_are_refused() -> None:
+    embeddings = torch.zeros(4, 2)
+    embeddings[1, 0], embeddings[3, 1] = torch.nan, torch.inf
+    features: Features = {"embedding": embeddings, "label": torch.zeros(4), "index": torch.arange(4)}
+    with pytest.raises(TrainingError, match="embeddings of 2 of 4 images are NaN or infinite"):
+        _as_outputs(features, made_set(np.arange(4) % 2, ["a", "b"]))

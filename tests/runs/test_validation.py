@@ -119,6 +119,14 @@ def test_protocols_without_a_metric_choose_no_weights(
     assert "validation.metric=val/f1: validation records nothing here" in refused.error
 
 
+def test_a_rate_that_the_validation_images_do_not_support_is_refused_before_training(facelab: Command) -> None:
+    asked = ("validation.protocols=[verification]", "validation.metric=val/verification/tar_at_far_1e-4")
+    refused = facelab("train", *TINY_CNN, *STRANGERS, *asked)
+    assert refused.status == 2
+    assert "validation.metric=val/verification/tar_at_far_1e-4: validation records" in refused.error
+    assert "until 30 errors are expected there (rule of 30)" in refused.error
+
+
 @pytest.mark.parametrize("term", ["generator_loss", "kl"])
 def test_the_losses_of_a_gan_choose_no_weights(facelab: Command, term: str) -> None:
     refused = facelab("train", "model=gan", *TINY, "protocol=classification", f"validation.metric=val/{term}")

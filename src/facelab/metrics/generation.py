@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-# Rows compared with a whole set at once, to bound memory.
+# Rows compared with a whole set at once, and distances, to bound memory: 128 MiB.
 _ROWS = 1024
+_DISTANCES = 2**24
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> float:
@@ -136,8 +137,9 @@ def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: a set has no rows or features that are not finite, or the widths differ.
     """
     queries, references = _checked(queries, references, rows=1)
+    at_once = max(1, min(_ROWS, _DISTANCES // len(references)))
     distances, indices = zip(
-        *(_distances(rows, references).min(1) for rows in torch.split(queries, _ROWS)), strict=True
+        *(_distances(rows, references).min(1) for rows in torch.split(queries, at_once)), strict=True
     )
     return torch.cat(distances), torch.cat(indices)
 

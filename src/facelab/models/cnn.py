@@ -102,8 +102,8 @@ class CNN(OneLossModule):
             return None
         return (
             f"{images:,} images are evaluated without test-time augmentation, since there are more than "
-            f"model.test_time_augmentation.max_images={limit}. To use it all the same, at many times the duration, set "
-            "model.test_time_augmentation.max_images=null."
+            f"model.test_time_augmentation.max_images={limit}. To use it all the same, at many times the duration, "
+            "train with model.test_time_augmentation.max_images=null."
         )
 
     def prepare_training(self, batches: Iterable[Tensor]) -> None:

@@ -71,8 +71,8 @@ def fit(backend: Backend, embeddings: NDArray[np.float32], identities: NDArray[n
         identities: (N,) of the people on them.
 
     Raises:
-        ConfigError: `lda` or `plda` with fewer than two people of two or more images, or `lda` where nobody has three,
-            or where images of one person hardly differ.
+        ConfigError: `lda` or `plda` with fewer than two people of two or more images, or where images of one person
+            hardly differ; `lda` where nobody has three images.
     """
     if backend == "cosine":
         return lambda others: _cosine(unit(others))
@@ -121,6 +121,11 @@ def _lda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:
 def _plda(directions: NDArray[np.float64], person: NDArray[np.int64]) -> Scoring:
     mean = directions.mean(axis=0)
     within, between = covariances(directions - mean, person)
+    if np.trace(within) < np.finfo(np.float32).eps ** 2:
+        raise ConfigError(
+            "backend=plda cannot be fitted: the training images of one person have equal embeddings, up to rounding. "
+            "Set backend=cosine, or train the model longer."
+        )
     ratios, axes = eigh(between, within)  # axes: within becomes the identity, between the diagonal of ratios
     kept = ratios > 1e-6
     psi, axes = ratios[kept], axes[:, kept]

@@ -20,6 +20,10 @@ from facelab.protocols.probe import linear_probe, nearest_labels
 
 _TITLES = {"accuracy": "accuracy", "precision": "precision (macro)", "recall": "recall (macro)", "f1": "F1 (macro)"}
 _SHOWN_FACES = 32
+_ONE_PERSON = (
+    "classification: all test images show one person, which says nothing about others, so test/* have no intervals. "
+    "Quote the mean over splits that test other people."
+)
 
 
 class Classification(Protocol):
@@ -81,6 +85,7 @@ class Classification(Protocol):
             intervals,
             _images(predicted, subject, metrics["test/accuracy"]),
             {"predictions": _predictions(predicted, test, names), "confusions": _confusions(predicted, test, names)},
+            () if intervals else [_ONE_PERSON],
         )
 
 
@@ -108,13 +113,13 @@ def _metrics(
 def _table(metrics: dict[str, float], intervals: dict[str, tuple[float, float]]) -> Table:
     rows = []
     for name in NAMES:
-        low, high = intervals[f"test/{name}"]
+        ends = intervals.get(f"test/{name}")
         neighbour = metrics.get(f"knn/{name}")
         rows.append(
             [
                 _TITLES[name],
                 f"{metrics[f'test/{name}']:.1%}",
-                f"{low:.1%} to {high:.1%}",
+                "" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}",
                 f"{metrics[f'linear_probe/{name}']:.1%}",
                 "" if neighbour is None else f"{neighbour:.1%}",
             ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facelab.config.build import resolve_target
 from facelab.config.needs import Need
-from facelab.data.faces import FaceSet
+from facelab.data.faces import ChosenPixels, FaceSet
 from facelab.data.images import resize
 from facelab.data.other_people import known_faces, other_people
 from facelab.data.sources.face_nonface import FaceNonFace
@@ -25,11 +25,9 @@ from facelab.models.sampling import sample
 from facelab.models.trained import Trained, embeddings, load, predictions
 from facelab.protocols.base import Protocol, Report, Subject
 from facelab.protocols.generation_labels import LABEL_METRICS, Labelled, with_label_accuracy
-from facelab.protocols.generation_report import NEIGHBOURS, ReferenceModels, generation_report
+from facelab.protocols.generation_report import MOST_REAL_FACES, NEIGHBOURS, ReferenceModels, generation_report, spread
 from facelab.protocols.inception import load_inception
 from facelab.system import check_path
-
-_MOST_REAL_FACES = 2000
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,9 @@ class Generation(Protocol):
             load_inception(self.inception)
 
     def evaluate(self, subject: Subject) -> Report:
-        """Compare generated faces with at most 2,000 training and 2,000 test faces, evenly spaced in their splits."""
+        """Compare generated faces with at most 2,000 training and 2,000 test faces, evenly spaced in their splits, and
+        look for copies of any training face.
+        """
         module, faces, splits = subject.module, subject.faces, subject.splits
         embedder, classifier = (_loaded(subject, name) for name in ("embedder", "face_classifier"))
         face, side = classifier.metadata.label_names.index("face"), classifier.metadata.image_shape[1]
@@ -143,8 +143,8 @@ class Generation(Protocol):
             inception=None if self.inception is None else load_inception(self.inception),
         )
         samples, asked = sample(module, self.samples, subject.seed)
-        train, held_out = (_labelled(faces, spread(part, _MOST_REAL_FACES)) for part in (splits.train, splits.test))
-        report = generation_report(samples, train.images, held_out.images, reference)
+        train, held_out = (_labelled(faces, spread(part, MOST_REAL_FACES)) for part in (splits.train, splits.test))
+        report = generation_report(samples, ChosenPixels(faces.pixels, splits.train), held_out.images, reference)
         known = known_faces(subject.dependencies["embedder"], faces)
         if known:
             report = replace(report, notes=[*report.notes, _familiar(known, len(faces))])
@@ -159,13 +159,6 @@ class Generation(Protocol):
         if labels > self.samples:
             report = replace(report, notes=[*report.notes, _unasked(self.samples, labels)])
         return with_label_accuracy(report, Labelled(samples, asked), train, held_out, reference.embed, classify)
-
-
-def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` of the values, evenly spaced."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
-    kept: NDArray[np.int64] = values[places]
-    return kept
 
 
 def _familiar(known: int, images: int) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facelab.metrics import Metric
 from facelab.protocols.base import Report
-from facelab.protocols.probe import linear_probe
+from facelab.protocols.probe import linear_probe, training_scores
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -55,7 +55,8 @@ def with_label_accuracy(
     too, if samples lack what real faces vary in. Here the classifier is the linear probe of protocol=classification on
     the embedder's features, in place of a network trained from scratch, which would double the time of the evaluation.
     The features have seen real faces, so the value is above that of the papers; compare it with
-    `generation/gan_train_real`, the same probe fitted to the real training faces.
+    `generation/gan_train_real`, the same probe fitted to the real training faces; the larger of both sets decides which
+    classifier it is.
 
     Args:
         report: on the samples.
@@ -70,9 +71,10 @@ def with_label_accuracy(
         return report
     test = Labelled(test.images[known], test.labels[known])
     features = {id(part): embed(part.images).numpy() for part in (samples, train, test)}
+    scores = max(training_scores(part.labels) for part in (samples, train))
 
     def probed(fitted_to: Labelled) -> float:
-        predicted = linear_probe(features[id(fitted_to)], fitted_to.labels, features[id(test)])
+        predicted = linear_probe(features[id(fitted_to)], fitted_to.labels, features[id(test)], scores)
         return float(np.mean(predicted == test.labels))
 
     def classified(part: Labelled) -> float:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facelab.data.faces import Pixels
 from facelab.metrics.generation import (
     copy_statistic,
     frechet_distance,
@@ -20,7 +21,9 @@ from facelab.metrics.generation import (
 from facelab.protocols import plots
 from facelab.protocols.base import Report, Table
 
+MOST_REAL_FACES = 2000
 _SUBSETS = 100
+_FACES_AT_ONCE = 2048  # in memory
 _SHOWN = 16
 NEIGHBOURS = 3  # as in Kynkaanniemi et al., 2019
 LEAST_REAL_FACE_SHARE = 0.95  # below it, the face classifier does not know such faces
@@ -44,12 +47,13 @@ class ReferenceModels:
     inception: Callable[[Images], Tensor] | None = None
 
 
-def generation_report(samples: Images, train: Images, held_out: Images, reference: ReferenceModels) -> Report:
+def generation_report(samples: Images, train: Pixels, held_out: Images, reference: ReferenceModels) -> Report:
     """Compare generated faces with real ones.
 
     Features are the embedder's embeddings, scaled to length sqrt(D), so that the kernel of KID depends on their cosine.
     Distances are to the held-out real faces, so that copying the training faces does not pay off. Frechet distance,
-    precision and recall depend on the number of faces; they compare equally many of each kind.
+    precision and recall depend on the number of faces; they compare equally many of each kind. The nearest training
+    face is looked for among all of them; all else compares at most 2,000 training faces, evenly spaced.
 
     `generation/kid_face` (mean over 100 subsets of half the held-out faces' number; `kid_face_sd` their standard
     deviation) and `generation/frechet_face`. `..._floor` is the value of real faces: for KID the mean absolute distance
@@ -64,11 +68,13 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
 
     Args:
         samples: (S, H, W, C) uint8 generated faces.
-        train: (N, H, W, C) uint8 real training faces.
+        train: N real training faces (H, W, C) uint8, read in blocks.
         held_out: (M, H, W, C) uint8 real faces that were not trained on.
         reference: trained models that evaluate the faces.
     """
-    features = [_at_length(reference.embed(images)) for images in (samples, train, held_out)]
+    blocks = [range(len(train))[i : i + _FACES_AT_ONCE] for i in range(0, len(train), _FACES_AT_ONCE)]
+    of_train = torch.cat([reference.embed(np.stack([train[i] for i in block])) for block in blocks])
+    features = [_at_length(found) for found in (reference.embed(samples), of_train, reference.embed(held_out))]
     metrics = _metrics(*features)
     metrics["generation/face_share"] = reference.face_share(samples)
     metrics["generation/face_share_real"] = reference.face_share(held_out)
@@ -79,6 +85,13 @@ def generation_report(samples: Images, train: Images, held_out: Images, referenc
         metrics["generation/fid"] = frechet_distance(_spread(real, min(len(real), len(seen))), seen[: len(real)])
     drawn = {"nearest_training_faces": _nearest_faces(samples, train, features)}
     return Report(metrics, _table(metrics), images=drawn, notes=_notes(metrics))
+
+
+def spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most `most` of the values, evenly spaced."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(int))
+    kept: NDArray[np.int64] = values[places]
+    return kept
 
 
 def _notes(metrics: dict[str, float]) -> list[str]:
@@ -93,18 +106,19 @@ def _notes(metrics: dict[str, float]) -> list[str]:
     ]
 
 
-def _metrics(samples: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
-    kid, spread = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
+def _metrics(samples: Tensor, all_train: Tensor, held_out: Tensor) -> dict[str, float]:
+    train = all_train[torch.from_numpy(spread(np.arange(len(all_train)), MOST_REAL_FACES))]
+    kid, kid_sd = kernel_distance_subsets(held_out, samples, _SUBSETS, max(2, len(held_out) // 2), seed=0)
     floor = _kid_floor(torch.cat([train, held_out]))
     size = min(len(samples), len(train), len(held_out))
     as_many, of_train, of_held_out = samples[:size], _spread(train, size), _spread(held_out, size)
     precision, recall = precision_recall(of_train, as_many, NEIGHBOURS)
     precision_real, recall_real = precision_recall(of_train, of_held_out, NEIGHBOURS)
-    to_train, _ = nearest(samples, train)
-    unseen_to_train, _ = nearest(held_out, train)
+    to_train, _ = nearest(samples, all_train)
+    unseen_to_train, _ = nearest(held_out, all_train)
     return {
         "generation/kid_face": kid,
-        "generation/kid_face_sd": spread,
+        "generation/kid_face_sd": kid_sd,
         "generation/kid_face_floor": floor,
         "generation/kid_face_over_floor": kid / floor,
         "generation/frechet_face": frechet_distance(of_held_out, as_many),
@@ -161,12 +175,13 @@ def _table(metrics: dict[str, float]) -> Table:
     return Table("generated faces", ["", "generated", "real"], rows)
 
 
-def _nearest_faces(samples: Images, train: Images, features: list[Tensor]) -> plots.Plot:
+def _nearest_faces(samples: Images, train: Pixels, features: list[Tensor]) -> plots.Plot:
     """Pairs of rows: samples above, the nearest training face of each below."""
     shown = min(_SHOWN, len(samples))
     _, index = nearest(features[0][:shown], features[1])
     columns = 8
     rows: list[Images] = []
     for start in range(0, shown - columns + 1, columns):
-        rows += [samples[start : start + columns], train[index[start : start + columns].numpy()]]
+        beneath = np.stack([train[i] for i in index[start : start + columns].tolist()])
+        rows += [samples[start : start + columns], beneath]
     return plots.tile(np.stack(rows))

@@ -29,7 +29,9 @@ def classification_intervals(
 
     People are drawn with all their images, since images of one person are not independent. If each person is a class,
     classes are drawn, each with its precision, recall and F1 on all test images, since a test with fewer people would
-    be easier. If several people share a class, such as `face`, people are drawn within each class.
+    be easier. If several people share a class, such as `face`, people are drawn within each class. If one person has
+    images of several classes, such as expressions, people are drawn over all classes at once; precision, recall and F1
+    of a resample are means over the classes that it has.
 
     Near 0 and 1 a bootstrap is too narrow: without a misclassified image, every resample is perfect too. Each interval
     is therefore widened to reach at least as far below and above its value as the exact binomial interval over the N
@@ -42,12 +44,19 @@ def classification_intervals(
         num_classes: number of classes.
 
     Returns:
-        (low, high) of `accuracy`, `precision`, `recall` and `f1`.
+        (low, high) of `accuracy`, `precision`, `recall` and `f1`; empty for one person, who says nothing about others.
     """
     correct = predicted == labels
-    people_are_classes = len(np.unique(labels * len(labels) + _numbered(identities))) == len(np.unique(labels))
-    draw = _draw_classes if people_are_classes else _draw_people
-    resampled = draw(predicted, labels, identities, num_classes)
+    person = _numbered(identities)
+    people, classes = int(person.max()) + 1, len(np.unique(labels))
+    if people == 1:
+        return {}
+    of_one_class = len(np.unique(labels * people + person)) == people
+    if of_one_class and people == classes:
+        resampled = _draw_classes(predicted, labels, num_classes)
+    else:
+        strata = labels if of_one_class else np.zeros_like(labels)
+        resampled = _draw_people(predicted, labels, person, strata, num_classes)
     found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
     accuracy = float(found["accuracy"])
     exact = binomtest(int(correct.sum()), len(correct)).proportion_ci(LEVEL, method="exact")
@@ -197,7 +206,7 @@ class _Counted:
 
 
 def _draw_classes(
-    predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
 ) -> dict[str, NDArray[np.float64]]:
     present, class_of = np.unique(labels, return_inverse=True)
     found = per_class_metrics(torch.from_numpy(predicted), torch.from_numpy(labels), num_classes)
@@ -210,25 +219,30 @@ def _draw_classes(
 
 
 def _draw_people(
-    predicted: NDArray[np.int64], labels: NDArray[np.int64], identities: NDArray[np.int64], num_classes: int
+    predicted: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    person: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    num_classes: int,
 ) -> dict[str, NDArray[np.float64]]:
-    present = np.unique(labels)
-    members = [np.flatnonzero(labels == label) for label in present]
-    people = [_numbered(identities[of_class]) for of_class in members]
-    draws = [times_drawn(1 + int(of_class.max()), seed=seed) for seed, of_class in enumerate(people)]
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    people = [_numbered(person[of_stratum]) for of_stratum in members]
+    draws = [times_drawn(1 + int(of_stratum.max()), seed=seed) for seed, of_stratum in enumerate(people)]
+    of_label = torch.from_numpy(labels)
     blocks = []
     at_once = max(1, _BLOCK_WEIGHTS // len(labels))
     for start in range(0, RESAMPLES, at_once):
         weights = np.zeros((min(at_once, RESAMPLES - start), len(labels)))
         for row in weights:
-            for of_class, person, drawn in zip(members, people, draws, strict=True):
-                row[of_class] = next(drawn)[person]
-        classes = per_class_metrics(
-            torch.from_numpy(predicted), torch.from_numpy(labels), num_classes, torch.from_numpy(weights)
-        )
+            for of_stratum, numbers, drawn in zip(members, people, draws, strict=True):
+                row[of_stratum] = next(drawn)[numbers]
+        counted = torch.from_numpy(weights)
+        found = per_class_metrics(torch.from_numpy(predicted), of_label, num_classes, counted)
+        images = torch.zeros(len(weights), num_classes, dtype=torch.float64).index_add_(1, of_label, counted)
+        classes = (images > 0).sum(1)  # all values of a class without images are 0
         accuracy = weights @ (predicted == labels) / weights.sum(axis=1)
         blocks.append(
-            {"accuracy": accuracy, **{name: values[:, present].mean(1).numpy() for name, values in classes.items()}}
+            {"accuracy": accuracy, **{name: (values.sum(1) / classes).numpy() for name, values in found.items()}}
         )
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 

@@ -10,7 +10,9 @@ MOST_LOGISTIC_SCORES = 1_000_000
 _BLOCK_SCORES = 2**24
 
 
-def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:
+def linear_probe(
+    train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], scores: int | None = None
+) -> NDArray[np.int64]:
     """Predict labels by a linear classifier on standardised embeddings.
 
     Up to a million scores (training images x classes), logistic regression with an L2 penalty, C = 1. Above,
@@ -20,6 +22,8 @@ def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: ND
         train: (N, D) embeddings to fit to.
         labels: (N,) their labels.
         test: (M, D) embeddings to label.
+        scores: number of scores to choose the classifier by, so that probes of several sets are the same; None for that
+            of the training images.
 
     Returns:
         (M,) int64.
@@ -29,10 +33,15 @@ def linear_probe(train: NDArray[np.float32], labels: NDArray[np.int64], test: ND
 
     scaler = StandardScaler().fit(train)
     scaled_train, scaled_test = scaler.transform(train), scaler.transform(test)
-    if len(train) * len(np.unique(labels)) > MOST_LOGISTIC_SCORES:
+    if (training_scores(labels) if scores is None else scores) > MOST_LOGISTIC_SCORES:
         return discriminant(scaled_train, labels, scaled_test)
     found: NDArray[np.int64] = LogisticRegression(max_iter=2000).fit(scaled_train, labels).predict(scaled_test)
     return found
+
+
+def training_scores(labels: NDArray[np.int64]) -> int:
+    """Number of scores of training images (N,): images x classes."""
+    return len(labels) * len(np.unique(labels))
 
 
 def discriminant(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from facelab.data.faces import FaceSet
 from facelab.data.splits.base import Splits
+from facelab.errors import ConfigError
 from facelab.metrics import Metric
 from facelab.metrics.reconstruction import psnr_db
 from facelab.models.base import FaceModule, Reconstructing
@@ -16,6 +17,7 @@ from facelab.protocols.probe import linear_probe
 # Up to this many grey levels of training images, PCA by a complete decomposition takes seconds. Above, a randomised one
 # (Halko, Martinsson and Tropp, 2011) finds the leading components; on LFW the complete one takes minutes and gigabytes.
 MOST_EXACT_VALUES = 2**23
+_ROUNDING = 1e-9  # of reconstructions by as many components as pixels
 
 
 class Reconstruction(Protocol):
@@ -37,7 +39,12 @@ class Reconstruction(Protocol):
         return issubclass(model, Reconstructing)
 
     def check(self, splits: Splits, faces: FaceSet) -> None:
-        """Accept every split."""
+        """Check that there are two training images, between which PCA finds a component."""
+        if len(splits.train) < 2:
+            raise ConfigError(
+                f"protocol=reconstruction fits PCA to two training images or more; this split has {len(splits.train)}. "
+                "Add images, or choose another split."
+            )
 
     def evaluate(self, subject: Subject) -> Report:
         """Compare the reconstructions of the test images with those of PCA."""
@@ -49,9 +56,10 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
 
     `reconstruction/rmse` is the root mean squared error for grey levels in [0, 1], `reconstruction/psnr` a mean over
     images in dB, `reconstruction/ssim` a mean over images. `reconstruction/pca_rmse` and `reconstruction/rmse_over_pca`
-    are of PCA with as many components as the embedding has dimensions, but fewer than there are training images. If
-    training and test share people, `pca/accuracy` is the accuracy of the linear probe on the principal components, to
-    compare with the model's `linear_probe/accuracy`.
+    are of PCA with as many components as the embedding has dimensions, but fewer than there are training images; the
+    latter is left out where PCA is exact, with as many components as pixels. If training and test share two people or
+    more, `pca/accuracy` is the accuracy of the linear probe on the principal components, to compare with the model's
+    `linear_probe/accuracy`.
 
     Args:
         train: outputs on the training images, whose terms hold `squared_error` and `ssim`.
@@ -73,18 +81,19 @@ def reconstruction_report(train: Outputs, test: Outputs, faces: FaceSet) -> Repo
         "reconstruction/rmse_train": float(np.sqrt(train.terms["squared_error"].mean(dtype=np.float64))),
         "reconstruction/psnr": float(psnr_db(torch.from_numpy(errors)).mean()),
         "reconstruction/pca_rmse": pca_rmse,
-        "reconstruction/rmse_over_pca": rmse / pca_rmse,
     }
     ssim = float(test.terms["ssim"].mean(dtype=np.float64))
     if np.isfinite(ssim):  # NaN for images smaller than the SSIM window
         metrics["reconstruction/ssim"] = ssim
     rows = [
         ["root mean squared error", f"{rmse:.4f}", f"{pca_rmse:.4f}"],
-        ["as a multiple of PCA's", f"{rmse / pca_rmse:.2f}", "1.00"],
         ["PSNR in dB", f"{metrics['reconstruction/psnr']:.1f}", ""],
         ["SSIM", f"{ssim:.3f}", ""],
     ]
-    if np.isin(test.labels, train.labels).all():
+    if pca_rmse > _ROUNDING:
+        metrics["reconstruction/rmse_over_pca"] = rmse / pca_rmse
+        rows.insert(1, ["as a multiple of PCA's", f"{rmse / pca_rmse:.2f}", "1.00"])
+    if np.isin(test.labels, train.labels).all() and len(np.unique(train.labels)) > 1:
         by_model = np.mean(linear_probe(train.embeddings, train.labels, test.embeddings) == test.labels)
         by_pca = np.mean(linear_probe(pca.transform(fit_to), train.labels, coded) == test.labels)
         metrics["pca/accuracy"] = float(by_pca)

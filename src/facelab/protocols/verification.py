@@ -93,10 +93,18 @@ class Verification(Protocol):
                 f"protocol.verification.pairs={self.pairs} names no pair of two test images. Set a split that tests "
                 "the list's images, such as split=pair_folds, split=official with data.test_list, or split=all."
             )
-        self._check(splits, faces, listed)
+        impostor = self._check(splits, faces, listed)
+        refused = self._left_out(self.far or (), impostor)
+        if refused:
+            more = (
+                "a list of pairs may hold more than are drawn here" if impostor >= MOST_PAIRS else "test on more images"
+            )
+            raise ConfigError(f"{_FAR}: {refused} Correct it, or {more}.")
 
     def check_validation(self, splits: Splits, faces: FaceSet) -> None:
-        """As `check`; the list may name no pair of validation images, all of which are then compared."""
+        """As `check`; the list may name no pair of validation images, all of which are then compared, and FARs that the
+        pairs do not support are left out during training.
+        """
         self._check(splits, faces, self._listed(faces, splits.test))
 
     def measured(self, splits: Splits, faces: FaceSet) -> list[Metric]:
@@ -171,9 +179,10 @@ class Verification(Protocol):
         return found if len(found.genuine) and len(found.impostor) else None
 
     def _fars(self, impostors: int) -> list[float]:
-        return supported(_BY_DEFAULT, impostors) if self.far is None else list(self.far)
+        return supported(_BY_DEFAULT if self.far is None else self.far, impostors)
 
-    def _check(self, splits: Splits, faces: FaceSet, listed: PairList | None) -> None:
+    def _check(self, splits: Splits, faces: FaceSet, listed: PairList | None) -> int:
+        """Check all but `far`; the number of impostor pairs."""
         backends.check(self.backend, faces.identities[splits.train])
         genuine, impostor = _count(splits, faces, listed)
         if listed is not None:
@@ -188,12 +197,7 @@ class Verification(Protocol):
                 f"{impostor:,} impostor pairs among {len(splits.test):,} test images of {people:,} people. It takes at "
                 "least 2 people, one of them with 2 images. Add images, or choose a split with more test people."
             )
-        refused = self._left_out(self.far or (), impostor)
-        if refused:
-            more = (
-                "a list of pairs may hold more than are drawn here" if impostor >= MOST_PAIRS else "test on more images"
-            )
-            raise ConfigError(f"{_FAR}: {refused} Correct it, or {more}.")
+        return impostor
 
     def _left_out(self, fars: Sequence[float], impostors: int) -> str:
         return left_out("FAR", _FAR, fars, impostors, "impostor pairs", FARS)

@@ -14,9 +14,10 @@ from torch import Tensor
 from facelab.data.faces import FaceSet
 from facelab.data.module import FaceDataModule
 from facelab.data.splits.base import Splits
+from facelab.errors import TrainingError
 from facelab.models.base import FaceModule, Features
 from facelab.protocols.base import Outputs, Protocol, Report, Subject
-from facelab.protocols.generation import spread
+from facelab.protocols.generation_report import spread
 from facelab.training.gather import gather_features, share_buffers
 
 _FACES_ON_GRIDS = 16
@@ -162,6 +163,12 @@ def _features(module: FaceModule, batch: Mapping[str, Tensor]) -> Features:
 
 def _as_outputs(features: Features, faces: FaceSet) -> Outputs:
     found = features["index"].numpy()
+    broken = int((~features["embedding"].isfinite().all(dim=1)).sum())
+    if broken:
+        raise TrainingError(
+            f"the model cannot be evaluated: its embeddings of {broken:,} of {len(found):,} images are NaN or "
+            "infinite. Train it again with a lower learning rate, or with trainer.precision=32-true."
+        )
     values: Mapping[str, Tensor] = features  # type: ignore[assignment]
     return Outputs(
         embeddings=features["embedding"].float().numpy(),

@@ -194,7 +194,8 @@ def _criterion(
     if settings.metric not in known:
         raise ConfigError(
             f"validation.metric={settings.metric}: validation records {', '.join(sorted(known)) or 'nothing here'}."
-            f"{nearest(settings.metric, list(known))} Add the metrics of a protocol with validation.protocols=[...]."
+            f"{nearest(settings.metric, list(known))} Add the metrics of a protocol with validation.protocols=[...], "
+            "or, for a rate at an operating point, validation images until 30 errors are expected there (rule of 30)."
         )
     return Criterion(settings.metric, known[settings.metric].higher_is_better)
 
