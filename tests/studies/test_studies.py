@@ -133,7 +133,7 @@ def few_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("README.md", "registration.toml", "study.yaml"):
         text = (EXPERIMENTS / "few_shot" / name).read_text(encoding="utf-8")
         text = text.replace("range(10)", "range(3)").replace("1,2,3,5", "1,5")
-        text = re.sub(r"(?s)(<!-- study: [^>]*-->\n).*(<!-- end)", r"\1\2", text)  # as before its first run
+        text = re.sub(r"(?s)(<!-- study: [^>]*-->\n).*(<!-- end of study)", r"\1\2", text)
         (folder / name).write_text(text.replace("study=few_shot", "study=few_shot_small"), encoding="utf-8")
     shutil.copytree(folder, folder.parent / "kept")
     monkeypatch.chdir(tmp_path)
