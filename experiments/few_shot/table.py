@@ -4,14 +4,14 @@ import csv
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import stdev
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
-from scipy.stats import t
 
+from facelab.compare.statistics import estimate
 from facelab.tracking import TrackedRun
 
 KS, SPLITS = (1, 2, 3, 5), 10
@@ -40,15 +40,11 @@ def accuracies(runs: Path) -> Accuracies:
     return found
 
 
-def cell(values: Iterable[float]) -> str:
+def cell(values: Sequence[float]) -> str:
     """Mean and 95 % interval of it over the splits (Student's t), and their standard deviation, in percent."""
-    shares: NDArray[np.float64] = 100 * np.array(list(values))
-    if not len(shares):
-        return "-"
-    deviation = shares.std(ddof=1) if len(shares) > 1 else float("nan")
-    half = t.ppf(0.975, len(shares) - 1) * deviation / len(shares) ** 0.5
-    missing = "" if len(shares) == SPLITS else f" [{len(shares)} splits]"
-    return f"{shares.mean():.1f} ± {half:.1f} (sd {deviation:.1f}){missing}"
+    found = estimate(values)
+    interval = "" if found.half_width is None else f" ± {100 * found.half_width:.1f} (sd {100 * stdev(values):.1f})"
+    return f"{100 * found.mean:.1f}{interval}{'' if found.n == SPLITS else f' [{found.n} splits]'}"
 
 
 def main() -> None:
@@ -57,7 +53,8 @@ def main() -> None:
     print("| people | classifier | " + " | ".join(f"k={k}" for k in KS) + " |")
     print("|---|---|" + "---|" * len(KS))
     for people, classifier in sorted({(people, classifier) for people, classifier, _ in found}):
-        cells = [cell(found[people, classifier, k].values()) if (people, classifier, k) in found else "-" for k in KS]
+        by_k = [found.get((people, classifier, k), {}) for k in KS]
+        cells = [cell([by_split[seed] for seed in sorted(by_split)]) if by_split else "-" for by_split in by_k]
         print(f"| {people} | {classifier} | " + " | ".join(cells) + " |")
 
 

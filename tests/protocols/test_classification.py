@@ -1,5 +1,7 @@
 """The yardstick and its intervals."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -70,22 +72,33 @@ def test_classes_of_the_training_alone_change_nothing(people_a_class: int) -> No
     assert low < 102 / 120 < high
 
 
+def _held(
+    random: np.random.Generator,
+    identities: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    skills: Callable[[int], NDArray[np.float64]],
+    mean: float,
+) -> int:
+    """In how many of 60 tests the interval of accuracy holds the mean of people's skills."""
+    held, classes = 0, len(np.unique(labels))
+    for _ in range(60):
+        skill = skills(len(np.unique(identities)))
+        correct = random.random(len(labels)) < skill[identities]
+        predicted = np.where(correct, labels, (labels + 1) % classes)
+        low, high = classification_intervals(predicted, labels, identities, classes)["accuracy"]
+        held += low <= mean <= high
+    return held
+
+
 @pytest.mark.parametrize("people_a_class", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_intervals_cover_what_they_estimate(people_a_class: int) -> None:
     """Drawn from a known accuracy, nine in ten intervals and more hold it."""
     random = np.random.default_rng(0)
     classes = 60 if people_a_class == 1 else 2
-    held = 0
-    for _ in range(60):
-        people = np.arange(classes * people_a_class)
-        identities = np.repeat(people, 4)
-        labels = identities // people_a_class
-        skill = random.beta(8, 2, size=len(people))  # people differ in how well they are recognised: mean 0.8
-        correct = random.random(len(labels)) < skill[identities]
-        predicted = np.where(correct, labels, (labels + 1) % classes)
-        low, high = classification_intervals(predicted, labels, identities, classes)["accuracy"]
-        held += low <= 0.8 <= high
-    assert held >= 52
+    identities = np.repeat(np.arange(classes * people_a_class), 4)
+    labels = identities // people_a_class
+    # People differ in how well they are recognised.
+    assert _held(random, identities, labels, lambda people: random.beta(8, 2, size=people), mean=0.8) >= 52
 
 
 def test_a_person_counts_once_over_all_classes() -> None:
@@ -101,14 +114,7 @@ def test_intervals_cover_where_each_person_shows_every_class() -> None:
     people, classes, images = 20, 7, 3
     identities = np.repeat(np.arange(people), classes * images)
     labels = np.tile(np.repeat(np.arange(classes), images), people)
-    held = 0
-    for _ in range(60):
-        skill = random.beta(1.2, 1.2, size=people)  # people differ a lot: mean 0.5
-        correct = random.random(len(labels)) < skill[identities]
-        predicted = np.where(correct, labels, (labels + 1) % classes)
-        low, high = classification_intervals(predicted, labels, identities, classes)["accuracy"]
-        held += low <= 0.5 <= high
-    assert held >= 50
+    assert _held(random, identities, labels, lambda people: random.beta(1.2, 1.2, size=people), mean=0.5) >= 50
 
 
 def test_the_mean_is_over_the_classes_of_a_resample() -> None:
