@@ -94,10 +94,18 @@ def free_port() -> int:
 _started: list[tuple[Path, subprocess.Popen[str]]] = []  # by the current test
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start `train.py` in a folder; configs may name classes of these tests. Killed at the end of the test."""
+def start(folder: Path, *overrides: str, before: str = "") -> subprocess.Popen[str]:
+    """Start `train.py` in a folder; configs may name classes of these tests. Killed at the end of the test.
+
+    Args:
+        folder: to work in.
+        overrides: of the config.
+        before: Python statements to be executed in the process first.
+    """
+    path = str(ROOT / "train.py")
+    script = ["-c", f"import runpy; {before}; runpy.run_path({path!r}, run_name='__main__')"] if before else [path]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *overrides],
+        [sys.executable, *script, *overrides],
         cwd=folder,
         env={**os.environ, "FACELAB_ALLOW": "tests", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         text=True,

@@ -237,6 +237,7 @@ def test_a_search_has_its_own_part(facelab: Command, begin: Begin, experiment: t
         sweep.child(point, {"test/accuracy": 0.9}, curve={"val/loss": [(1, 5.0), (2, loss)]}, trial=trial)
     study = _study(sweep)
     assert study.metrics == ["val/loss", "test/accuracy"]
+    assert [study.metric(name).name for name in study.metrics] == study.metrics, "axes of charts are called so"
     assert len(study.groups) == 24, "each trial by itself"
     losses = [run.metrics["val/loss"] for run in study.counted]
     assert losses == sorted(losses)

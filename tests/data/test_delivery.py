@@ -1,5 +1,6 @@
 """Order and augmentation are functions of (seed, images seen), whatever the number of workers or ranks."""
 
+import multiprocessing
 from collections import Counter
 from collections.abc import Callable
 
@@ -41,6 +42,18 @@ def test_the_same_pictures_whatever_the_number_of_workers(orl: FaceSet, name: st
     alone, three = _images(orl, 0, name=name), _images(orl, 3, name=name)
     assert torch.equal(alone, three)
     assert torch.equal(_images(orl, 0, name=name, balanced=True), _images(orl, 3, name=name, balanced=True))
+
+
+def test_a_pass_that_ends_early_leaves_no_loader_process(orl: FaceSet) -> None:
+    splits = split(orl, FewShot(train_per_identity=1))
+    module = FaceDataModule(orl, splits, _augmentation("light"), ByImage(splits.train, 24, 1), 2400, 1, workers=2)
+    module.close()  # before anything was loaded
+    begun = iter(module.train_dataloader())
+    next(begun)
+    assert len(multiprocessing.active_children()) == 2
+    module.close()  # although `begun` is still referred to
+    assert not multiprocessing.active_children()
+    assert not list(begun)
 
 
 def test_other_pictures_with_another_seed(orl: FaceSet) -> None:

@@ -138,6 +138,17 @@ def stopped(facelab: Command, experiment: Experiment, tmp_path: Path) -> Path:
     return folder
 
 
+def test_ctrl_c_ends_the_run_although_its_loader_processes_ignore_signals(tmp_path: Path) -> None:
+    """Without garbage collection, which frees the loader sometimes, but not always."""
+    overrides = [*TINY_CNN, "model.recipe.max_images=80000", "runtime.checkpoint_every_s=0.3", "runtime.workers=2"]
+    process = start(tmp_path, *overrides, before="import gc; gc.disable()")
+    wait_for_checkpoint(tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "To resume" in output
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoints/*.ckpt"), reverse=True)
 

@@ -1,7 +1,7 @@
 """The charts of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from facelab.compare import figures
 from facelab.compare.figures import Band, Dots
@@ -44,7 +44,7 @@ def result_charts(study: Study) -> list[Chart]:
     groups = best_groups(study, [group for group in study.groups if has_value(study, group)], _MOST_DOTS)
     if len(groups) < 2:
         return []
-    shown = replace(study.metric(metric), name=metric)  # its declaration may cover other metrics too
+    shown = study.metric(metric)
     return [Chart(f"{metric} of each setting", figures.dots([_dots(group, shown) for group in groups], shown))]
 
 

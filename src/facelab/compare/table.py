@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facelab.compare.shown import is_finite, label_of, rounded, shown_difference, shown_estimate, shown_p
 from facelab.compare.statistics import Difference, Estimate, estimate, holm, paired
@@ -117,8 +117,9 @@ class Study:
         return bool(self.metrics) and not self.metric(self.metrics[0]).higher_is_better
 
     def metric(self, name: str) -> Metric:
-        """The declaration of a metric by the runs that recorded it; by default, higher is better."""
-        return find_metric(name, self._declared) or Metric(name, name, higher_is_better=True)
+        """The declaration of a metric by the runs that recorded it, under this name; by default, higher is better."""
+        found = find_metric(name, self._declared)
+        return replace(found, name=name) if found else Metric(name, name, higher_is_better=True)
 
     @functools.cached_property
     def _declared(self) -> dict[str, Metric]:

@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
 import cv2
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from facelab.data.augment import Augmentation
 from facelab.data.faces import FaceSet
@@ -84,15 +85,32 @@ class _TensorLoader(DataLoader[Sample]):
     (whose path length some TMPDIR exceed). Pipes have neither limit, and are not slower for batches of images.
     """
 
+    _pass: Generator[Sample] | None = None  # the latest
+
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        said = ""
+        self._pass = self._read()
+        return self._pass
+
+    def _read(self) -> Generator[Sample]:
+        said, batches = "", super().__iter__()
         try:
-            for batch in super().__iter__():
+            for batch in batches:
                 yield _as_tensors(cast(Arrays, batch))
             return
         except DataError as error:  # from a worker, torch puts its traceback before the message
             said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")[2].strip()
-        raise DataError(said)  # not from the other error, whose traceback would keep the workers alive
+        finally:
+            if isinstance(batches, _MultiProcessingDataLoaderIter):
+                batches._shutdown_workers()  # as Lightning does: a traceback or a cycle may hold it
+        raise DataError(said)
+
+    def close(self) -> None:
+        """End the latest pass and its workers.
+
+        A process waits for its workers when it exits, and tells them to end by SIGTERM, which these ignore.
+        """
+        if self._pass is not None:
+            self._pass.close()
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -125,6 +143,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.training_faces = faces  # the order's indices are of this set, which may hold further, synthetic faces
         self.order, self.total_images = order, total_images
         self.seed, self.workers, self.with_originals = seed, workers, with_originals
+        self._training: _TensorLoader | None = None
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches from `lightning_module.images_seen` to the end of the run."""
@@ -132,7 +151,7 @@ class FaceDataModule(pl.LightningDataModule):
         start_images = int(self.trainer.lightning_module.images_seen) if self.trainer else 0  # type: ignore[arg-type]
         sampler = EndlessBatchSampler(self.order, self.total_images, start_images, rank, world_size)
         workers = self.workers if _can_start_workers(rank, self.workers) else 0
-        return _TensorLoader(
+        self._training = _TensorLoader(
             cast(Dataset[Sample], FaceDataset(self.training_faces, self.augmentation, self.seed, self.with_originals)),
             batch_sampler=sampler,
             num_workers=workers,
@@ -141,6 +160,12 @@ class FaceDataModule(pl.LightningDataModule):
             collate_fn=_collate,
             prefetch_factor=4 if workers else None,
         )
+        return self._training
+
+    def close(self) -> None:
+        """End the loader processes of a training that stopped before its last batch; without it, they live on."""
+        if self._training is not None:
+            self._training.close()
 
     def first_batch(self) -> Sample:
         """First training batch of the run, augmented."""

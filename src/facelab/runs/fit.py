@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -115,7 +115,7 @@ def _train(prepared: Prepared, trainer: pl.Trainer, checkpoint: Path | None, sto
     module, data = prepared.module, prepared.data
     if checkpoint is None:
         module.prepare_training(to_float(batch["image"]) for batch in data.training_images())
-    with stop.listening(), _loader_processes_explained():
+    with stop.listening(), _loader_processes_explained(), closing(data):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
