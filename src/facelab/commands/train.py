@@ -1,5 +1,6 @@
 """The command `facelab train`: one run, a resumed run, or a sweep."""
 
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -155,17 +156,20 @@ def train_task(composed: DictConfig) -> None:
         typed = typed_values(HydraConfig.get()).keys()
         resume(config["resume"], config, plain(compose("train")), typed, lambda its: dependencies_of(its, {}))
         return
-    _refuse_sweep_keys(config)
+    _refuse_sweep_keys(config, typed_arguments(HydraConfig.get()))
     _tell_unused_length(config, typed_values(HydraConfig.get()))
     choices = choices_of(HydraConfig.get(), config)
     command = training_command(typed_arguments(HydraConfig.get()))
     train(config, choices, dependencies_of(config, choices), command)
 
 
-def _refuse_sweep_keys(config: Mapping[str, Any]) -> None:
-    """Raise if a command without `-m` sets keys that only a sweep uses."""
+def _refuse_sweep_keys(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Raise if a command without `-m` sets keys that only a sweep uses, itself or by an experiment (`+`)."""
+    keys = ("search", "executor", "sweep")
+    if not any(word.startswith("+") or re.split("[.=]", word)[0] in keys for word in arguments):
+        return  # without composing the default
     default = OmegaConf.to_container(compose("train"))
-    for key in ("search", "executor", "sweep"):
+    for key in keys:
         if config.get(key) != cast(dict[str, Any], default).get(key):
             raise ConfigError(f"{key}: only sweeps use this key. Add -m, as in: {training_command()} -m {key}...")
 

@@ -46,6 +46,8 @@ def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: a fixed key is changed; names the key and its fixed value.
     """
+    if not _own_folders() and not any("hydra" in word for word in arguments):
+        return  # facelab's own files change nothing
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word and "," not in word]
     GlobalHydra.instance().clear()
     try:
@@ -68,13 +70,13 @@ def refuse_foreign_hydra(config_name: str, arguments: Sequence[str]) -> None:
     _refuse_classes(section)
 
 
+def _own_folders() -> list[str]:
+    return [f"./{name}" for name in ("conf", "experiments") if Path.cwd().joinpath(name).is_dir()]
+
+
 def _own_files() -> str:
-    folders = [name for name in ("conf", "experiments") if Path.cwd().joinpath(name).is_dir()]
-    return (
-        f" Look at the defaults lists of the files in {' and '.join('./' + name for name in folders)}."
-        if folders
-        else ""
-    )
+    folders = _own_folders()
+    return f" Look at the defaults lists of the files in {' and '.join(folders)}." if folders else ""
 
 
 def _refuse_classes(section: DictConfig) -> None:
