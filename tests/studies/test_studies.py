@@ -212,7 +212,7 @@ def test_a_finished_run_without_a_value_and_a_further_axis_are_told(few_shot: Pa
         record_registration(sweep.store, sweep.row.id, study.files, study.digest)
         point = {"split.seed": "0", "split.train_per_identity": "1", "few_shot/arm": "cnn"}
         sweep.child(point, {"test/accuracy": math.nan, "test/f1": 0.5})
-    with pytest.raises(ConfigError, match="1 runs have finished without a finite value of test/accuracy"):
+    with pytest.raises(ConfigError, match="1 run finished without a finite value of test/accuracy"):
         _compare(store_folder, study="few_shot_small", sweep="empty")
     with pytest.raises(ConfigError, match=r"model\.optimizer\.lr is in one of them only"):
         _compare(store_folder, study="few_shot_small", sweep="wider")

@@ -21,6 +21,7 @@ from facelab.data.faces import IDENTITY, FaceSet, InMemory, Pixels, StreamedPixe
 from facelab.data.images import refuse
 from facelab.data.reading import Table, fill, table_type
 from facelab.errors import DataError
+from facelab.system import counted
 
 # Decoded sets up to this size are held in memory; images of larger sets are decoded on access.
 MEMORY_LIMIT_BYTES = 1 << 30
@@ -177,7 +178,8 @@ def refuse_repeated(names: Sequence[str], source: str) -> None:
     seen: set[str] = set()
     repeated = [readable(name) for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     raise DataError(
-        f"{source} lists {len(repeated):,} images more than once, such as {', '.join(repeated[:5])}. List each once."
+        f"{source} lists {counted(len(repeated), 'image')} more than once, such as {', '.join(repeated[:5])}. "
+        "List each once."
     )
 
 

@@ -10,6 +10,7 @@ from facelab.data.contact_sheet import MOST_ROWS, contact_sheet
 from facelab.data.faces import FaceSet
 from facelab.data.near import HASH_BYTES, NEAR_BITS, near_pairs
 from facelab.data.splits.base import Splits
+from facelab.system import counted
 
 FILE = "near_duplicates"
 _SHOWN = 3
@@ -48,9 +49,9 @@ def find_near_duplicates(faces: FaceSet, splits: Splits) -> NearDuplicates | Non
         " and ".join(f"{faces.names[index]} ({part[index]})" for index in pair) for pair in pairs[:_SHOWN].tolist()
     ]
     note = (
-        f"{len(pairs):,} pairs of images of {faces.source} are near-duplicates in two splits: their perceptual hashes "
-        f"differ in at most {NEAR_BITS} of {8 * HASH_BYTES} bits. The nearest: {'; '.join(shown)}. If they are copies "
-        "of one photo, the test is too easy: delete one of each pair."
+        f"near-duplicates in two splits: the perceptual hashes of {counted(len(pairs), 'pair')} of images of "
+        f"{faces.source} differ in at most {NEAR_BITS} of {8 * HASH_BYTES} bits. The nearest: {'; '.join(shown)}. If "
+        "they are copies of one photo, the test is too easy: delete one of each pair."
     )
 
     def described(index: int) -> tuple[str, str, str]:

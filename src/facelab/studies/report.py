@@ -11,6 +11,7 @@ from facelab.errors import ConfigError
 from facelab.studies.generators import Beside
 from facelab.studies.grid import Grid, Pair
 from facelab.studies.registration import RegisteredStudy, Registration
+from facelab.system import counted
 
 ACCURACY, DIFFERENCES = "accuracy.svg", "differences.svg"
 NOTHING = "No run has finished yet."
@@ -28,9 +29,9 @@ def refuse_holes(study: RegisteredStudy, grid: Grid) -> None:
     if lacking:
         metric, one = study.plan.metric, lacking[0]
         raise ConfigError(
-            f"study={study.folder.name}: {len(lacking)} runs have finished without a finite value of {metric}, such as "
-            f"{one.id} ({one.name}).{nearest(metric, list(one.metrics))} To have them made again, delete them on "
-            f"MLflow's page and type: python train.py {study.command}. For what there is, add partial=true."
+            f"study={study.folder.name}: {counted(len(lacking), 'run')} finished without a finite value of {metric}, "
+            f"such as {one.id} ({one.name}).{nearest(metric, list(one.metrics))} To have them made again, delete them "
+            f"on MLflow's page and type: python train.py {study.command}. For what there is, add partial=true."
         )
     if grid.missing:
         raise ConfigError(

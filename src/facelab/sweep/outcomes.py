@@ -13,6 +13,7 @@ from facelab.sweep.jobs import RunningJob
 from facelab.sweep.parent import Parent
 from facelab.sweep.study import Outcome
 from facelab.sweep.worker import LOG
+from facelab.system import counted
 from facelab.tracking import TrackedRun, supersede
 
 INTERRUPTED = 130  # exit status
@@ -127,8 +128,8 @@ class Outcomes:
     def _warn_of_undelivered(self) -> None:
         left = [run for run in self._undelivered if not run.settle()]
         if left:
-            uri = self._context.store.uri
-            self._context.warn(f"{len(left)} runs could not deliver all records to {uri}. Deliver with: facelab sync")
+            runs, uri = counted(len(left), "run"), self._context.store.uri
+            self._context.warn(f"{runs} could not deliver all records to {uri}. Deliver with: facelab sync")
 
     def _warn_of_failures(self, total: int) -> None:
         if self._failures:
