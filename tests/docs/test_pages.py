@@ -91,7 +91,7 @@ def test_every_option_has_a_meaning() -> None:
     by_key = {option.key: option for option in options}
     assert by_key["split.few"].value == "error"
     assert by_key["split.few"].type == "`error`, `drop` or `train`"
-    assert by_key["model.objective.penalties.0.gamma"].value == "1.0"
+    assert by_key["model.objective.penalties.0.gamma"].value == "0.3"
     assert by_key["+model.recipe.sampling"].type == "`images`, `balanced` or `pk`"
 
 
