@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from facelab.data.sources.orl import ORL
 from facelab.tracking import SqliteStore, TrackedRun
@@ -20,8 +21,9 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(runs_folder: Path, store_folder: Path) -> TrackedRun:
-    """A small recogniser with four validation people, s3 to s6."""
-    with pytest.MonkeyPatch.context() as patch:
+    """A small recogniser with four validation people, s3 to s6; its random weights do not depend on other tests."""
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        torch.manual_seed(1)
         patch.setenv("FACELAB_ALLOW", "tests")
         return recorded_run(SqliteStore(str(store_folder), "galleries"), runs_folder, data=TEN, split=FOUR_VALIDATE)
 
