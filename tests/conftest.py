@@ -4,7 +4,6 @@ FACELAB_TEST_DATA in the environment may name a folder with further face sets, s
 that need them are skipped without it.
 """
 
-import gc
 import os
 import signal
 import socket
@@ -83,11 +82,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that parallel workers end at about the same time."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what lives until the end: modules and the tests themselves."""
-    gc.freeze()
 
 
 def free_port() -> int:

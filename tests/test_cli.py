@@ -154,6 +154,7 @@ def test_errors_do_not_control_the_terminal(facelab: Command) -> None:
         (["search=tpe"], ["search:", "facelab train -m search"]),
         (["sweep.jobs=2"], ["sweep:", "facelab train -m sweep"]),
         (["+few_shot=sweep", "hydra.mode=RUN", "sweep.name=a"], ["sweep:", "-m"]),
+        (["~executor"], ["executor"]),
         (["-m", "seed=1,2", "model=cnn", "seed=3"], ["seed=1,2 and seed=3", "swept and fixed"]),
         (["-m", "resume=abc"], ["resume:", "remove -m"]),
         (["-m", "seed=1,2", "sweep.name='a/b'"], ["sweep", "letters, digits", "'a/b'"]),

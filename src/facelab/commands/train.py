@@ -166,7 +166,7 @@ def train_task(composed: DictConfig) -> None:
 def _refuse_sweep_keys(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
     """Raise if a command without `-m` sets keys that only a sweep uses, itself or by an experiment (`+`)."""
     keys = ("search", "executor", "sweep")
-    if not any(word.startswith("+") or re.split("[.=]", word)[0] in keys for word in arguments):
+    if not any(re.match(rf"[+~]|({'|'.join(keys)})\b", word) for word in arguments):
         return  # without composing the default
     default = OmegaConf.to_container(compose("train"))
     for key in keys:
