@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from scipy.stats import t
 from sklearn.base import ClassifierMixin
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -18,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from facelab.compare.statistics import estimate
 from facelab.data import FaceSet, FewShot, Folder
 from facelab.data.splits.base import prepare
 
@@ -88,13 +88,11 @@ def trained(runs: Path) -> Cells:
 
 def cell(values: Mapping[int, float]) -> str:
     """Mean and 95 % interval of it over the splits (Student's t), in percent, and how many splits."""
-    shares = 100 * np.array(list(values.values()))
-    if not len(shares):
+    if not values:
         return "-"
-    if len(shares) == 1:
-        return f"{shares[0]:.1f} (1)"
-    half = t.ppf(0.975, len(shares) - 1) * shares.std(ddof=1) / len(shares) ** 0.5
-    return f"{shares.mean():.1f} ± {half:.1f} ({len(shares)})"
+    found = estimate([100 * value for value in values.values()])
+    interval = "" if found.half_width is None else f" ± {found.half_width:.1f}"
+    return f"{found.mean:.1f}{interval} ({found.n})"
 
 
 def difference(one: Mapping[int, float], other: Mapping[int, float]) -> str:

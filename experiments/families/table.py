@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 from PIL import Image
-from scipy.stats import t
 
+from facelab.compare.statistics import estimate
 from facelab.errors import ConfigError
 from facelab.tracking import TrackedRun
 
@@ -90,8 +90,8 @@ def cell(values: Iterable[float], name: str) -> str:
         digits = 0 if numbers.mean() >= 100 else 1 if numbers.mean() >= 3 else 3 if name.startswith("recon") else 4
     if len(numbers) < 3:  # too few for an interval
         return ", ".join(f"{number:.{digits}f}" for number in numbers)
-    half = t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / len(numbers) ** 0.5
-    return f"{numbers.mean():.{digits}f} ± {half:.{digits}f}"
+    found = estimate(numbers.tolist())
+    return f"{found.mean:.{digits}f} ± {found.half_width:.{digits}f}"
 
 
 def table(found: Runs, columns: dict[str, str]) -> str:

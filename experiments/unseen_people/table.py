@@ -5,9 +5,9 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import yaml
-from scipy.stats import t
+
+from facelab.compare.statistics import estimate
 
 NAMES = {
     "verification/eer": "EER",
@@ -34,11 +34,8 @@ def finished(folders: list[Path]) -> dict[tuple[str, str], Seeds]:
 
 def cell(values: list[float]) -> str:
     """Mean and 95 % interval of it over the seeds (Student's t), in percent."""
-    shares = 100 * np.array(values)
-    if len(shares) < 2:
-        return f"{shares.mean():.1f}"
-    half = t.ppf(0.975, len(shares) - 1) * shares.std(ddof=1) / len(shares) ** 0.5
-    return f"{shares.mean():.1f} ± {half:.1f}"
+    found = estimate([100 * value for value in values])
+    return f"{found.mean:.1f}" + ("" if found.half_width is None else f" ± {found.half_width:.1f}")
 
 
 def main() -> None:

@@ -56,6 +56,23 @@ def test_a_pass_that_ends_early_leaves_no_loader_process(orl: FaceSet) -> None:
     assert not list(begun)
 
 
+def test_a_process_ends_although_a_pass_did_not(orl: FaceSet) -> None:
+    begun = []  # so that nothing is collected
+
+    def begin() -> None:
+        splits = split(orl, FewShot(train_per_identity=1))
+        module = FaceDataModule(orl, splits, _augmentation("none"), ByImage(splits.train, 24, 1), 2400, 1, workers=2)
+        begun.append(iter(module.train_dataloader()))
+        next(begun[0])
+
+    process = multiprocessing.get_context("fork").Process(target=begin)
+    process.start()
+    process.join(timeout=60)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
+
+
 def test_other_pictures_with_another_seed(orl: FaceSet) -> None:
     assert not torch.equal(_images(orl, 0, seed=1), _images(orl, 0, seed=2))
 

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from multiprocessing.util import Finalize
 from typing import Any, NotRequired, TypedDict, cast
 
 import cv2
@@ -92,7 +93,11 @@ class _TensorLoader(DataLoader[Sample]):
         return self._pass
 
     def _read(self) -> Generator[Sample]:
-        said, batches = "", super().__iter__()
+        said, batches, end = "", super().__iter__(), None
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            # An exiting process waits for its workers after sending SIGTERM, which these ignore. Before that, and
+            # before it closes their queues (priority 10), it tells them to end.
+            end = Finalize(None, batches._shutdown_workers, exitpriority=11)
         try:
             for batch in batches:
                 yield _as_tensors(cast(Arrays, batch))
@@ -100,15 +105,12 @@ class _TensorLoader(DataLoader[Sample]):
         except DataError as error:  # from a worker, torch puts its traceback before the message
             said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")[2].strip()
         finally:
-            if isinstance(batches, _MultiProcessingDataLoaderIter):
-                batches._shutdown_workers()  # as Lightning does: a traceback or a cycle may hold it
+            if end is not None:
+                end()  # as Lightning does: a traceback or a cycle may hold it
         raise DataError(said)
 
     def close(self) -> None:
-        """End the latest pass and its workers.
-
-        A process waits for its workers when it exits, and tells them to end by SIGTERM, which these ignore.
-        """
+        """End the latest pass and its workers."""
         if self._pass is not None:
             self._pass.close()
 
