@@ -1,4 +1,4 @@
-"""The generator that varies an image moves and paints what it says."""
+"""The generator that varies an image bends and lights it as it says."""
 
 import pytest
 import torch
@@ -19,13 +19,34 @@ def test_a_displacement_of_whole_pixels_shifts_the_image() -> None:
     torch.testing.assert_close(displaced(images, torch.zeros(2, 2, 6, 8)), images)
 
 
-def test_at_first_nothing_moves_and_what_is_kept_is_the_image_itself() -> None:
+def test_at_first_an_image_stays_as_it_is() -> None:
     torch.manual_seed(0)
-    network, images = ImageVariator(4, (1, 16, 16), WIDTHS, code_dim=6), 2 * torch.rand(3, 1, 16, 16) - 1
+    network, images = ImageVariator(4, (3, 16, 16), WIDTHS, code_dim=6), 2 * torch.rand(3, 3, 16, 16) - 1
+    torch.testing.assert_close(network(images, torch.randn(3, 4)), images)
+
+
+def test_the_same_everywhere_shifts_and_lights_the_whole_image() -> None:
+    network, images = ImageVariator(4, (1, 16, 16), WIDTHS, code_dim=6), 1.4 * torch.rand(3, 1, 16, 16) - 0.7
+    for weight in network.output.parameters():
+        nn.init.constant_(weight, 0.25 if weight.ndim == 1 else 0)
+    said = torch.tensor(0.25).tanh()
+    shift = torch.full((3, 2, 16, 16), 0.25 * float(said))
+    expected = displaced(images, shift) * torch.exp(0.5 * said) + 0.5 * said
+    torch.testing.assert_close(network(images, torch.randn(3, 4)), expected.clamp(-1, 1))
+
+
+def test_neighbouring_pixels_move_together() -> None:
+    """Whatever the weights: points 8 pixels apart move by 4 pixels at most, so a slope of 1 stays below 3."""
+    torch.manual_seed(0)
+    network = ImageVariator(4, (1, 32, 32), (8, 4, 4), code_dim=6)
     with torch.no_grad():
-        network.output.weight.zero_()  # paint mid grey
-        made = network(images, torch.randn(3, 4))
-    torch.testing.assert_close(made, torch.sigmoid(torch.tensor(2.0)) * images)
+        for weight in network.parameters():
+            nn.init.normal_(weight, std=1)
+        for weight in network.output.parameters():
+            weight[2:] = 0  # moves only
+    slope = torch.linspace(-0.5, 0.5, 32).expand(8, 1, 32, 32)
+    steps = network(slope, torch.randn(8, 4)).diff(dim=3).abs() * 31
+    assert 1.5 < steps.max() < 3
 
 
 def test_an_image_depends_on_its_own_image_and_latent_alone() -> None:
