@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facelab.nets import ImageVariator
-from facelab.nets.variator import displaced
+from facelab.nets.variator import _Bicubic, displaced
 
 WIDTHS = (8, 4)
 
@@ -17,6 +17,12 @@ def test_a_displacement_of_whole_pixels_shifts_the_image() -> None:
     expected = F.pad(images, (0, 2, 0, 1), mode="replicate")[:, :, 1:, 2:]
     torch.testing.assert_close(displaced(images, right_and_down), expected)
     torch.testing.assert_close(displaced(images, torch.zeros(2, 2, 6, 8)), images)
+
+
+def test_between_the_points_as_torch_does() -> None:
+    coarse = torch.randn(2, 4, 3, 5)
+    expected = F.interpolate(coarse, (24, 30), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(_Bicubic((3, 5), (24, 30))(coarse), expected)
 
 
 def test_at_first_an_image_stays_as_it_is() -> None:

@@ -101,10 +101,10 @@ def load(folder: Path) -> Trained:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        names = " ".join(str(error).split())
+        said = " ".join(str(error).split())
         raise ConfigError(
             f"the weights in {folder} do not fit its config: an earlier version of facelab, in which this model was "
-            f"another network, may have saved them. Train the model again. ({names[:300]})"
+            f"another network, may have saved them. Train the model again. ({said[:300]})"
         ) from error
     return Trained(module.eval(), metadata, config)
 

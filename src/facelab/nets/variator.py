@@ -59,6 +59,7 @@ class ImageVariator(nn.Module):
         self.apply(he_normal)
         unit_gain(self.code)
         nn.init.zeros_(self.output.weight)  # at first, an image stays as it is
+        self.between = _Bicubic((height, width), image_shape[1:])
 
     def encode(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float in [-1, 1] -> (N, code_dim) float."""
@@ -71,10 +72,36 @@ class ImageVariator(nn.Module):
         code = self.code(smallest.flatten(1))
         known = self.project(torch.cat([code, latents.to(code)], dim=1))
         coarse = torch.tanh(self.output(torch.cat([known, smallest], dim=1)).float())
-        fine = F.interpolate(coarse, images.shape[2:], mode="bicubic", align_corners=False)
-        displacements, contrast, brightness = torch.split(fine, [2, images.shape[1], images.shape[1]], dim=1)
+        displacements, contrast, brightness = torch.split(
+            self.between(coarse), [2, images.shape[1], images.shape[1]], dim=1
+        )
         moved = displaced(images.float(), _FARTHEST * displacements)
         return torch.addcmul(_STRONGEST * brightness, moved, (_STRONGEST * contrast).exp()).clamp(-1, 1)
+
+
+class _Bicubic(nn.Module):
+    """Bicubic interpolation: (N, C, h, w) -> (N, C, H, W).
+
+    The same as `F.interpolate`, whose gradients vary from run to run on a GPU.
+
+    Args:
+        points: (h, w).
+        size: (H, W).
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, points: tuple[int, int], size: tuple[int, int]) -> None:
+        super().__init__()
+        for name, few, many in zip(("rows", "columns"), points, size, strict=True):
+            weights = F.interpolate(torch.eye(few)[None, None], (many, few), mode="bicubic", align_corners=False)
+            self.register_buffer(name, weights[0, 0], persistent=False)  # (many, few)
+
+    def forward(self, coarse: Tensor) -> Tensor:
+        """(N, C, h, w) float -> (N, C, H, W) float."""
+        tall = (coarse[:, :, None] * self.rows[:, :, None]).sum(dim=3)
+        return (tall[..., None, :] * self.columns).sum(dim=4)
 
 
 def displaced(images: Tensor, displacements: Tensor) -> Tensor:
